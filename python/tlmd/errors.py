@@ -1,0 +1,19 @@
+"""The one error that a user's input can cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input, in one line: what was got, what was wanted, what to do."""
+
+    def __init__(self, got: str, wanted: str, do: str):
+        super().__init__(f"got {got}; wanted {wanted}; {do}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'cutoff'?)` for the known word nearest to `word`, or an empty string."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{match[0]}'?)" if match else ""
