@@ -1,0 +1,121 @@
+"""The Graph contract: what every potential sees, and how frames become graphs.
+
+A graph holds, for each atom, a row of K neighbours and the vectors to them: a dense matrix instead of a pair list, so that sums
+over neighbours are matrix products and plain sums. Rows with fewer than K neighbours are filled with pairs that lie outside the
+cutoff, where every filter and its slope are exactly zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import vesin
+from ase.data import atomic_numbers, chemical_symbols
+from torch import Tensor
+
+from tlmd.errors import InputError
+
+PADDING = 2.0  # filler pairs have this length in units of the cutoff
+
+
+class Graph(NamedTuple):
+    """One frame or a batch of frames.
+
+    species     (N,) index into the model's elements
+    neighbours  (N, K) int32, atom j of each pair i<-j; filler entries point to atom i itself
+    vectors     (N, K, 3) r_j - r_i + image, A; filler entries have length PADDING * cutoff
+    frame       (N,) frame that an atom belongs to, 0..B-1
+    volumes     (B,) float64 A^3, 0 where a frame is not periodic in three directions
+    """
+
+    species: Tensor
+    neighbours: Tensor
+    vectors: Tensor
+    frame: Tensor
+    volumes: Tensor
+
+    def to(self, device: torch.device | str) -> Graph:
+        """The same graph on another device."""
+        return Graph(*(tensor.to(device) for tensor in self))
+
+
+def species_of(numbers: np.ndarray, elements: Sequence[str]) -> np.ndarray:
+    """Index of each atom's element in `elements`, (N,); InputError for an element that the model lacks."""
+    table = np.full(max(len(chemical_symbols), int(np.max(numbers, initial=0)) + 1), -1)
+    table[[atomic_numbers[e] for e in elements]] = np.arange(len(elements))
+    species = table[numbers]
+    if np.any(species < 0):
+        missing = sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]})
+        raise InputError(
+            f"element {', '.join(missing)}", f"only {', '.join(elements)}", "use a model trained on these elements"
+        )
+    return species
+
+
+def neighbour_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):
+    """All directed pairs i<-j within `cutoff`, sorted by i: i (E,), j (E,), vectors r_j - r_i + image (E, 3) in A."""
+    pbc = np.asarray(pbc, dtype=bool)
+    box = np.array(cell, dtype=np.float64) if pbc.any() else np.zeros((3, 3))
+    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+    i, j, vectors = search.compute(points=np.asarray(positions, np.float64), box=box, periodic=pbc, quantities="ijD")
+    order = np.argsort(i, kind="stable")
+    return i[order].astype(np.int64), j[order].astype(np.int64), vectors[order]
+
+
+def build_graph(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    cell: np.ndarray,
+    pbc: np.ndarray,
+    elements: Sequence[str],
+    cutoff: float,
+    dtype: torch.dtype = torch.float32,
+) -> Graph:
+    """The graph of one frame: numbers (N,), positions (N, 3) A, cell (3, 3) A with rows as vectors, pbc (3,)."""
+    species = species_of(numbers, elements)
+    i, j, pair_vectors = neighbour_pairs(positions, cell, pbc, cutoff)
+    count = np.bincount(i, minlength=len(species))
+    width = int(count.max(initial=0))
+    column = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
+    neighbours = np.repeat(np.arange(len(species), dtype=np.int32)[:, None], width, axis=1)
+    vectors = np.zeros((len(species), width, 3))
+    vectors[..., 2] = PADDING * cutoff
+    neighbours[i, column] = j
+    vectors[i, column] = pair_vectors
+    volume = abs(np.linalg.det(cell)) if np.all(pbc) else 0.0
+    return Graph(
+        torch.as_tensor(species),
+        torch.as_tensor(neighbours),
+        torch.as_tensor(vectors, dtype=dtype),
+        torch.zeros(len(species), dtype=torch.long),
+        torch.tensor([volume], dtype=torch.float64),
+    )
+
+
+def batch_graphs(graphs: Sequence[Graph]) -> Graph:
+    """One graph of several: atom indices shifted, rows widened to the widest, frames numbered in order."""
+    if len(graphs) == 1:
+        return graphs[0]
+    width = max(g.neighbours.shape[1] for g in graphs)
+    length = max((float(g.vectors.norm(dim=-1).max()) for g in graphs if g.vectors.numel()), default=1.0)
+    neighbours, vectors, frames = [], [], []
+    n_atoms = n_frames = 0
+    for g in graphs:
+        n, k = g.neighbours.shape
+        rows = torch.arange(n, dtype=torch.int32)[:, None].expand(n, width - k)
+        filler = g.vectors.new_zeros(n, width - k, 3)
+        filler[..., 2] = PADDING * length
+        neighbours.append(torch.cat([g.neighbours, rows], dim=1) + n_atoms)
+        vectors.append(torch.cat([g.vectors, filler], dim=1))
+        frames.append(g.frame + n_frames)
+        n_atoms, n_frames = n_atoms + n, n_frames + len(g.volumes)
+    return Graph(
+        torch.cat([g.species for g in graphs]),
+        torch.cat(neighbours),
+        torch.cat(vectors),
+        torch.cat(frames),
+        torch.cat([g.volumes for g in graphs]),
+    )

@@ -1,0 +1,149 @@
+"""Model files and their card: `model.pt` (trained: parameters) and `model-lammps.pt` (exported: TorchScript).
+
+Both are zip archives with the card as the extra file card.json. Reading a card or a trained model runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import tlmd
+from tlmd.errors import InputError
+from tlmd.models.painn import PaiNN
+from tlmd.models.potential import Potential
+
+FORMAT_VERSION = 1
+UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "stress": "eV/A^3", "mass": "g/mol"}
+
+
+class Architecture(BaseModel):
+    """What PaiNN is built from, beside the elements and the cutoff."""
+
+    model_config = ConfigDict(extra="forbid")
+    width: int = Field(128, gt=0, multiple_of=2, description="channels F")
+    n_layers: int = Field(3, gt=0, description="message layers L")
+    n_radial: int = Field(20, gt=1, description="radial functions")
+    radial: Literal["bessel", "gaussian"] = "bessel"
+    envelope: Literal["polynomial", "cosine"] = "polynomial"
+
+
+class Card(BaseModel):
+    """What a model is and where it comes from (card.json)."""
+
+    model_config = ConfigDict(extra="forbid")
+    format_version: int = FORMAT_VERSION
+    kind: Literal["tpainn", "mekrr"] = "tpainn"
+    elements: list[str]
+    cutoff: float = Field(gt=0, description="A")
+    architecture: Architecture = Architecture()
+    dtype: Literal["float32", "float64"] = "float32"
+    units: dict[str, str] = UNITS
+    reference_energies: dict[str, float] = {}
+    level_of_theory: str = "unknown"
+    training_data: str = "unknown"
+    training_data_sha256: str = ""
+    held_out_errors: dict[str, Any] = {}
+    versions: dict[str, str] = Field(default_factory=lambda: {"torch": torch.__version__, "tlmd": tlmd.__version__})
+    date: str = Field(default_factory=lambda: datetime.date.today().isoformat())
+
+
+def new_potential(elements: list[str], cutoff: float, architecture: Architecture) -> Potential:
+    """An untrained PaiNN potential in float32 (parameters from torch's global generator)."""
+    return Potential(PaiNN(len(elements), cutoff=cutoff, **architecture.model_dump()), elements, cutoff)
+
+
+def write_atomic(path: Path | str, write: Callable[[Path], Any]) -> None:
+    """Call write(temporary path beside `path`), then rename: `path` is whole or untouched, also when the disk is full."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path | str) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_model(path: Path | str, potential: Potential, card: Card) -> None:
+    """Write a trained model: state dict and card; elements, cutoff, dtype and reference energies of the card are set here."""
+    card = describe(potential, card)
+
+    def write(temporary: Path) -> None:
+        torch.save({"state_dict": potential.state_dict()}, temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            root = archive.namelist()[0].split("/")[0]
+            archive.writestr(f"{root}/extra/card.json", card.model_dump_json(indent=1))
+
+    write_atomic(path, write)
+
+
+def describe(potential: Potential, card: Card) -> Card:
+    """The card with what the potential itself states."""
+    reference = dict(zip(potential.elements, potential.reference.tolist(), strict=True))
+    return card.model_copy(
+        update={
+            "elements": potential.elements,
+            "cutoff": potential.cutoff,
+            "dtype": str(potential.dtype).removeprefix("torch."),
+            "reference_energies": reference,
+        }
+    )
+
+
+def read_card(path: Path | str) -> Card:
+    """The card of a trained or exported model; InputError if the file is none, is cut short, or is of a newer format."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in archive.namelist() if n.endswith("/extra/card.json"))
+            text = archive.read(name)
+    except FileNotFoundError:
+        raise
+    except (zipfile.BadZipFile, StopIteration, OSError) as error:
+        raise InputError(
+            f"{path}, not a model file or cut short ({type(error).__name__})",
+            "a file written by tl-pretrain, tl-finetune or tl-export",
+            "write it again or check the path",
+        ) from None
+    version = json.loads(text).get("format_version", 0)
+    if version > FORMAT_VERSION:
+        raise InputError(f"{path} of format {version}", f"format {FORMAT_VERSION} or older", "install a newer tlmd")
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise InputError(f"{path} with a damaged card (key {where})", "a valid card", "write the model again") from None
+
+
+def load_model(path: Path | str) -> tuple[Potential, Card]:
+    """A trained model (model.pt) in its own precision on the CPU, and its card. Exported files: tlmd.export.load_exported."""
+    card = read_card(path)
+    if is_exported(path):
+        raise InputError(
+            f"{path}, an exported TorchScript file", "a trained model.pt", "give the file it was exported from"
+        )
+    if card.kind != "tpainn":
+        raise InputError(f"{path} of kind {card.kind}", "kind tpainn", "give a PaiNN model")
+    potential = new_potential(card.elements, card.cutoff, card.architecture).cast(getattr(torch, card.dtype))
+    potential.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    return potential.eval(), card
+
+
+def is_exported(path: Path | str) -> bool:
+    """Whether a model file holds TorchScript code."""
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())

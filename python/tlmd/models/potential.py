@@ -1,0 +1,79 @@
+"""From atom energies to energy, forces and virial: the only gradient in the Python package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tlmd.graph import Graph
+
+
+class Potential(nn.Module):
+    """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i], with e_i from `net` in its own precision and the rest in float64.
+
+    net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K)) -> (N,) with attribute `n_layers`.
+    """
+
+    def __init__(self, net: nn.Module, elements: Sequence[str], cutoff: float):
+        super().__init__()
+        self.net = net
+        self.elements = list(elements)
+        self.cutoff = float(cutoff)
+        self.register_buffer("scale", torch.ones(len(elements), dtype=torch.float64))
+        self.register_buffer("reference", torch.zeros(len(elements), dtype=torch.float64))
+
+    @torch.jit.unused
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the network."""
+        return next(self.net.parameters()).dtype
+
+    def cast(self, dtype: torch.dtype) -> Potential:
+        """Change the precision of the network in place; scales and reference energies stay in float64."""
+        self.net.to(dtype)
+        return self
+
+    @torch.jit.export
+    def scaled(self, e: Tensor, species: Tensor) -> Tensor:
+        """Atom energies in eV, float64 (N,), from the network's output e (N,)."""
+        return e.to(torch.float64) * self.scale[species] + self.reference[species]
+
+    def forward(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        return self.scaled(self.net(species, vectors, neighbours), species)
+
+
+class Prediction(NamedTuple):
+    """energy (B,) eV, forces (N, 3) eV/A, virial (B, 3, 3) eV in LAMMPS' sign, atom_energies (N,) eV; all float64."""
+
+    energy: Tensor
+    forces: Tensor
+    virial: Tensor
+    atom_energies: Tensor
+
+
+def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Prediction:
+    """Energy, forces F_i = sum_j dE/dr_ij - sum_j dE/dr_ji and virial W = -sum r_ij (x) dE/dr_ij of every frame in `graph`.
+
+    create_graph: keep what a loss on forces or virial needs for its own backward pass.
+    """
+    vectors = graph.vectors.detach().requires_grad_(True)
+    with torch.enable_grad():
+        atom_energies = model(graph.species, vectors, graph.neighbours)
+        (slope,) = torch.autograd.grad(atom_energies.sum(), vectors, create_graph=create_graph)
+    slope = slope.to(torch.float64)
+    forces = slope.sum(1).index_add(0, graph.neighbours.reshape(-1), slope.reshape(-1, 3), alpha=-1)
+    atom_virial = -torch.bmm(graph.vectors.to(torch.float64).transpose(1, 2), slope)  # (N, 3, 3)
+    n_frames = len(graph.volumes)
+    energy = atom_energies.new_zeros(n_frames).index_add(0, graph.frame, atom_energies)
+    virial = slope.new_zeros(n_frames, 3, 3).index_add(0, graph.frame, atom_virial)
+    result = Prediction(energy, forces, virial, atom_energies)
+    return result if create_graph else Prediction(*(tensor.detach() for tensor in result))
+
+
+def stress(prediction: Prediction, volumes: Tensor) -> Tensor:
+    """Stress (B, 3, 3) in eV/A^3, ASE's sign, from the volumes (B,) in A^3: -W/V; NaN where a frame has no volume."""
+    volumes = torch.where(volumes > 0, volumes, torch.full_like(volumes, torch.nan))
+    return -prediction.virial / volumes[:, None, None]
