@@ -36,3 +36,10 @@ def guarded(app: typer.Typer) -> None:
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def analyze() -> None:
+    """tl-analyze: density, diffusion, structure and a report from LAMMPS logs and dumps."""
+    from tlmd.analysis.commands import app
+
+    guarded(app)

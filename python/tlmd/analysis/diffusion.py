@@ -1,0 +1,146 @@
+"""Self-diffusion from mean squared displacements, with the finite-size correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+
+from tlmd.analysis.statistics import Estimate, mean_of_blocks
+from tlmd.errors import InputError
+from tlmd.units import BOLTZMANN_J_K, M2_S_PER_A2_FS
+
+LARGEST_LAG = 0.1  # lags up to this part of the trajectory are used: beyond, too few independent origins
+SLOPE_TOLERANCE = 0.05  # of the log-log slope about 1
+BLOCKS = 5  # of the trajectory, each twice as long as the largest lag
+YEH_HUMMER = 2.837297  # cubic box, periodic (Yeh and Hummer, J. Phys. Chem. B 108, 15873, 2004)
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Mean squared displacement, the window of the linear fit and the coefficient of the periodic box."""
+
+    lags_fs: np.ndarray  # (M,)
+    msd_A2: np.ndarray  # (M,)
+    window: tuple[int, int]  # first and last index of the fit
+    intercept_A2: float
+    estimate: Estimate  # m^2/s, periodic box
+
+
+def remove_drift(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """Positions (T, N, 3) minus the displacement of the centre of mass since the first frame; masses (N,)."""
+    centre = np.einsum("tnk,n->tk", positions, masses / np.sum(masses))
+    return positions - (centre - centre[0])[:, None, :]
+
+
+def mean_squared_displacement(positions: np.ndarray, chunk: int = 128) -> np.ndarray:
+    """(T, N) squared displacement of each particle averaged over all time origins, A^2, from unwrapped (T, N, 3).
+
+    By FFT: MSD(m) = <r^2(t+m) + r^2(t)> - 2 <r(t+m).r(t)> (Calandrini et al., Collection SFN 12, 201, 2011, section 2).
+    """
+    frames, particles = positions.shape[:2]
+    result = np.empty((frames, particles))
+    origins = np.arange(frames, 0, -1)[:, None]
+    size = next_fast_len(2 * frames, real=True)
+    for start in range(0, particles, chunk):
+        part = positions[:, start : start + chunk] - positions[:, start : start + chunk].mean(axis=0)
+        product = irfft(np.abs(rfft(part, size, axis=0)) ** 2, size, axis=0)[:frames].sum(axis=2)
+        squares = np.sum(part**2, axis=2)
+        total = np.cumsum(np.vstack([np.zeros_like(squares[:1]), squares]), axis=0)  # (T + 1, n)
+        lag = np.arange(frames)
+        sums = total[frames - lag] + total[frames] - total[lag]
+        result[:, start : start + chunk] = (sums - 2 * product) / origins
+    result[0] = 0.0
+    return result
+
+
+def fit_window(lags_fs: np.ndarray, msd: np.ndarray, frames: int) -> tuple[int, int]:
+    """First and last index of the lags where d ln MSD / d ln t is 1, from lags (M,) fs and MSD (M,) of a T-frame run.
+
+    The window starts at the earliest lag t whose slope over [t, 2t] is 1 within 0.05 and ends at the last lag, at most
+    a tenth of the run, for which the slope of the whole window still is. Raises InputError, with the time that would
+    do, when there is none.
+    """
+    largest = int(LARGEST_LAG * (frames - 1))
+    interval = lags_fs[1] - lags_fs[0]
+    if largest < 10:
+        raise InputError(
+            f"{frames} frames", "at least 101 for a diffusion coefficient", "run longer or dump more often"
+        )
+    grid = np.unique(np.geomspace(1, largest, 60).astype(int))
+    for start in grid[2 * grid <= largest]:
+        if abs(log_slope(lags_fs, msd, start, 2 * start) - 1) > SLOPE_TOLERANCE:
+            continue
+        for end in grid[grid >= max(2 * start, start + 4)][::-1]:
+            if abs(log_slope(lags_fs, msd, start, end) - 1) <= SLOPE_TOLERANCE:
+                return int(start), int(end)
+    slope = log_slope(lags_fs, msd, largest // 2, largest)
+    # MSD = a t + c has slope 1 / (1 + c/at): the time at which it is within the tolerance, twenty times over
+    needed = 2 / LARGEST_LAG * abs(1 / max(slope, 0.05) - 1) / SLOPE_TOLERANCE * lags_fs[largest]
+    length = (frames - 1) * interval
+    raise InputError(
+        f"a trajectory of {length / 1000:.3g} ps whose MSD still grows as t^{slope:.2f}",
+        "t^1 (diffusion)",
+        f"run about {max(needed, 2 * length) / 1000:.2g} ps",
+    )
+
+
+def log_slope(lags: np.ndarray, msd: np.ndarray, start: int, end: int) -> float:
+    """Slope of ln MSD against ln t over lags start..end, at log-spaced points."""
+    points = np.unique(np.geomspace(start, max(end, start + 1), 24).astype(int))
+    return float(np.polyfit(np.log(lags[points]), np.log(msd[points]), 1)[0])
+
+
+def diffusion_coefficient(positions: np.ndarray, interval_fs: float) -> Diffusion:
+    """D of N particles from unwrapped, drift-free positions (T, N, 3) in A, one frame each `interval_fs`.
+
+    Einstein's relation: the MSD is fitted by a line with intercept over `fit_window`. The standard error is the larger
+    of two: over particles, and over five blocks of the run (which see collective fluctuations).
+    Raises InputError for too short a trajectory.
+    """
+    frames, particles = positions.shape[:2]
+    each = mean_squared_displacement(positions)
+    lags = interval_fs * np.arange(frames)
+    msd = each.mean(axis=1)
+    start, end = fit_window(lags, msd, frames)
+    slopes, intercepts = np.polynomial.polynomial.polyfit(lags[start : end + 1], each[start : end + 1], 1)[::-1]
+    estimates = [block_estimate(positions, lags, start, end)]
+    if particles > 1:
+        estimates.append(mean_of_blocks(slopes / 6 * M2_S_PER_A2_FS, "m2/s"))
+    worst = max(estimates, key=lambda estimate: estimate.standard_error)
+    value = float(slopes.mean() / 6 * M2_S_PER_A2_FS)
+    estimate = Estimate(value, worst.standard_error, "m2/s", worst.samples)
+    return Diffusion(lags, msd, (start, end), float(intercepts.mean()), estimate)
+
+
+def block_estimate(positions: np.ndarray, lags: np.ndarray, start: int, end: int) -> Estimate:
+    """D in m^2/s as the mean of the fits, over the same window, to five blocks of the trajectory (T, N, 3)."""
+    length = len(positions) // BLOCKS
+    slopes = []
+    for block in range(BLOCKS):
+        msd = mean_squared_displacement(positions[block * length : (block + 1) * length]).mean(axis=1)
+        slopes.append(np.polyfit(lags[start : end + 1], msd[start : end + 1], 1)[0])
+    return mean_of_blocks(np.array(slopes) / 6 * M2_S_PER_A2_FS, "m2/s")
+
+
+def uniform_interval(times_fs: np.ndarray) -> float:
+    """Time between frames in fs from times (T,); raises InputError when it is not constant."""
+    intervals = np.diff(times_fs)
+    if not len(intervals) or not np.allclose(intervals, intervals[0], rtol=1e-6):
+        spread = f"frames {intervals.min():g} to {intervals.max():g} fs apart" if len(intervals) else "one frame"
+        raise InputError(spread, "frames at one interval", "dump every N steps at a constant time step")
+    return float(intervals.mean())
+
+
+def finite_size_correction(temperature_K: float, viscosity_Pa_s: float, edge_A: float) -> float:
+    """D_inf - D_periodic = 2.837297 kT / (6 pi eta L) in m^2/s for a cubic box of edge L (Yeh and Hummer 2004)."""
+    return YEH_HUMMER * BOLTZMANN_J_K * temperature_K / (6 * np.pi * viscosity_Pa_s * edge_A * 1e-10)
+
+
+def cubic_edge(cell: np.ndarray) -> float | None:
+    """Edge in A of a cubic cell (3, 3), None for any other shape."""
+    edges = np.linalg.norm(cell, axis=1)
+    cosines = (cell @ cell.T) / np.outer(edges, edges)
+    cubic = np.ptp(edges) < 1e-3 * edges.mean() and np.allclose(cosines, np.eye(3), atol=1e-6)
+    return float(edges.mean()) if cubic else None

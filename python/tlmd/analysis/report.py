@@ -1,0 +1,157 @@
+"""One self-contained HTML file: records against experiment, tables, figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tlmd import __version__
+from tlmd.analysis.compare import RECORD_KEYS
+from tlmd.errors import InputError
+
+CSS = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1c2733;background:#fff;max-width:62rem;
+margin:2.5rem auto;padding:0 1.5rem}
+h1{font-size:1.7rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #d8e0e8}
+table{border-collapse:collapse;width:100%;font-size:.93rem}th,td{padding:.35rem .7rem;border-bottom:1px solid #e6ebf0}
+th{text-align:left;color:#53657a;font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums}
+.note{color:#53657a;font-size:.85rem}img{max-width:100%;height:auto}figure{margin:1.2rem 0}
+"""
+COLUMNS = ("quantity", "value", "experiment", "unit", "deviation", "T (K)")
+
+
+def with_error(value: float, error: float | None) -> str:
+    """`value ± error` with the error to two digits and the value to the same place; exponents where numbers are tiny.
+
+    >>> with_error(2.3164e-9, 4.21e-11), with_error(997.0471, 0.00123)
+    ('(2.316 ± 0.042)e-09', '997.0471 ± 0.0012')
+    """
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        power = math.floor(math.log10(abs(value)))
+        scaled_error = None if error is None else error / 10.0**power
+        body = with_error(value / 10.0**power, scaled_error)
+        return f"({body})e{power:+03d}" if error else f"{body}e{power:+03d}"
+    if not error or not math.isfinite(error) or error < 1e-5 * abs(value):
+        return f"{value:.5g}"
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{places}f} ± {error:.{places}f}"
+
+
+def table_rows(records: Sequence[dict]) -> list[tuple[str, ...]]:
+    """Cells of COLUMNS for each record, as text."""
+    return [
+        (
+            record["quantity"],
+            with_error(record["value"], record["standard_error"]),
+            "" if record["experiment"] is None else with_error(record["experiment"], record["experiment_error"]),
+            "" if record["unit"] == "1" else record["unit"],
+            "" if record["deviation_percent"] is None else f"{record['deviation_percent']:+.2f} %",
+            f"{record['temperature_K']:.1f}",
+        )
+        for record in records
+    ]
+
+
+def read_records(path: str | Path) -> list[dict]:
+    """The list of records in a JSON file of tl-analyze; raises InputError for anything else."""
+    try:
+        records = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} ({error})", "JSON of tl-analyze", "give a file written by --json") from None
+    if not isinstance(records, list) or any(
+        not isinstance(record, dict) or set(record) != set(RECORD_KEYS) for record in records
+    ):
+        raise InputError(f"{path}: other keys", ", ".join(RECORD_KEYS), "give a file written by --json")
+    return records
+
+
+def write_records(path: str | Path, records: Sequence[dict]) -> None:
+    """The records as JSON."""
+    replace_file(path, (json.dumps(list(records), indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_figure(path: str | Path, figure: Figure) -> None:
+    """A figure as PNG."""
+    replace_file(path, _png(figure))
+
+
+def write_report(
+    path: str | Path,
+    title: str,
+    records: Sequence[dict],
+    figures: Mapping[str, Figure] | None = None,
+    tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
+) -> None:
+    """Write the report: records (compare.RECORD_KEYS), figures by caption, further tables by caption as lists of rows.
+
+    A row is a mapping from column to text or number; the first row gives the columns.
+    """
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="note">tlmd {escape(__version__)}. Errors are one standard error.</p>',
+    ]
+    if records:
+        parts += ["<h2>Computed and measured</h2>", _table(COLUMNS, table_rows(records)), _sources(records)]
+    for caption, rows in (tables or {}).items():
+        if rows:
+            cells = [[_cell(row.get(name, "")) for name in rows[0]] for row in rows]
+            parts += [f"<h2>{escape(caption)}</h2>", _table(tuple(rows[0]), cells)]
+    for caption, figure in (figures or {}).items():
+        image = base64.b64encode(_png(figure)).decode()
+        parts += [
+            f"<h2>{escape(caption)}</h2>",
+            f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{image}"></figure>',
+        ]
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+    replace_file(path, page.encode())
+
+
+def replace_file(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all: under a temporary name, then renamed."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in columns)
+    body = "\n".join(
+        "<tr>" + "".join(f'<td class="{"n" if _is_number(cell) else ""}">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell[:1] in {"+", "-", "("}
+
+
+def _sources(records: Sequence[dict]) -> str:
+    lines = "".join(f"<li>{escape(record['quantity'])}: {escape(record['source'])}</li>" for record in records)
+    return f'<ul class="note">{lines}</ul>'

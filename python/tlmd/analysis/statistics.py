@@ -1,0 +1,97 @@
+"""Mean and standard error of a correlated series: equilibration found, blocks long enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlmd.errors import InputError
+
+MIN_SAMPLES = 16  # rows below which an error of a correlated series means nothing
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an analysis returns."""
+
+    value: float
+    standard_error: float
+    unit: str
+    samples: float  # effective number of independent samples
+
+
+def autocorrelation(series: np.ndarray) -> np.ndarray:
+    """(n,) normalised autocorrelation of a series (n,), by FFT; zero for a constant series."""
+    fluctuation = series - series.mean()
+    n = len(series)
+    power = np.abs(np.fft.rfft(fluctuation, 2 * n)) ** 2
+    covariance = np.fft.irfft(power, 2 * n)[:n] / np.arange(n, 0, -1)
+    return covariance / covariance[0] if covariance[0] > 0 else np.zeros(n)
+
+
+def statistical_inefficiency(series: np.ndarray) -> float:
+    """g = 1 + 2 sum_t (1 - t/n) C(t), summed up to the first C(t) <= 0 (Chodera et al., JCTC 3, 26, 2007); g >= 1."""
+    correlation = autocorrelation(np.asarray(series, dtype=float))
+    stop = np.flatnonzero(correlation[1:] <= 0)
+    lags = np.arange(1, (stop[0] if len(stop) else len(correlation) - 1) + 1)
+    return float(max(1.0, 1.0 + 2.0 * np.sum((1 - lags / len(correlation)) * correlation[lags])))
+
+
+def equilibration(series: np.ndarray, candidates: int = 50) -> int:
+    """Index at which a series (n,) has equilibrated: the cut that leaves most effective samples.
+
+    Chodera, J. Chem. Theory Comput. 12, 1799 (2016).
+    """
+    series = np.asarray(series, dtype=float)
+    cuts = np.unique(np.linspace(0, 0.9 * len(series), candidates).astype(int))
+    samples = [(len(series) - cut) / statistical_inefficiency(series[cut:]) for cut in cuts]
+    return int(cuts[np.argmax(samples)])
+
+
+def block_errors(series: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Block lengths, standard error of the mean at each, and the error of that error.
+
+    Blocks are doubled until two are left (Flyvbjerg and Petersen, J. Chem. Phys. 91, 461, 1989).
+    """
+    blocks = np.asarray(series, dtype=float)
+    lengths, errors, uncertainties = [], [], []
+    length = 1
+    while len(blocks) >= 2:
+        error = np.std(blocks, ddof=1) / np.sqrt(len(blocks))
+        lengths.append(length)
+        errors.append(error)
+        uncertainties.append(error / np.sqrt(2 * (len(blocks) - 1)))
+        blocks = 0.5 * (blocks[: len(blocks) // 2 * 2 : 2] + blocks[1 : len(blocks) // 2 * 2 : 2])
+        length *= 2
+    return np.array(lengths), np.array(errors), np.array(uncertainties)
+
+
+def block_average(series: np.ndarray, unit: str) -> Estimate:
+    """Mean and standard error of a stationary series (n,) from blocks at which the error has flattened.
+
+    The block is the shortest of length B with B^3 > 2 n (error_B / error_1)^4 (Lee et al., Phys. Rev. E 83, 066706,
+    2011, eq. 26 for doubled blocks). Where none is (series too short) the largest error is taken.
+    Raises InputError for fewer than 16 values.
+    """
+    series = np.asarray(series, dtype=float)
+    if len(series) < MIN_SAMPLES:
+        raise InputError(f"{len(series)} values", f"at least {MIN_SAMPLES} for a mean with an error", "run longer")
+    lengths, errors, _ = block_errors(series)
+    if errors[0] == 0:
+        return Estimate(float(series.mean()), 0.0, unit, float(len(series)))
+    flat = np.flatnonzero(lengths**3 > 2 * len(series) * (errors / errors[0]) ** 4)
+    error = errors[flat[0]] if len(flat) else errors.max()
+    return Estimate(float(series.mean()), float(error), unit, float(min(1.0, (errors[0] / error) ** 2) * len(series)))
+
+
+def equilibrated_mean(series: np.ndarray, unit: str) -> tuple[Estimate, int]:
+    """Block average of the equilibrated part of a series (n,), and the index at which that part starts."""
+    cut = equilibration(series) if len(series) >= MIN_SAMPLES else 0
+    return block_average(series[cut:], unit), cut
+
+
+def mean_of_blocks(values: np.ndarray, unit: str) -> Estimate:
+    """Mean and standard error of (B,) independent values."""
+    values = np.asarray(values, dtype=float)
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), unit, float(len(values)))
