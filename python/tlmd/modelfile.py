@@ -9,11 +9,13 @@ import datetime
 import hashlib
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -79,12 +81,27 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_model(path: Path | str, potential: Potential, card: Card) -> None:
-    """Write a trained model: state dict and card; elements, cutoff, dtype and reference energies of the card are set here."""
+class Sample(NamedTuple):
+    """One real frame that travels with a trained model, for the checks at export: as in graph.build_graph."""
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+
+
+def save_model(path: Path | str, potential: Potential, card: Card, sample: Any = None) -> None:
+    """Write a trained model: parameters, card, and a sample frame (anything with the attributes of Sample).
+
+    What the potential itself states (elements, cutoff, dtype, reference energies) is set in the card here.
+    """
     card = describe(potential, card)
+    content = {"state_dict": potential.state_dict()}
+    if sample is not None:
+        content["sample"] = {name: torch.as_tensor(np.array(getattr(sample, name))) for name in Sample._fields}
 
     def write(temporary: Path) -> None:
-        torch.save({"state_dict": potential.state_dict()}, temporary)
+        torch.save(content, temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             root = archive.namelist()[0].split("/")[0]
             archive.writestr(f"{root}/extra/card.json", card.model_dump_json(indent=1))
@@ -130,17 +147,26 @@ def read_card(path: Path | str) -> Card:
 
 
 def load_model(path: Path | str) -> tuple[Potential, Card]:
-    """A trained model (model.pt) in its own precision on the CPU, and its card. Exported files: tlmd.export.load_exported."""
+    """A trained model (model.pt) in its own precision on the CPU, and its card. Exported files: tlmd.export."""
     card = read_card(path)
-    if is_exported(path):
-        raise InputError(
-            f"{path}, an exported TorchScript file", "a trained model.pt", "give the file it was exported from"
-        )
-    if card.kind != "tpainn":
-        raise InputError(f"{path} of kind {card.kind}", "kind tpainn", "give a PaiNN model")
     potential = new_potential(card.elements, card.cutoff, card.architecture).cast(getattr(torch, card.dtype))
-    potential.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    potential.load_state_dict(_content(path)["state_dict"])
     return potential.eval(), card
+
+
+def load_sample(path: Path | str) -> Sample | None:
+    """The sample frame of a trained model, if it has one."""
+    sample = _content(path).get("sample")
+    return sample and Sample(**{name: tensor.numpy() for name, tensor in sample.items()})
+
+
+def _content(path: Path | str) -> dict[str, Any]:
+    if is_exported(path):
+        raise InputError(f"{path}, an exported TorchScript file", "a trained model.pt", "give the file it came from")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}, damaged ({error})".splitlines()[0], "a trained model.pt", "train again") from None
 
 
 def is_exported(path: Path | str) -> bool:

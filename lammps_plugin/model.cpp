@@ -1,0 +1,216 @@
+#include "model.h"
+
+#include "halo.h"
+
+#include <nlohmann/json.hpp>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/cuda.h>
+#include <torch/script.h>
+
+#include <sstream>
+#include <stdexcept>
+
+namespace tlmd {
+
+using torch::Tensor;
+using torch::autograd::variable_list;
+using Json = nlohmann_lmp::json;
+
+static constexpr int FORMAT_VERSION = 1;
+
+[[noreturn]] static void fail(const std::string &got, const std::string &wanted, const std::string &action)
+{
+  throw std::runtime_error("got " + got + "; wanted " + wanted + "; " + action);
+}
+
+struct Model::Impl {
+  torch::jit::Module potential, net;
+  torch::Device device = torch::kCPU;
+  torch::ScalarType dtype = torch::kFloat;
+  int n_layers = 0, width = 0;
+
+  // The features that a layer read (leaves of its tape) and those that it made.
+  struct Tape {
+    Tensor q_in, mu_in, q_out, mu_out;
+  };
+
+  std::pair<Tensor, Tensor> pair_of(const c10::IValue &value)
+  {
+    const auto &elements = value.toTupleRef().elements();
+    return {elements[0].toTensor(), elements[1].toTensor()};
+  }
+
+  // Rows of q and mu side by side, (M, 4F): the owned rows and, filled by the halo, the ghost rows.
+  template <class real> Tensor exchanged(Halo &halo, const Tensor &q, const Tensor &mu, int n_rows)
+  {
+    const int n = q.size(0);
+    Tensor rows = torch::empty({n_rows, 4 * width}, q.options().device(torch::kCPU));
+    rows.narrow(0, 0, n).narrow(1, 0, width).copy_(q);
+    rows.narrow(0, 0, n).narrow(1, width, 3 * width).copy_(mu.reshape({n, 3 * width}));
+    real *data = rows.data_ptr<real>();
+    halo.forward(data, data + (size_t) n * 4 * width, 4 * width);
+    return rows.to(device);
+  }
+
+  // Adjoints (M, 4F) of a layer's input to those of the owned rows (N, 4F), ghosts added.
+  template <class real> Tensor returned(Halo &halo, const Tensor &adjoint, int n)
+  {
+    Tensor rows = adjoint.to(torch::kCPU).contiguous();
+    real *data = rows.data_ptr<real>();
+    halo.reverse(data, data + (size_t) n * 4 * width, 4 * width);
+    return rows.narrow(0, 0, n).to(device);
+  }
+
+  template <class real> void evaluate(const Domain &domain, Halo &halo, Result &result);
+};
+
+static void check_card(const std::string &name, const Json &card)
+{
+  const int version = card.value("format_version", 0);
+  const std::string kind = card.value("kind", "unknown");
+  if (version > FORMAT_VERSION)
+    fail(name + " of format " + std::to_string(version), "format " + std::to_string(FORMAT_VERSION) + " or older",
+         "install a newer tlmd plugin");
+  if (kind != "tpainn") fail(name + " of kind " + kind, "kind tpainn", "use the pair style of that kind");
+}
+
+static torch::Device choose_device(const std::string &device, int rank)
+{
+  const bool cuda = torch::cuda::is_available();
+  if (device == "cuda" && !cuda) fail("device cuda", "a CUDA build of torch and a GPU", "use device cpu or auto");
+  if (device == "cpu" || !cuda) return torch::kCPU;
+  return torch::Device(torch::kCUDA, rank % torch::cuda::device_count());
+}
+
+Model::Model(const std::string &file, const std::string &name, const std::string &device, int rank) :
+    impl(std::make_unique<Impl>())
+{
+  torch::jit::ExtraFilesMap extra{{"card.json", ""}};
+  std::istringstream stream(file);
+  try {
+    impl->device = choose_device(device, rank);
+    impl->potential = torch::jit::load(stream, impl->device, extra);
+  } catch (const c10::Error &error) {
+    fail(name + ", not an exported model or cut short", "a file written by tl-export", "run `tl-export model.pt`");
+  }
+  if (extra["card.json"].empty())
+    fail(name + " without a card", "a file written by tl-export", "run `tl-export model.pt`");
+  const Json card = Json::parse(extra["card.json"]);
+  check_card(name, card);
+
+  impl->potential.eval();
+  for (auto parameter : impl->potential.parameters()) parameter.set_requires_grad(false);
+  impl->net = impl->potential.attr("net").toModule();
+  impl->n_layers = impl->net.attr("n_layers").toInt();
+  impl->width = impl->net.attr("width").toInt();
+  impl->dtype = card["dtype"] == "float64" ? torch::kDouble : torch::kFloat;
+  elements = card["elements"].get<std::vector<std::string>>();
+  cutoff = card["cutoff"].get<double>();
+
+  std::ostringstream line;
+  line << name << ": PaiNN F=" << impl->width << " L=" << impl->n_layers << ", cutoff " << cutoff << " A, "
+       << card["dtype"].get<std::string>() << " on " << impl->device << ", " << card.value("level_of_theory", "unknown");
+  summary = line.str();
+}
+
+Model::~Model() = default;
+
+std::string Model::torch_version()
+{
+  const std::string config = at::show_config(), key = "TORCH_VERSION=";
+  const size_t first = config.find(key);
+  if (first == std::string::npos) return "unknown";
+  return config.substr(first + key.size(), config.find_first_of(", \n", first) - first - key.size());
+}
+
+double Model::self_test()
+{
+  auto &potential = impl->potential;
+  const Tensor vectors = potential.attr("test_vectors").toTensor().to(impl->dtype).set_requires_grad(true);
+  const Tensor expected = potential.attr("test_slopes").toTensor().to(torch::kDouble);
+  const Tensor energies =
+      potential.forward({potential.attr("test_species"), vectors, potential.attr("test_neighbours")}).toTensor();
+  const Tensor slopes = torch::autograd::grad({energies.sum()}, {vectors})[0].to(torch::kDouble);
+  const double deviation = ((slopes - expected).abs().max() / expected.abs().max()).item<double>();
+  const double tolerance = impl->dtype == torch::kDouble ? 1e-10 : 1e-4;
+  if (!(deviation < tolerance)) {
+    std::ostringstream got;
+    got << "forces of the model's own test cluster off by " << deviation;
+    fail(got.str(), "less than " + std::to_string(tolerance), "check that this libtorch is the one of the export");
+  }
+  return deviation;
+}
+
+template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &halo, Result &result)
+{
+  const int n = domain.n_owned, m = domain.n_rows, k = domain.n_slots;
+  const auto int32 = torch::dtype(torch::kInt), float64 = torch::dtype(torch::kDouble);
+  const Tensor species =
+      torch::from_blob(const_cast<int *>(domain.species.data()), {m}, int32).to(torch::kLong).to(device);
+  const Tensor neighbours =
+      torch::from_blob(const_cast<int *>(domain.neighbours.data()), {n, k}, int32).clone().to(device);
+  const Tensor vectors = torch::from_blob(const_cast<double *>(domain.vectors.data()), {n, k, 3}, float64)
+                             .to(dtype).to(device).set_requires_grad(true);
+
+  const auto [unit_out, basis_out] = pair_of(net.get_method("edges")({vectors}));
+  const Tensor unit = unit_out.detach().set_requires_grad(true), basis = basis_out.detach().set_requires_grad(true);
+  Tensor q = net.get_method("embed")({species}).toTensor(), mu = torch::empty({0, 3, width}, q.options());
+
+  std::vector<Tape> tapes;
+  for (int l = 0; l < n_layers; l++) {
+    if (l > 0) {
+      const Tensor rows = exchanged<real>(halo, q, mu, m);
+      q = rows.narrow(1, 0, width).contiguous().set_requires_grad(true);
+      mu = rows.narrow(1, width, 3 * width).reshape({m, 3, width}).set_requires_grad(true);
+    }
+    Tape tape{q, mu, {}, {}};
+    std::tie(tape.q_out, tape.mu_out) = pair_of(net.get_method("layer")({l, q, mu, unit, basis, neighbours}));
+    q = tape.q_out.detach();
+    mu = tape.mu_out.detach();
+    tapes.push_back(std::move(tape));
+  }
+
+  q.set_requires_grad(true);
+  const Tensor e = net.get_method("readout")({q}).toTensor();
+  const Tensor energies = potential.get_method("scaled")({e, species.narrow(0, 0, n)}).toTensor();
+
+  Tensor q_adjoint = torch::autograd::grad({energies.sum()}, {q})[0], mu_adjoint;
+  Tensor unit_adjoint = torch::zeros_like(unit), basis_adjoint = torch::zeros_like(basis);
+  for (int l = n_layers - 1; l >= 0; l--) {
+    Tape &tape = tapes[l];
+    variable_list made{tape.q_out}, seeds{q_adjoint}, read{unit, basis};
+    if (l < n_layers - 1) {
+      made.push_back(tape.mu_out);
+      seeds.push_back(mu_adjoint);
+    }
+    if (l > 0) read.insert(read.end(), {tape.q_in, tape.mu_in});
+    const auto adjoints = torch::autograd::grad(made, read, seeds);
+    unit_adjoint += adjoints[0];
+    basis_adjoint += adjoints[1];
+    tape = Tape();    // frees the layer's tape
+    if (l == 0) break;
+    const Tensor rows = torch::cat(variable_list{adjoints[2], adjoints[3].reshape({m, 3 * width})}, 1);
+    const Tensor owned = returned<real>(halo, rows, n);
+    q_adjoint = owned.narrow(1, 0, width);
+    mu_adjoint = owned.narrow(1, width, 3 * width).reshape({n, 3, width});
+  }
+
+  const Tensor slopes = torch::autograd::grad({unit_out, basis_out}, {vectors}, {unit_adjoint, basis_adjoint})[0];
+  const Tensor slopes64 = slopes.to(torch::kCPU, torch::kDouble).contiguous();
+  const Tensor energies64 = energies.detach().to(torch::kCPU).contiguous();
+  result.slopes.assign(slopes64.data_ptr<double>(), slopes64.data_ptr<double>() + slopes64.numel());
+  result.energies.assign(energies64.data_ptr<double>(), energies64.data_ptr<double>() + n);
+}
+
+void Model::evaluate(const Domain &domain, Halo &halo, Result &result, int n_threads)
+{
+  at::set_num_threads(n_threads);
+  if (impl->dtype == torch::kDouble)
+    impl->evaluate<double>(domain, halo, result);
+  else
+    impl->evaluate<float>(domain, halo, result);
+}
+
+}    // namespace tlmd

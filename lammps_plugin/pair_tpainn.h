@@ -1,0 +1,41 @@
+/* -*- c++ -*- ----------------------------------------------------------
+   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
+------------------------------------------------------------------------- */
+#ifndef LMP_PAIR_TPAINN_H
+#define LMP_PAIR_TPAINN_H
+
+#include "pair.h"
+
+#include <memory>
+
+namespace LAMMPS_NS {
+
+// pair_style tpainn [backend native|torchscript] [device cpu|cuda|auto] [check yes|no]
+// pair_coeff * * model-lammps.pt O H        (NULL for types that another style owns)
+class PairTPaiNN : public Pair {
+ public:
+  explicit PairTPaiNN(LAMMPS *);
+  ~PairTPaiNN() override;
+
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  void compute(int, int) override;
+  double memory_usage() override;
+  int pack_forward_comm(int, int *, double *, int, int *) override;
+  void unpack_forward_comm(int, int, double *) override;
+
+ private:
+  void allocate();
+  void load(const char *file);
+  void find_owners();    // after a neighbour-list build: rows of the domain and the plan of the halo
+  void gather();         // positions -> domain
+  void scatter();        // result -> f, energy, virial, per-atom energy and virial
+
+  struct Data;
+  std::unique_ptr<Data> data;
+};
+
+}    // namespace LAMMPS_NS
+#endif

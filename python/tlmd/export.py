@@ -1,0 +1,114 @@
+"""Export of a trained model to TorchScript with its card, checked against the eager model. The only user of torch.jit.
+
+The file also carries a small test cluster with the slopes dE/dr_ij that the eager model gives: `pair_style tpainn ... check yes`
+evaluates it in its own libtorch before the first step.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlmd.errors import InputError
+from tlmd.graph import Graph, build_graph
+from tlmd.modelfile import Card, Sample, describe, load_model, load_sample, read_card, write_atomic
+from tlmd.models.potential import Potential, Prediction, evaluate
+
+CLUSTER = 24  # atoms of the test cluster
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # largest deviation in units of the largest value
+
+
+def export_model(
+    model: Path | str, out: Path | str | None = None, dtype: str | None = None, frames: Sequence[Any] = ()
+) -> Path:
+    """Write `model` (model.pt) as TorchScript to `out` (default MODEL-lammps.pt) and return the path.
+
+    dtype: float32 | float64, default the model's own. frames: real frames (with the attributes of Sample) to compare on; default the
+    sample in the model file. The file is written, read back and compared with the eager model (energy, forces, virial of every
+    frame); on a mismatch InputError is raised and no file is left.
+    """
+    model = Path(model)
+    out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
+    potential, card = load_model(model)
+    if dtype is not None:
+        potential.cast(getattr(torch, dtype))
+    frames = list(frames) or [f for f in [load_sample(model)] if f is not None]
+    if not frames:
+        raise InputError(f"{model} without a sample frame", "a real frame to compare on", "give one with --data")
+    graphs = [graph_of(frame, potential) for frame in frames]
+    add_self_test(potential, frames[0])
+
+    def write(temporary: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated upstream
+            scripted = torch.jit.script(potential)
+            extra = {"card.json": describe(potential, card).model_dump_json(indent=1)}
+            torch.jit.save(scripted, str(temporary), _extra_files=extra)
+            reloaded = torch.jit.load(str(temporary))
+        for number, graph in enumerate(graphs):
+            compare(evaluate(potential, graph), evaluate(reloaded, graph), potential.dtype, f"frame {number}")
+
+    write_atomic(out, write)
+    return out
+
+
+def graph_of(frame: Any, potential: Potential | Card, dtype: torch.dtype | None = None) -> Graph:
+    """The graph of a frame with the elements, cutoff and (by default) precision of a potential."""
+    dtype = dtype or (getattr(torch, potential.dtype) if isinstance(potential, Card) else potential.dtype)
+    return build_graph(
+        frame.numbers, frame.positions, frame.cell, frame.pbc, potential.elements, potential.cutoff, dtype
+    )
+
+
+def compare(eager: Prediction, scripted: Prediction, dtype: torch.dtype, where: str) -> None:
+    """InputError if energy, forces or virial of the two predictions differ by more than the precision allows."""
+    for name in ("energy", "forces", "virial"):
+        a, b = getattr(eager, name), getattr(scripted, name)
+        deviation = float((a - b).abs().max() / a.abs().max().clamp(min=1e-12))
+        if not deviation <= TOLERANCE[dtype]:
+            raise InputError(
+                f"{name} of {where} off by {deviation:.1e} after export",
+                f"at most {TOLERANCE[dtype]:.0e}",
+                "report this model: the file was not written",
+            )
+
+
+def add_self_test(potential: Potential, frame: Any) -> None:
+    """Give the potential the buffers test_species (n,), test_neighbours (n, k), test_vectors and test_slopes (n, k, 3).
+
+    The cluster: the CLUSTER atoms nearest to the first atom, cut out of the frame without its periodic images.
+    """
+    shift = frame.positions - frame.positions[0]
+    if np.all(frame.pbc):
+        shift -= np.round(shift @ np.linalg.inv(frame.cell)) @ frame.cell
+    nearest = np.argsort(np.linalg.norm(shift, axis=1))[:CLUSTER]
+    cluster = Sample(np.asarray(frame.numbers)[nearest], shift[nearest], np.zeros((3, 3)), np.zeros(3, bool))
+    graph = graph_of(cluster, potential)
+    vectors = graph.vectors.requires_grad_(True)
+    with torch.enable_grad():
+        energy = potential(graph.species, vectors, graph.neighbours).sum()
+    (slopes,) = torch.autograd.grad(energy, vectors)
+    tensors = {"species": graph.species, "neighbours": graph.neighbours, "vectors": vectors.detach(), "slopes": slopes}
+    for name, tensor in tensors.items():
+        potential.register_buffer(f"test_{name}", tensor)
+
+
+def load_exported(path: Path | str, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Card]:
+    """An exported model as a callable (species, vectors, neighbours) -> atom energies, for models.potential.evaluate."""
+    card = read_card(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            module = torch.jit.load(str(path), map_location=device)
+        except RuntimeError as error:
+            raise InputError(
+                f"{path}, not an exported model or damaged ({str(error).splitlines()[0]})",
+                "a file written by tl-export",
+                "run `tl-export model.pt`",
+            ) from None
+    return module.eval(), card
