@@ -11,6 +11,10 @@ class InputError(ValueError):
 
     def __init__(self, got: str, wanted: str, do: str):
         super().__init__(f"got {got}; wanted {wanted}; {do}")
+        self._parts = (got, wanted, do)
+
+    def __reduce__(self):  # so that it travels between MPI ranks
+        return InputError, self._parts
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,223 @@
+"""One validated model for each stage's TOML: `StageConfig` and `load_config`, and the configuration of tl-generate.
+
+Unknown keys are errors that name the nearest known key; paths are relative to the TOML; any key can be overridden.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from tlmd.errors import InputError, nearest
+
+Model = TypeVar("Model", bound="StageConfig")
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path.expanduser()
+
+
+ConfigPath = Annotated[Path, AfterValidator(_absolute)]  # relative to the folder of the TOML
+Range = tuple[float, float]  # low, high
+
+
+class Section(BaseModel):
+    """A table of a TOML: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageConfig(Section):
+    """Base of every stage's configuration: the run folder and the seed."""
+
+    out: ConfigPath = Path("run")
+    seed: int = Field(1, ge=0)
+
+
+def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] | None = None) -> Model:
+    """The validated configuration in the TOML file `path`, after `overrides` such as "training.max_steps=200".
+
+    Values of overrides are TOML; a word that is not TOML is text. Paths are relative to the folder of `path`.
+    Raises InputError, in one line, for an unreadable file, an unknown key (with the nearest known one) or a bad value.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no file {path}", "the TOML file of this stage", "check the path")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}", "a TOML file", "correct that line") from None
+    for override in overrides or ():
+        _override(data, override)
+    try:
+        return model.model_validate(data, context={"base": path.parent})
+    except ValidationError as error:
+        raise _input_error(model, path, data, error.errors()[0]) from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key of the nested tables `data` in place; override is "a.b=value"."""
+    key, equals, value = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InputError(f"--set {override}", "--set table.key=value", "write the key, an equals sign and the value")
+    for part in parts[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise InputError(f"--set {override}", f"a table at '{part}'", "remove the part after it from the key")
+    try:
+        data[parts[-1]] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        data[parts[-1]] = value
+
+
+def _input_error(model: type[BaseModel], path: Path, data: Any, error: dict[str, Any]) -> InputError:
+    """One line from one pydantic error."""
+    keys = [str(key) for key in _location(error["loc"], data, missing=error["type"] == "missing")]
+    key, name = ".".join(keys) or "the whole file", keys[-1] if keys else ""
+    if error["type"] == "extra_forbidden":
+        return InputError(f"unknown key '{key}' in {path}{nearest(name, _names(model))}", "a known key", "rename it")
+    if error["type"] == "missing":
+        return InputError(f"no key '{key}' in {path}", f"a value for '{key}'", "add it")
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if error["type"] == "union_tag_not_found":
+        return InputError(f"no key '{key}.kind' in {path}", message, "add it")
+    value = error["input"] if isinstance(error["input"], (str, int, float, bool, list)) else "a table"
+    return InputError(f"{key} = {value} in {path}", message, "correct it")
+
+
+def _location(location: tuple[Any, ...], data: Any, missing: bool) -> Iterator[Any]:
+    """The keys of a pydantic error location that exist in `data`: pydantic adds the tags of unions."""
+    for position, key in enumerate(location):
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+            yield key
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+            yield key
+        elif missing and position == len(location) - 1:
+            yield key
+
+
+def _names(annotation: Any) -> set[str]:
+    """Every field name of a model and of the models inside it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return set(fields).union(*(_names(field.annotation) for field in fields.values()))
+    return set().union(*(_names(argument) for argument in typing.get_args(annotation)))
+
+
+class SystemConfig(Section):
+    """What every kind of classical system has: `frames` in all, made in work items of `frames_per_item`."""
+
+    frames: int = Field(gt=0)
+    frames_per_item: int = Field(10, gt=0)
+
+
+def _ordered(value: Range) -> Range:
+    if value[0] > value[1]:
+        raise ValueError("the low end first, then the high end")
+    return value
+
+
+Positive = Annotated[float, Field(gt=0)]
+Ordered = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+
+
+class BulkConfig(SystemConfig):
+    """Trajectories of a periodic liquid, each at its own temperature, density and shape of box."""
+
+    kind: Literal["bulk"]
+    molecules: int = Field(64, gt=0)
+    temperature_K: Ordered = (250.0, 700.0)
+    density_g_cm3: Ordered = (0.7, 1.3)
+    equilibrate_ps: Positive = 3.0
+    spacing_ps: Positive = 0.5
+    aspect: float = Field(0.0, ge=0, lt=0.5)  # edges differ by up to this fraction
+
+
+class RattledConfig(BulkConfig):
+    """Bulk frames with each atom displaced and the box strained; the amplitude is drawn anew for each frame."""
+
+    kind: Literal["rattled"]
+    displacement_A: tuple[float, float] = (0.02, 0.12)  # standard deviation
+    strain: float = Field(0.03, ge=0, lt=0.2)  # standard deviation of each component
+
+
+class StretchedConfig(BulkConfig):
+    """Bulk frames in which a part of the molecules gets new bond lengths and a new angle."""
+
+    kind: Literal["stretched"]
+    fraction: float = Field(0.25, gt=0, le=1)
+    bond_A: Ordered = (0.80, 1.35)
+    angle_deg: Ordered = (80.0, 150.0)
+
+
+class ClusterConfig(SystemConfig):
+    """Trajectories of a free cluster, `molecules` from low to high, held together while it is sampled."""
+
+    kind: Literal["cluster"]
+    molecules: tuple[int, int] = (2, 12)
+    temperature_K: Ordered = (150.0, 500.0)
+    equilibrate_ps: Positive = 3.0
+    spacing_ps: Positive = 0.5
+
+
+class MonomerConfig(SystemConfig):
+    """Single molecules, bond lengths and angle drawn uniformly."""
+
+    kind: Literal["monomer"]
+    frames_per_item: int = Field(100, gt=0)
+    bond_A: Ordered = (0.75, 1.5)
+    angle_deg: Ordered = (70.0, 175.0)
+
+
+class DimerConfig(SystemConfig):
+    """Two molecules in random orientations, O-O distance scanned evenly; intramolecular geometry thermal."""
+
+    kind: Literal["dimer"]
+    frames_per_item: int = Field(100, gt=0)
+    distance_A: Ordered = (2.2, 6.0)
+    displacement_A: float = Field(0.04, ge=0)  # standard deviation of each coordinate
+
+
+AnySystem = Annotated[
+    BulkConfig | RattledConfig | StretchedConfig | ClusterConfig | MonomerConfig | DimerConfig,
+    Field(discriminator="kind"),
+]
+
+
+class TeacherConfig(Section):
+    """The classical force field: SPC/Fw flexible water (Wu, Tepper, Voth 2006), evaluated by LAMMPS."""
+
+    name: Literal["spcfw"] = "spcfw"
+    cutoff_A: Positive = 9.0  # of labels of periodic frames; free clusters have none
+    accuracy: Positive = 1e-6  # of pppm, relative
+    sampling_cutoff_A: Positive = 6.0  # of the trajectories, that only propose configurations
+    sampling_accuracy: Positive = 1e-3
+    timestep_fs: Positive = 1.0
+
+
+class GenerateConfig(StageConfig):
+    """tl-generate: which systems, labelled by which teacher."""
+
+    teacher: TeacherConfig = TeacherConfig()
+    scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
+    max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
+    min_contact_A: Positive = 1.25  # O-H of different molecules: nearer frames are dropped (H has no core in SPC/Fw)
+    energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
+    force_tolerance: Positive = 1e-5  # eV/A
+    systems: dict[str, AnySystem]
+
+    @model_validator(mode="after")
+    def _has_systems(self) -> GenerateConfig:
+        if not self.systems:
+            raise ValueError("at least one table [systems.NAME]")
+        return self
