@@ -43,3 +43,52 @@ def analyze() -> None:
     from tlmd.analysis.commands import app
 
     guarded(app)
+
+
+@entry
+def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-pretrain: train a new model, on classical labels or from scratch on DFT ones."""
+    from tlmd.config import load_config
+    from tlmd.train.config import PretrainConfig
+    from tlmd.train.malloc import keep_memory
+    from tlmd.train.pretrain import pretrain
+
+    keep_memory()
+    settings = load_config(PretrainConfig, config, set_)
+    pretrain(settings, out or settings.out)
+
+
+@entry
+def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-finetune: autotuning (T-PaiNN), a pretrained model learns from a few frames of another level of theory."""
+    from tlmd.config import load_config
+    from tlmd.train.config import FinetuneConfig
+    from tlmd.train.malloc import keep_memory
+    from tlmd.train.transfer import finetune
+
+    keep_memory()
+    settings = load_config(FinetuneConfig, config, set_)
+    finetune(settings, out or settings.out)
+
+
+@entry
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="trained or exported model")],
+    data: Annotated[Path, typer.Argument(help="labelled frames")],
+    json_: Json = None,
+    plot: Annotated[Optional[Path], typer.Option("--plot", help="write a parity plot to this file")] = None,
+) -> None:
+    """tl-evaluate: errors of a model on labelled frames."""
+    from tlmd.train.evaluate import evaluate_file
+
+    print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot).line()}")
+
+
+@entry
+def generate(config: Config, out: Out = None, set_: Set = None) -> None:
+    """Classical labels of the systems in CONFIG; under mpirun the ranks share the work, a killed run is continued."""
+    from tlmd.config import GenerateConfig, load_config
+    from tlmd.data import classical
+
+    settings = load_config(GenerateConfig, config, set_)
+    classical.generate(settings, out or settings.out)

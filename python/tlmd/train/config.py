@@ -1,0 +1,122 @@
+"""What the training stages read from their TOML files; defaults are those of the water example."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tlmd.config import ConfigPath, Section, StageConfig
+from tlmd.modelfile import Architecture
+
+Weight = float | tuple[float, float]
+
+
+class DataConfig(Section):
+    train: ConfigPath = Field(description="labelled frames, extxyz or extxyz.xz")
+    valid: ConfigPath | None = Field(
+        None, description="frames that choose the best parameters; absent: the last of `train`"
+    )
+    valid_fraction: float = Field(
+        0.1, ge=0, lt=1, description="part of `train` kept for validation when `valid` is absent"
+    )
+    test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")
+    level_of_theory: str = Field("unknown", description="written into the model card")
+
+
+class ModelConfig(Architecture):
+    width: int = Field(64, gt=0, multiple_of=2, description="channels F")
+    cutoff: float = Field(5.0, gt=0, description="A")
+    elements: list[str] = Field([], description="order of elements; empty: those of the frames by atomic number")
+
+
+class ReferencesConfig(Section):
+    method: Literal["least_squares", "isolated_atoms"] = "least_squares"
+    energies: dict[str, float] = Field({}, description="isolated atoms, eV")
+    file: ConfigPath | None = Field(None, description="isolated atoms: frames of one atom")
+
+
+class LossConfig(Section):
+    energy: Weight = Field(10.0, description="weight of (eV/atom)^2, or [first, last] of a linear ramp")
+    forces: Weight = Field(1.0, description="weight of (eV/A)^2, or [first, last]")
+    stress: Weight = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
+    ramp_steps: int = Field(0, ge=0, description="length of the ramps")
+    kind: Literal["mse", "huber"] = "mse"
+    huber_delta: float = Field(0.1, gt=0, description="eV/atom, eV/A, eV/A^3")
+
+
+class OptimizerConfig(Section):
+    kind: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="adamw only")
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup_steps: int = Field(50, ge=0, description="linear warm-up")
+    final_factor: float = Field(
+        0.01, ge=0, le=1, description="learning rate at the end (cosine) or at least (plateau), of lr"
+    )
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="step down of the plateau schedule")
+    plateau_patience: int = Field(5, ge=0, description="validations without progress before a step down")
+    clip: float = Field(10.0, ge=0, description="largest norm of the gradient; 0: no clipping")
+    ema: float = Field(
+        0.99, ge=0, lt=1, description="decay of the averaged parameters, which are validated and saved; 0: none"
+    )
+
+
+class TrainingConfig(Section):
+    max_steps: int = Field(gt=0, description="steps; the cosine schedule ends here")
+    max_minutes: float | None = Field(
+        None, gt=0, description="stop earlier after this wall time, resumed parts included"
+    )
+    batch_frames: int = Field(4, gt=0, description="frames of a batch, at most")
+    batch_atoms: int = Field(2048, gt=0, description="atoms of a batch, at most: bounds the memory")
+    n_frames: int | None = Field(None, gt=0, description="use so many frames of `train` only")
+    select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
+    valid_every: int = Field(100, gt=0, description="steps between validations")
+    checkpoint_every: int = Field(100, gt=0, description="steps between checkpoints")
+    early_stopping: int = Field(0, ge=0, description="stop after so many validations without progress; 0: never")
+    dtype: Literal["float32", "float64"] = "float32"
+    device: str = Field("auto", description="auto, cpu, cuda")
+    threads: int | None = Field(None, gt=0, description="torch threads of each process; absent: torch's choice")
+    tensorboard: bool = Field(False, description="write event files into the run folder as well")
+
+
+class TrainConfig(StageConfig):
+    """What pretraining and autotuning share."""
+
+    data: DataConfig
+    references: ReferencesConfig = ReferencesConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig
+
+
+class PretrainConfig(TrainConfig):
+    """tl-pretrain: a new model, on classical labels or from scratch on DFT ones."""
+
+    model: ModelConfig = ModelConfig()
+
+
+class TransferConfig(Section):
+    start_from: ConfigPath = Field(description="model.pt of the pretrained model")
+    references: Literal["refit", "keep", "isolated_atoms"] = Field(
+        "refit", description="refit: least squares on what the pretrained network leaves over"
+    )
+    scale: Literal["keep", "least_squares", "rms"] = Field(
+        "keep", description="factor on the network: least squares of new on predicted forces, or the ratio of their rms"
+    )
+    freeze: list[str] = Field([], description="parts that stay as they are, e.g. embedding, messages.0, energy")
+    rates: dict[str, float] = Field({}, description="factors on lr for parts; the longest matching name counts")
+
+
+class ReplayConfig(Section):
+    frames: ConfigPath = Field(description="classical frames, with the reference energies of the pretrained model")
+    fraction: float = Field(0.0, ge=0, lt=1, description="part of each batch; 0: only the errors on them are reported")
+    labels: Literal["forces", "all"] = Field("forces", description="what replayed frames teach")
+    n_report: int = Field(20, gt=0, description="frames, spread over the file, for the errors before and after")
+
+
+class FinetuneConfig(TrainConfig):
+    """tl-finetune: autotuning, T-PaiNN."""
+
+    transfer: TransferConfig
+    replay: ReplayConfig | None = None

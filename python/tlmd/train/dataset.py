@@ -1,0 +1,160 @@
+"""Labelled frames as batches: graphs built once, batches bounded in frames and atoms, order fixed by the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tlmd.data.frames import Frame
+from tlmd.errors import InputError
+from tlmd.graph import Graph, batch_graphs, build_graph, species_of
+
+
+class Labels(NamedTuple):
+    """Labels of a batch of B frames with N atoms, float64; NaN where a frame has no such label.
+
+    energy (B,) eV; forces (N, 3) eV/A; stress (B, 3, 3) eV/A^3, ASE's sign; n_atoms (B,)
+    """
+
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    n_atoms: Tensor
+
+
+class Counts(NamedTuple):
+    """How many labels a mean runs over: frames with energy, force components, stress components."""
+
+    energy: int
+    forces: int
+    stress: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Batch(NamedTuple):
+    """What one step sees; both parts are on the model's device."""
+
+    graph: Graph
+    labels: Labels
+
+
+class FrameSet:
+    """Frames with their labels, and the graph of each, which is built when first asked for and then kept.
+
+    Raises InputError for no frames, an element that the model lacks, or a label that is not finite.
+    """
+
+    def __init__(
+        self, frames: Sequence[Frame], elements: Sequence[str], cutoff: float, dtype: torch.dtype, name: str = "data"
+    ):
+        self.frames = list(frames)
+        self.elements, self.cutoff, self.dtype, self.name = list(elements), cutoff, dtype, name
+        if not self.frames:
+            raise InputError(f"no frames in {name}", "at least one", "check the file or the number of frames asked for")
+        for index, frame in enumerate(self.frames):
+            species_of(frame.numbers, elements)
+            check_finite(frame, f"{name}, frame {index}")
+        self.sizes = np.array([len(frame.numbers) for frame in self.frames])
+        self.labels = [frame_labels(frame) for frame in self.frames]
+        self.counts = [count(labels) for labels in self.labels]
+        self._graphs: list[Graph | None] = [None] * len(self.frames)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def graph(self, index: int) -> Graph:
+        """Graph of one frame."""
+        if self._graphs[index] is None:
+            frame = self.frames[index]
+            self._graphs[index] = build_graph(
+                frame.numbers, frame.positions, frame.cell, frame.pbc, self.elements, self.cutoff, self.dtype
+            )
+        return self._graphs[index]
+
+    def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Batch:
+        """The frames `indices` as one batch."""
+        return collate([(self, index) for index in indices], device)
+
+    def batches(self, indices: Sequence[int], n_frames: int, n_atoms: int, device="cpu") -> Iterator[Batch]:
+        """The frames `indices` in order, in batches of at most `n_frames` frames and `n_atoms` atoms."""
+        for pack in packs(np.asarray(indices, dtype=int), self.sizes, n_frames, n_atoms):
+            yield self.batch(pack, device)
+
+
+def check_finite(frame: Frame, where: str) -> None:
+    """InputError if positions, cell or a label hold NaN or infinity, or a stress has no volume."""
+    for key in ("positions", "cell", "energy", "forces", "stress"):
+        value = getattr(frame, key)
+        if value is not None and not np.all(np.isfinite(value)):
+            raise InputError(f"{where}: {key} that is NaN or infinite", "finite numbers", "remove or correct the frame")
+    if frame.stress is not None and not np.all(frame.pbc):
+        raise InputError(f"{where}: stress without a periodic box", "a volume", "remove the stress or set pbc")
+
+
+def frame_labels(frame: Frame) -> Labels:
+    """Labels of one frame; see Labels."""
+
+    def tensor(value, shape) -> Tensor:
+        return torch.full(shape, torch.nan, dtype=torch.float64) if value is None else torch.tensor(value).double()
+
+    n = len(frame.numbers)
+    stress = None if frame.stress is None else np.asarray(frame.stress)
+    return Labels(
+        tensor(frame.energy, ()).reshape(1),
+        tensor(frame.forces, (n, 3)),
+        tensor(stress, (3, 3)).reshape(1, 3, 3),
+        torch.tensor([n], dtype=torch.float64),
+    )
+
+
+def count(labels: Labels) -> Counts:
+    """Number of labels in a frame or a batch."""
+    return Counts(*(int(torch.isfinite(t).sum()) for t in (labels.energy, labels.forces, labels.stress)))
+
+
+def collate(items: Sequence[tuple[FrameSet, int]], device: torch.device | str = "cpu") -> Batch:
+    """One batch of frames that may come from several sets."""
+    graph = batch_graphs([frames.graph(index) for frames, index in items])
+    labels = Labels(*map(torch.cat, zip(*(frames.labels[index] for frames, index in items), strict=True)))
+    return Batch(graph.to(device), Labels(*(tensor.to(device) for tensor in labels)))
+
+
+def packs(order: np.ndarray, sizes: np.ndarray, n_frames: int, n_atoms: int) -> list[np.ndarray]:
+    """Cut `order` into runs of at most `n_frames` frames and `n_atoms` atoms in all (a larger frame stands alone)."""
+    result, start, atoms = [], 0, 0
+    for stop, index in enumerate(order):
+        if stop > start and (stop - start >= n_frames or atoms + sizes[index] > n_atoms):
+            result.append(order[start:stop])
+            start, atoms = stop, 0
+        atoms += sizes[index]
+    return [*result, order[start:]] if start < len(order) else result
+
+
+class Shuffled:
+    """Endless stream of packs of frame indices; each epoch is a new permutation that follows from (seed, epoch) alone.
+
+    `epoch` and `position` are the whole state.
+    """
+
+    def __init__(self, sizes: np.ndarray, n_frames: int, n_atoms: int, seed: int):
+        self.sizes, self.n_frames, self.n_atoms, self.seed = np.asarray(sizes), n_frames, n_atoms, seed
+        self.move_to(0, 0)
+
+    def move_to(self, epoch: int, position: int) -> None:
+        """Go to the pack number `position` of `epoch`."""
+        self.epoch, self.position = epoch, position
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.sizes))
+        self._packs = packs(order, self.sizes, self.n_frames, self.n_atoms)
+
+    def next(self) -> np.ndarray:
+        """The next pack."""
+        if self.position == len(self._packs):
+            self.move_to(self.epoch + 1, 0)
+        self.position += 1
+        return self._packs[self.position - 1]

@@ -1,0 +1,151 @@
+"""Errors of a model on labelled frames, and the pairs of values behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tlmd.data.frames import read_frames
+from tlmd.modelfile import is_exported, load_model, write_atomic
+from tlmd.models.potential import evaluate, stress
+from tlmd.train import distributed
+from tlmd.train.dataset import Batch, FrameSet
+
+KINDS = ("energy", "force", "stress")
+UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "meV/A^3"}
+
+
+@dataclass
+class Errors:
+    """Numbers of labels and sums of |error| and error^2, (3,) each: energy per atom, force, stress components; eV, A."""
+
+    n_frames: int = 0
+    number: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    absolute: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    square: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+
+    def add(self, kind: int, error: Tensor) -> None:
+        """Take in errors; NaN (no label) does not count."""
+        error = error[torch.isfinite(error)].to("cpu")
+        self.number[kind] += error.numel()
+        self.absolute[kind] += error.abs().sum()
+        self.square[kind] += (error * error).sum()
+
+    def mae(self, kind: str) -> float | None:
+        """Mean absolute error in meV/atom, meV/A or meV/A^3; None without labels."""
+        i = KINDS.index(kind)
+        return float(1e3 * self.absolute[i] / self.number[i]) if self.number[i] else None
+
+    def rmse(self, kind: str) -> float | None:
+        """Root mean square error in the same units; None without labels."""
+        i = KINDS.index(kind)
+        return float(1e3 * (self.square[i] / self.number[i]).sqrt()) if self.number[i] else None
+
+    def loss(self, weights: Sequence[float]) -> float:
+        """Weighted sum of the mean squared errors in eV and A, as in the training loss."""
+        return float(sum(w * s / n for w, s, n in zip(weights, self.square, self.number, strict=True) if n))
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `tl-evaluate --json`."""
+        return {
+            "n_frames": self.n_frames,
+            "energy_mae_mev_per_atom": self.mae("energy"),
+            "energy_rmse_mev_per_atom": self.rmse("energy"),
+            "force_mae_mev_per_A": self.mae("force"),
+            "force_rmse_mev_per_A": self.rmse("force"),
+            "stress_mae_mev_per_A3": self.mae("stress"),
+        }
+
+    def line(self) -> str:
+        """One line for the log: RMSE (MAE)."""
+        parts = [
+            f"{kind} {self.rmse(kind):.2f} ({self.mae(kind):.2f}) {UNITS[kind]}"
+            for kind in KINDS
+            if self.mae(kind) is not None
+        ]
+        return ", ".join(parts) or "no labels"
+
+
+@dataclass
+class Parity:
+    """Label and prediction, (n, 2) each: energy per atom (eV), force components (eV/A), stress components (eV/A^3)."""
+
+    energy: np.ndarray
+    force: np.ndarray
+    stress: np.ndarray
+
+
+def batch_pairs(model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """(label, prediction) of energy per atom (B,), forces (N, 3), stress (B, 3, 3); eV, A; NaN without a label."""
+    labels = batch.labels
+    prediction = evaluate(model, batch.graph)
+    return [
+        (labels.energy / labels.n_atoms, prediction.energy / labels.n_atoms),
+        (labels.forces, prediction.forces),
+        (labels.stress, stress(prediction, batch.graph.volumes)),
+    ]
+
+
+def evaluate_frames(
+    model: nn.Module,
+    frames: FrameSet,
+    batch_atoms: int = 1024,
+    device: torch.device | str = "cpu",
+    split: bool = False,
+) -> tuple[Errors, Parity]:
+    """Errors of `model` on `frames`, and the pairs behind them; split: each process does a share and has its pairs."""
+    errors = Errors()
+    pairs: list[list[Tensor]] = [[], [], []]
+    mine = range(distributed.rank(), len(frames), distributed.world()) if split else range(len(frames))
+    for batch in frames.batches(mine, len(frames), batch_atoms, device):
+        for kind, (label, predicted) in enumerate(batch_pairs(model, batch)):
+            errors.add(kind, predicted - label)
+            pair = torch.stack([label, predicted], dim=-1).reshape(-1, 2).to("cpu")
+            pairs[kind].append(pair[torch.isfinite(pair).all(1)])
+    if split:
+        sums = distributed.total(torch.stack([errors.number, errors.absolute, errors.square]))
+        errors = Errors(0, *sums)
+    errors.n_frames = len(frames)
+    empty = torch.zeros(0, 2, dtype=torch.float64)
+    return errors, Parity(*(torch.cat([empty, *part]).numpy() for part in pairs))
+
+
+def load_any(path: Path) -> tuple[nn.Module, list[str], float, torch.dtype]:
+    """A trained or exported model with its elements, cutoff (A) and precision."""
+    if is_exported_file(path):
+        from tlmd.export import load_exported
+
+        model, card = load_exported(path)
+    else:
+        model, card = load_model(path)
+    return model, card.elements, card.cutoff, getattr(torch, card.dtype)
+
+
+def is_exported_file(path: Path) -> bool:
+    """Whether `path` is an exported model; InputError (by read_card) if it is no model at all."""
+    from tlmd.modelfile import read_card
+
+    read_card(path)
+    return is_exported(path)
+
+
+def evaluate_file(model_path: Path, data_path: Path, json_path: Path | None, plot_path: Path | None) -> Errors:
+    """tl-evaluate: errors of the model on the frames of a file; written as JSON and drawn where asked for."""
+    model, elements, cutoff, dtype = load_any(model_path)
+    frames = FrameSet(read_frames(data_path), elements, cutoff, dtype, str(data_path))
+    errors, parity = evaluate_frames(model, frames)
+    if json_path is not None:
+        text = json.dumps(errors.to_json(), indent=1)
+        write_atomic(json_path, lambda temporary: temporary.write_text(text + "\n"))
+    if plot_path is not None:
+        from tlmd.train.plots import parity_plot
+
+        parity_plot(plot_path, parity, errors, f"{model_path.name} on {data_path.name}")
+    return errors

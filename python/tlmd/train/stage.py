@@ -1,0 +1,154 @@
+"""What pretraining and autotuning share before and after the loop: data, device, the final table, the model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from tlmd.data.frames import Frame, read_frames
+from tlmd.errors import InputError
+from tlmd.modelfile import Card, sha256, write_atomic
+from tlmd.models.potential import Potential
+from tlmd.train.config import DataConfig, TrainConfig
+from tlmd.train.dataset import FrameSet
+from tlmd.train.evaluate import KINDS, UNITS, Errors, evaluate_frames
+from tlmd.train.loop import Loop
+from tlmd.train.plots import history_plot, parity_plot
+
+
+@dataclass
+class Data:
+    """Frames of a stage; `valid` and `test` may be empty."""
+
+    train: list[Frame]
+    valid: list[Frame]
+    test: list[Frame]
+
+
+@dataclass
+class Result:
+    """What a run ends with: the best averaged parameters, their card, and errors by set (train, valid, test, ...)."""
+
+    model: Potential
+    card: Card
+    out: Path
+    steps: int
+    best_step: int
+    minutes: float
+    errors: dict[str, Errors]
+
+
+def read_data(config: TrainConfig) -> Data:
+    """The frames of a stage; validation frames cut from the end of `train` where there is no file of them."""
+    data, training = config.data, config.training
+    train = read_frames(data.train)
+    if data.valid is None:
+        cut = len(train) - round(data.valid_fraction * len(train))
+        train, valid = train[:cut], train[cut:]
+    else:
+        valid = read_frames(data.valid)
+    return Data(
+        select_frames(train, training.n_frames, training.select, config.seed, str(data.train)),
+        list(valid),
+        read_frames(data.test) if data.test is not None else [],
+    )
+
+
+def select_frames(frames: Sequence[Frame], n: int | None, how: str, seed: int, name: str) -> list[Frame]:
+    """`n` of the frames: the first, or a random choice that follows from the seed, in the order of the file."""
+    if n is None:
+        return list(frames)
+    if n > len(frames):
+        raise InputError(
+            f"training.n_frames = {n}", f"at most {len(frames)}, which {name} offers for training", "ask for fewer"
+        )
+    chosen = range(n) if how == "first" else np.sort(np.random.default_rng(seed).choice(len(frames), n, replace=False))
+    return [frames[int(i)] for i in chosen]
+
+
+def data_files(data: DataConfig) -> dict[str, Path]:
+    """The files whose hashes a run records."""
+    files = {"train": data.train, "valid": data.valid, "test": data.test}
+    return {name: path for name, path in files.items() if path is not None}
+
+
+def setup(config: TrainConfig) -> torch.device:
+    """Set threads and seed; the device to train on."""
+    training = config.training
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    torch.manual_seed(config.seed)
+    if training.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=training.device).device
+    except (RuntimeError, AssertionError):
+        raise InputError(
+            f'training.device = "{training.device}"', "a device that this torch can use", 'set it to "auto" or "cpu"'
+        ) from None
+
+
+def frame_sets(data: Data, model: Potential) -> dict[str, FrameSet | None]:
+    """Frame sets of train, valid and test for a model; None where there are no frames."""
+    parts = {"train": data.train, "valid": data.valid, "test": data.test}
+    return {
+        name: FrameSet(frames, model.elements, model.cutoff, model.dtype, f"{name} frames")
+        if frames or name == "train"
+        else None
+        for name, frames in parts.items()
+    }
+
+
+def new_card(model: Potential, config: TrainConfig, n_frames: int, architecture) -> Card:
+    """Card of a model that `config` trains on `n_frames` frames; errors are added at the end."""
+    return Card(
+        elements=model.elements,
+        cutoff=model.cutoff,
+        architecture=architecture,
+        level_of_theory=config.data.level_of_theory,
+        training_data=f"{config.data.train.name}, {n_frames} frames",
+        training_data_sha256=sha256(config.data.train),
+    )
+
+
+def conclude(
+    loop: Loop, sets: dict[str, FrameSet | None], config: TrainConfig, earlier: dict[str, Errors] | None = None
+) -> Result:
+    """Errors of the best parameters on every set, after the `earlier` ones: table, pictures, errors.json, model.pt."""
+    run, model = loop.run_folder, loop.task.model
+    errors: dict[str, Errors] = dict(earlier or {})
+    for name, frames in sets.items():
+        if frames is not None:
+            errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
+            if run.main and name in ("valid", "test"):
+                parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
+    held_out = {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
+    card = loop.task.card.model_copy(update={"held_out_errors": held_out})
+    loop.write_model(card)
+    if run.main:
+        record = {name: e.to_json() for name, e in errors.items()}
+        write_atomic(
+            run.path / "errors.json", lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n")
+        )
+        history_plot(run.path / "history.png", run.path / "metrics.csv")
+        run.table(error_table(errors, f"{run.path.name}: best at step {loop.best_step} of {loop.step}"))
+    return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
+
+
+def error_table(errors: dict[str, Errors | None], title: str) -> Table:
+    """RMSE (MAE) of each kind that has labels, for each set."""
+    present = {name: e for name, e in errors.items() if e is not None}
+    kinds = [kind for kind in KINDS if any(e.mae(kind) is not None for e in present.values())]
+    table = Table("frames", title=title)
+    for kind in kinds:
+        table.add_column(f"{kind} RMSE (MAE), {UNITS[kind]}", justify="right")
+    for name, e in present.items():
+        cells = ["-" if e.mae(kind) is None else f"{e.rmse(kind):.2f} ({e.mae(kind):.2f})" for kind in kinds]
+        table.add_row(f"{name} ({e.n_frames})", *cells)
+    return table
