@@ -39,7 +39,7 @@ def with_error(value: float, error: float | None) -> str:
         scaled_error = None if error is None else error / 10.0**power
         body = with_error(value / 10.0**power, scaled_error)
         return f"({body})e{power:+03d}" if error else f"{body}e{power:+03d}"
-    if not error or not math.isfinite(error) or error < 1e-5 * abs(value):
+    if not error or not math.isfinite(error) or error < 2e-6 * abs(value):
         return f"{value:.5g}"
     places = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{places}f} ± {error:.{places}f}"
