@@ -137,6 +137,11 @@ def test_the_needed_length_is_enough(rng):
     assert diffusion_coefficient(caged[: int(needed)], 1000.0).estimate.value > 0
 
 
+def test_atoms_at_rest_are_refused():
+    with pytest.raises(InputError, match="got atoms that do not move; wanted a moving liquid"):
+        diffusion_coefficient(np.ones((300, 5, 3)), 1.0)
+
+
 def test_few_frames_are_refused(rng):
     with pytest.raises(InputError, match=r"got 100 frames; wanted at least 101 .*; run longer"):
         diffusion_coefficient(random_walk(rng, 100, 10), 1.0)

@@ -238,6 +238,16 @@ def test_time_step_from_the_time_column_or_the_default(tmp_path):
         read_log(write(tmp_path, "read_restart a\n" + table))
 
 
+def test_runs_of_different_time_steps_are_not_one(tmp_path):
+    """A dump over both would not be even in time."""
+    cut = LOG.rindex("   Step")
+    log = read_log(write(tmp_path, LOG[:cut] + "timestep 1.0\n" + LOG[cut:], "some.log"))
+    assert [chain.timestep_fs for chain in log.chains()] == [0.5, 1.0]
+    with pytest.raises(InputError, match="steps 0-20 in the dump, 0-10, 10-20 in the log"):
+        match(read_dump(write(tmp_path, frame(0, TWO) + frame(20, TWO))), log)
+    assert match(read_dump(write(tmp_path, frame(10, TWO) + frame(20, TWO))), log).timestep_fs == 1.0
+
+
 def test_a_log_of_a_killed_run_is_read(tmp_path):
     log = read_log(write(tmp_path, LOG[: LOG.rindex("-3.0")]))  # cut inside the last row
     assert log.runs[-1].steps.tolist() == [10]

@@ -68,6 +68,8 @@ def fit_window(lags_fs: np.ndarray, msd: np.ndarray, frames: int) -> tuple[int, 
         raise InputError(
             f"{frames} frames", "at least 101 for a diffusion coefficient", "run longer or dump more often"
         )
+    if msd[1 : largest + 1].min() <= 1e-12:
+        raise InputError("atoms that do not move", "a moving liquid", "check the species and the run")
     grid = np.unique(np.geomspace(1, largest, 60).astype(int))
     for start in grid[2 * grid <= largest]:
         if abs(log_slope(lags_fs, msd, start, 2 * start) - 1) > SLOPE_TOLERANCE:

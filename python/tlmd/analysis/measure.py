@@ -176,7 +176,9 @@ def _production(dump_path, log_path, elements, skip_ps) -> tuple[Trajectory, Run
 def _chosen(trajectory: Trajectory, species: str | None) -> np.ndarray:
     names = sorted(set(trajectory.species.tolist()))
     if species is None and len(names) > 1:
-        raise InputError(f"species {' '.join(names)}", "one of them", "choose it by --species")
+        raise InputError(
+            f"species {' '.join(names)}", "one of them", "choose it by --species (types: name them by --elements)"
+        )
     chosen = np.flatnonzero(trajectory.species == (species or names[0]))
     if not len(chosen):
         raise InputError(f"species {species}", " or ".join(names), "correct --species, or name types by --elements")

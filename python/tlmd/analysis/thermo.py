@@ -50,10 +50,15 @@ class Log:
     runs: tuple[Run, ...]
 
     def chains(self) -> list[Run]:
-        """Runs that continue one another (last step = first step of the next), joined: their common columns."""
+        """Runs that continue one another (last step = first of the next, one time step), joined."""
         chains: list[list[Run]] = []
         for run in self.runs:
-            if chains and chains[-1][-1].steps[-1] == run.steps[0]:
+            before = chains[-1][-1] if chains else None
+            if (
+                before
+                and before.steps[-1] == run.steps[0]
+                and np.isclose(before.timestep_fs, run.timestep_fs, rtol=1e-3)
+            ):
                 chains[-1].append(run)
             else:
                 chains.append([run])
