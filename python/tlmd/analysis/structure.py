@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.signal import find_peaks
-from vesin import NeighborList
 
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
 from tlmd.errors import InputError
@@ -90,12 +88,14 @@ def radial_distributions(
 
 def _count(positions, cells, species, pairs, edges) -> np.ndarray:
     """(pairs, M) unordered pairs of atoms in each distance bin, mean over the frames of positions (T, N, 3)."""
+    from vesin import NeighborList  # here, for it imports torch: seconds that the other commands need not wait
+
     neighbours = NeighborList(cutoff=float(edges[-1]), full_list=False)
     names, code = np.unique(species, return_inverse=True)
     counts = np.zeros((len(names), len(names), len(edges) - 1))
     for frame, cell in zip(positions, cells, strict=True):
-        inside = (lambda s: (s - np.floor(s)) @ cell)(frame @ np.linalg.inv(cell))
-        i, j, distance = neighbours.compute(inside, cell, True, "ijd")
+        scaled = frame @ np.linalg.inv(cell)
+        i, j, distance = neighbours.compute((scaled - np.floor(scaled)) @ cell, cell, True, "ijd")
         kind = code[i] * len(names) + code[j]
         bins = np.minimum((distance / (edges[1] - edges[0])).astype(int), len(edges) - 2)
         flat = np.bincount(kind * (len(edges) - 1) + bins, minlength=counts.size)
@@ -127,6 +127,8 @@ def first_maximum(r_A: np.ndarray, g: np.ndarray, beyond_A: float = 0.0) -> floa
 
     Raises InputError when there is none (an ideal gas).
     """
+    from scipy.signal import find_peaks
+
     start = int(np.searchsorted(r_A, beyond_A))
     smooth = running_mean(g)[start:]
     peaks, _ = find_peaks(smooth, prominence=max(PROMINENCE * np.max(smooth, initial=0.0), 1e-12))
