@@ -40,7 +40,7 @@ def check_frames(frames: Sequence[Frame], path: str | Path = "frames", max_force
         energies = [None if frames[i].energy is None else abs(frames[i].energy) / len(frames[i]) for i in group]
         forces = [None if frames[i].forces is None else float(np.sqrt((frames[i].forces ** 2).mean())) for i in group]
         _check_units("energy per atom", "eV", energies, group, path, _ENERGY_UNITS, spread=1.3, tolerance=0.03)
-        _check_units("rms force", "eV/A", forces, group, path, _FORCE_UNITS, spread=2.0, tolerance=0.4)
+        _check_units("rms force", "eV/A", forces, group, path, _FORCE_UNITS, spread=1.5, tolerance=0.15)
 
 
 def _check_values(frame: Frame, where: str, max_force: float) -> None:

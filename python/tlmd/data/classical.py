@@ -49,17 +49,14 @@ def generate(config: GenerateConfig, out: Path | None = None) -> Path:
     config = config.model_copy(update={"out": Path(out or config.out)})
     comm, out = MPI.COMM_WORLD, config.out
     console = Console(quiet=comm.rank != 0)
+    _collective(comm, lambda: _prepare(config) if comm.rank == 0 else None)
     if (out / FRAMES).is_file():
-        _collective(comm, lambda: _prepare(config) if comm.rank == 0 else None)
         console.print(f"{out / FRAMES} is complete; nothing to do")
         return out / FRAMES
-    _collective(comm, lambda: _prepare(config) if comm.rank == 0 else None)
     items = list(_items(config))
     started = time.perf_counter()
     _collective(comm, lambda: _make_items(config, items, comm, console))
-    if comm.rank == 0:
-        write_frames(out / _UNCHECKED, (frame for item in items for frame in _read_part(item, out)))
-    comm.Barrier()
+    _collective(comm, lambda: _join(items, out) if comm.rank == 0 else None)
     worst = _collective(comm, lambda: _reevaluate(config, comm.rank, comm.size))
     if comm.rank == 0:
         _report(config, items, np.max(worst, axis=0), time.perf_counter() - started, console)
@@ -92,7 +89,7 @@ def _collective(comm: MPI.Comm, work) -> list:
 
 def _prepare(config: GenerateConfig) -> None:
     """Make the run folder with a copy of the configuration; refuse a folder made with another one."""
-    (config.out / "parts").mkdir(parents=True, exist_ok=True)
+    config.out.mkdir(parents=True, exist_ok=True)
     copy, text = config.out / "config.json", config.model_dump_json(exclude={"out"}, indent=2) + "\n"
     if copy.is_file() and copy.read_text(encoding="utf-8") != text:
         raise InputError(
@@ -103,6 +100,8 @@ def _prepare(config: GenerateConfig) -> None:
     temporary = copy.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(copy)
+    if not (config.out / FRAMES).is_file():
+        (config.out / "parts").mkdir(exist_ok=True)
 
 
 def _items(config: GenerateConfig) -> Iterator[Item]:
@@ -189,6 +188,20 @@ def _read_part(item: Item, out: Path) -> list[Frame]:
     return read_frames(item.path(out), check=False) if record["kept"] else []
 
 
+def _join(items: list[Item], out: Path) -> None:
+    """All parts in one file, not yet checked."""
+    if not any(_finished(item, out)["kept"] for item in items):
+        lost = f"every frame was dropped ({_dropped(items, out)})"
+        raise InputError(lost, "frames below the limits", "raise max_force, lower min_contact_A, or change the systems")
+    write_frames(out / _UNCHECKED, (frame for item in items for frame in _read_part(item, out)))
+
+
+def _dropped(items: list[Item], out: Path) -> str:
+    """How many frames were dropped and why, as text."""
+    dropped = sum((Counter(_finished(item, out)["dropped"]) for item in items), Counter())
+    return ", ".join(f"{count} {why}" for why, count in sorted(dropped.items())) or "0"
+
+
 def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, float]:
     """Largest errors (eV per atom, eV/A) of the written labels against a fresh LAMMPS, for this rank's frames."""
     path = config.out / _UNCHECKED
@@ -219,8 +232,7 @@ def _report(config: GenerateConfig, items: list[Item], worst: np.ndarray, second
     for name in config.systems:
         mine = [item for item in items if item.name == name]
         frames = [frame for item in mine for frame in _read_part(item, config.out)]
-        dropped = sum((Counter(_finished(item, config.out)["dropped"]) for item in mine), Counter())
-        lost = ", ".join(f"{count} {why}" for why, count in sorted(dropped.items())) or "0"
+        lost = _dropped(mine, config.out)
         table.add_row(name, config.systems[name].kind, str(len(frames)), lost, *_ranges(frames))
     with (config.out / "log.txt").open("w", encoding="utf-8") as log:
         for target in (console, Console(file=log, width=140)):
