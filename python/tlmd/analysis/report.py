@@ -75,7 +75,7 @@ def read_records(path: str | Path) -> list[dict]:
 
 def write_records(path: str | Path, records: Sequence[dict]) -> None:
     """The records as JSON."""
-    replace_file(path, (json.dumps(list(records), indent=2, allow_nan=False) + "\n").encode())
+    replace_file(path, (json.dumps(list(records), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
 def write_figure(path: str | Path, figure: Figure) -> None:
