@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlmd.config import GenerateConfig, TeacherConfig, load_config
+from tlmd import cli
+from tlmd.config import GenerateConfig, SPCFwConfig, load_config
 from tlmd.data import classical
 from tlmd.data.frames import Frame, read_frames, write_frames
-from tlmd.data.spcfw import ANGLE_DEG, BOND_A, SPCFw
-from tlmd.data.water import nearest_contact
+from tlmd.data.spcfw import ANGLE_DEG, BOND_A, SPCFw, nearest_contact
 from tlmd.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL
 
@@ -72,7 +72,7 @@ def finished(toml):
 
 @pytest.fixture(scope="module")
 def teacher():
-    teacher = SPCFw(TeacherConfig(accuracy=1e-7))
+    teacher = SPCFw(SPCFwConfig(accuracy=1e-7))
     yield teacher
     teacher.close()
 
@@ -84,7 +84,7 @@ def test_set_and_run_folder(finished, toml):
     dropped = sum(wanted.values()) - len(frames)
     assert set(kinds) == set(wanted) and 0 <= dropped <= 4
     assert all((frame.stress is not None) == frame.pbc.all() for frame in frames)
-    assert all(nearest_contact(frame) >= config.min_contact_A for frame in frames)
+    assert all(nearest_contact(frame) >= config.teacher.min_contact_A for frame in frames)
     assert max(np.abs(frame.forces).max() for frame in frames) <= config.max_force
     folder = toml.parent / "whole"
     assert {path.name for path in folder.iterdir()} == {"frames.extxyz.xz", "config.json", "log.txt"}
@@ -229,6 +229,14 @@ def test_other_atom_orders_and_cells_are_refused(teacher):
         teacher.label(Frame(np.array([8, 1, 1]), water, turned, np.ones(3, bool)))
     with pytest.raises(InputError, match="all directions periodic or none"):
         teacher.label(Frame(np.array([8, 1, 1]), water, np.eye(3) * 9, np.array([True, True, False])))
+
+
+def test_bad_key_ends_in_one_line(toml, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tl-generate", str(toml), "--set", "systems.dimer.frame=3"])
+    with pytest.raises(SystemExit) as caught:
+        cli.generate()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith("error: got unknown key 'systems.dimer.frame'")
 
 
 def test_committed_configuration_is_a_large_mixture():

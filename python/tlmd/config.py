@@ -194,8 +194,8 @@ AnySystem = Annotated[
 ]
 
 
-class TeacherConfig(Section):
-    """The classical force field: SPC/Fw flexible water (Wu, Tepper, Voth 2006), evaluated by LAMMPS."""
+class SPCFwConfig(Section):
+    """The teacher SPC/Fw: flexible water (Wu, Tepper, Voth 2006), evaluated by LAMMPS."""
 
     name: Literal["spcfw"] = "spcfw"
     cutoff_A: Positive = 9.0  # of labels of periodic frames; free clusters have none
@@ -203,15 +203,15 @@ class TeacherConfig(Section):
     sampling_cutoff_A: Positive = 6.0  # of the trajectories, that only propose configurations
     sampling_accuracy: Positive = 1e-3
     timestep_fs: Positive = 1.0
+    min_contact_A: Positive = 1.25  # O-H of different molecules: nearer frames are dropped (H has no core)
 
 
 class GenerateConfig(StageConfig):
     """tl-generate: which systems, labelled by which teacher."""
 
-    teacher: TeacherConfig = TeacherConfig()
+    teacher: SPCFwConfig = SPCFwConfig()
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
-    min_contact_A: Positive = 1.25  # O-H of different molecules: nearer frames are dropped (H has no core in SPC/Fw)
     energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
     force_tolerance: Positive = 1e-5  # eV/A
     systems: dict[str, AnySystem]

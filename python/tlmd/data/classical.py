@@ -21,9 +21,11 @@ from rich.table import Table
 from tlmd.config import GenerateConfig
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.spcfw import SPCFw
-from tlmd.data.water import SYSTEMS, System, nearest_contact
+from tlmd.data.system import System, Teacher
+from tlmd.data.water import SYSTEMS
 from tlmd.errors import InputError
 
+TEACHERS = {"spcfw": SPCFw}
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
 
@@ -104,6 +106,10 @@ def _prepare(config: GenerateConfig) -> None:
         (config.out / "parts").mkdir(exist_ok=True)
 
 
+def _teacher(config: GenerateConfig) -> Teacher:
+    return TEACHERS[config.teacher.name](config.teacher)
+
+
 def _items(config: GenerateConfig) -> Iterator[Item]:
     for name, settings in config.systems.items():
         system = SYSTEMS[type(settings)](settings, config.scale)
@@ -132,7 +138,7 @@ def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, conso
                 done = (item for item in items if item.path(config.out).with_suffix(".json").is_file())
                 progress.update(task, completed=sum(item.system.count(item.index) for item in done))
 
-        teacher = SPCFw(config.teacher)
+        teacher = _teacher(config)
         show()
         for item in missing[comm.rank :: comm.size]:
             _make_item(config, item, teacher)
@@ -145,13 +151,13 @@ def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, conso
         show()
 
 
-def _make_item(config: GenerateConfig, item: Item, teacher: SPCFw) -> None:
+def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
     """Sample, label, filter and write one item: first the frames, then the record that says they are complete."""
     rng = np.random.default_rng([config.seed, zlib.crc32(item.name.encode()), item.index])
     kept, dropped = [], Counter()
     for sampled in list(item.system.sample(item.index, rng, teacher)):
-        if nearest_contact(sampled) < config.min_contact_A:
-            dropped["contact"] += 1
+        if (reason := teacher.unfit(sampled)) is not None:
+            dropped[reason] += 1
             continue
         frame = teacher.label(sampled)
         if not np.abs(frame.forces).max() <= config.max_force:
@@ -207,7 +213,7 @@ def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, fl
     path = config.out / _UNCHECKED
     frames = read_frames(path, max_force=config.max_force)
     worst = (0.0, 0.0)
-    teacher = SPCFw(config.teacher)
+    teacher = _teacher(config)
     for index in range(rank, len(frames), size):
         frame = frames[index]
         again = teacher.label(frame)

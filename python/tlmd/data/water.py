@@ -1,9 +1,8 @@
-"""Water systems for classical labels: one small class for each kind, behind `System.sample`."""
+"""Water systems for classical labels: one small class for each kind, behind `tlmd.data.system.System`."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,24 +11,8 @@ from scipy.spatial.transform import Rotation
 from tlmd import config
 from tlmd.data.frames import Frame
 from tlmd.data.spcfw import ANGLE_DEG, BOND_A, MASS_G_MOL, SPCFw
+from tlmd.data.system import System
 from tlmd.units import GCM3_PER_GMOL_A3
-
-
-class System(ABC):
-    """One table [systems.NAME]: `items` independent work items that together give `frames` frames."""
-
-    def __init__(self, settings: config.SystemConfig, scale: float = 1.0):
-        self.settings = settings
-        self.frames = max(1, round(settings.frames * scale))
-        self.items = math.ceil(self.frames / settings.frames_per_item)
-
-    def count(self, item: int) -> int:
-        """The number of frames of one work item."""
-        return (self.frames * (item + 1)) // self.items - (self.frames * item) // self.items
-
-    @abstractmethod
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
-        """Yield `count(item)` frames without labels; the result depends on `item` and the state of `rng` only."""
 
 
 class Bulk(System):
@@ -132,18 +115,6 @@ SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
     config.MonomerConfig: Monomer,
     config.DimerConfig: Dimer,
 }
-
-
-def nearest_contact(frame: Frame) -> float:
-    """The shortest O-H distance (A) between different molecules, minimum image; inf for a single molecule."""
-    molecules = frame.positions.reshape(-1, 3, 3)
-    vectors = molecules[:, None, None, 0] - molecules[None, :, 1:]  # (M, M, 2, 3)
-    if frame.pbc.all():
-        fractions = vectors @ np.linalg.inv(frame.cell)
-        vectors = (fractions - np.round(fractions)) @ frame.cell
-    distances = np.linalg.norm(vectors, axis=-1)
-    distances[np.arange(len(molecules)), np.arange(len(molecules))] = np.inf
-    return float(distances.min())
 
 
 def _spread(bounds: tuple[float, float], item: int, step: float) -> float:

@@ -1,0 +1,47 @@
+"""What tl-generate asks of a teacher (a classical force field) and of a system (a way to propose configurations).
+
+A new teacher or system is one class that implements these, one model in `tlmd.config`, one line in `tlmd.data.classical`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+
+from tlmd.config import SystemConfig
+from tlmd.data.frames import Frame
+
+
+class Teacher(ABC):
+    """A classical force field. Labels depend on the frame only, so that they can be evaluated again later."""
+
+    @abstractmethod
+    def label(self, frame: Frame) -> Frame:
+        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, ASE's sign)."""
+
+    def unfit(self, frame: Frame) -> str | None:
+        """One word why the force field is not to be trusted for `frame`, or None."""
+        return None
+
+    def close(self) -> None:  # noqa: B027, most teachers hold nothing
+        """Release what the teacher holds."""
+
+
+class System(ABC):
+    """One table [systems.NAME]: `items` independent work items that together give `frames` frames."""
+
+    def __init__(self, settings: SystemConfig, scale: float = 1.0):
+        self.settings = settings
+        self.frames = max(1, round(settings.frames * scale))
+        self.items = math.ceil(self.frames / settings.frames_per_item)
+
+    def count(self, item: int) -> int:
+        """The number of frames of one work item."""
+        return (self.frames * (item + 1)) // self.items - (self.frames * item) // self.items
+
+    @abstractmethod
+    def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame]:
+        """Yield `count(item)` frames without labels; the result depends on `item` and the state of `rng` only."""
