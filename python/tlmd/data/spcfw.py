@@ -44,7 +44,7 @@ class SPCFw(Teacher):
         self._lammps.close()
 
     def unfit(self, frame: Frame) -> str | None:
-        """The word contact if molecules come nearer than `min_contact_A`: nothing keeps O and H of different ones apart."""
+        """The word contact if molecules come nearer than `min_contact_A`: nothing in SPC/Fw keeps O and H apart."""
         return "contact" if nearest_contact(frame) < self.config.min_contact_A else None
 
     def label(self, frame: Frame) -> Frame:
