@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/cuda.h>
 #include <torch/script.h>
 
@@ -42,13 +43,19 @@ struct Model::Impl {
     return {elements[0].toTensor(), elements[1].toTensor()};
   }
 
+  // mu (3, rows, F) of rows (rows, 4F)
+  Tensor vectors_of(const Tensor &rows)
+  {
+    return rows.narrow(1, width, 3 * width).reshape({rows.size(0), 3, width}).transpose(0, 1).contiguous();
+  }
+
   // Rows of q and mu side by side, (M, 4F): the owned rows and, filled by the halo, the ghost rows.
   template <class real> Tensor exchanged(Halo &halo, const Tensor &q, const Tensor &mu, int n_rows)
   {
     const int n = q.size(0);
     Tensor rows = torch::empty({n_rows, 4 * width}, q.options().device(torch::kCPU));
     rows.narrow(0, 0, n).narrow(1, 0, width).copy_(q);
-    rows.narrow(0, 0, n).narrow(1, width, 3 * width).copy_(mu.reshape({n, 3 * width}));
+    rows.narrow(0, 0, n).narrow(1, width, 3 * width).copy_(mu.transpose(0, 1).reshape({n, 3 * width}));
     real *data = rows.data_ptr<real>();
     halo.forward(data, data + (size_t) n * 4 * width, 4 * width);
     return rows.to(device);
@@ -100,6 +107,7 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   const Json card = Json::parse(extra["card.json"]);
   check_card(name, card);
 
+  torch::jit::setGraphExecutorOptimize(false);    // the optimiser slows the first steps and gains nothing here
   impl->potential.eval();
   for (auto parameter : impl->potential.parameters()) parameter.set_requires_grad(false);
   impl->net = impl->potential.attr("net").toModule();
@@ -156,14 +164,14 @@ template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &hal
 
   const auto [unit_out, basis_out] = pair_of(net.get_method("edges")({vectors}));
   const Tensor unit = unit_out.detach().set_requires_grad(true), basis = basis_out.detach().set_requires_grad(true);
-  Tensor q = net.get_method("embed")({species}).toTensor(), mu = torch::empty({0, 3, width}, q.options());
+  Tensor q = net.get_method("embed")({species}).toTensor(), mu = torch::empty({3, 0, width}, q.options());
 
   std::vector<Tape> tapes;
   for (int l = 0; l < n_layers; l++) {
     if (l > 0) {
       const Tensor rows = exchanged<real>(halo, q, mu, m);
       q = rows.narrow(1, 0, width).contiguous().set_requires_grad(true);
-      mu = rows.narrow(1, width, 3 * width).reshape({m, 3, width}).set_requires_grad(true);
+      mu = vectors_of(rows).set_requires_grad(true);
     }
     Tape tape{q, mu, {}, {}};
     std::tie(tape.q_out, tape.mu_out) = pair_of(net.get_method("layer")({l, q, mu, unit, basis, neighbours}));
@@ -191,10 +199,10 @@ template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &hal
     basis_adjoint += adjoints[1];
     tape = Tape();    // frees the layer's tape
     if (l == 0) break;
-    const Tensor rows = torch::cat(variable_list{adjoints[2], adjoints[3].reshape({m, 3 * width})}, 1);
+    const Tensor rows = torch::cat(variable_list{adjoints[2], adjoints[3].transpose(0, 1).reshape({m, 3 * width})}, 1);
     const Tensor owned = returned<real>(halo, rows, n);
-    q_adjoint = owned.narrow(1, 0, width);
-    mu_adjoint = owned.narrow(1, width, 3 * width).reshape({n, 3, width});
+    q_adjoint = owned.narrow(1, 0, width).contiguous();
+    mu_adjoint = vectors_of(owned);
   }
 
   const Tensor slopes = torch::autograd::grad({unit_out, basis_out}, {vectors}, {unit_adjoint, basis_adjoint})[0];

@@ -92,3 +92,25 @@ def generate(config: Config, out: Out = None, set_: Set = None) -> None:
 
     settings = load_config(GenerateConfig, config, set_)
     classical.generate(settings, out or settings.out)
+
+
+@entry
+def export(
+    model: Annotated[Path, typer.Argument(help="trained model (model.pt)")],
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="file to write (default MODEL-lammps.pt)")] = None,
+    dtype: Annotated[Optional[str], typer.Option(help="float32 or float64 (default: the model's)")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="frames to compare on (default: the model's sample)")] = None,
+) -> None:
+    """tl-export: TorchScript for `pair_style tpainn`, written only if it agrees with the trained model."""
+    from tlmd.data.frames import read_frames
+    from tlmd.export import export_model
+
+    print(export_model(model, out, dtype, read_frames(data)[:8] if data else ()))
+
+
+@entry
+def plugin() -> None:
+    """tl-plugin: print the folder for LAMMPS_PLUGIN_PATH."""
+    from tlmd.plugin_path import plugin_folder
+
+    print(plugin_folder())

@@ -35,6 +35,8 @@ def export_model(
     model = Path(model)
     out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
     potential, card = load_model(model)
+    if dtype not in (None, "float32", "float64"):
+        raise InputError(f"dtype {dtype}", "float32 or float64", "correct --dtype")
     if dtype is not None:
         potential.cast(getattr(torch, dtype))
     frames = list(frames) or [f for f in [load_sample(model)] if f is not None]
@@ -49,7 +51,7 @@ def export_model(
             scripted = torch.jit.script(potential)
             extra = {"card.json": describe(potential, card).model_dump_json(indent=1)}
             torch.jit.save(scripted, str(temporary), _extra_files=extra)
-            reloaded = torch.jit.load(str(temporary))
+            reloaded = load_exported(temporary)[0]
         for number, graph in enumerate(graphs):
             compare(evaluate(potential, graph), evaluate(reloaded, graph), potential.dtype, f"frame {number}")
 
@@ -111,4 +113,8 @@ def load_exported(path: Path | str, device: str = "cpu") -> tuple[torch.jit.Scri
                 "a file written by tl-export",
                 "run `tl-export model.pt`",
             ) from None
+    # As model.cpp does: the optimiser slows the first steps, and its own derivatives are not needed.
+    torch._C._set_graph_executor_optimize(False)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
     return module.eval(), card

@@ -71,10 +71,10 @@ class Message(nn.Module):
         scalar = linear(basis, a) * x_a.index_select(0, j).view(n, k, f)  # (N, K, F)
         vector = linear(basis, b) * x_b.index_select(0, j).view(n, k, f)
         dq = scalar.sum(1)
-        dmu = torch.bmm(unit.transpose(1, 2), vector)  # (N, 3, F)
+        dmu = torch.bmm(unit.transpose(1, 2), vector).transpose(0, 1)  # (3, N, F)
         if not self.first:
             weight = linear(basis, c) * x_c.index_select(0, j).view(n, k, f)
-            dmu = dmu + (weight[:, :, None, :] * mu.view(-1, 3 * f).index_select(0, j).view(n, k, 3, f)).sum(1)
+            dmu = dmu + (weight * mu.index_select(1, j).view(3, n, k, f)).sum(2)
         return dq, dmu
 
 
@@ -88,12 +88,12 @@ class Update(nn.Module):
         self.context = mlp(2 * width, width, 3 * width)
 
     def forward(self, q: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
-        v, u = self.mix(mu).chunk(2, dim=-1)  # (N, 3, F) each
-        norm = torch.sqrt((v * v).sum(1) + 1e-8)
+        v, u = self.mix(mu).chunk(2, dim=-1)  # (3, N, F) each
+        norm = torch.sqrt((v * v).sum(0) + 1e-8)
         ss, vv, sv = self.context(torch.cat([q, norm], dim=1)).chunk(3, dim=1)  # (N, F) each
-        q = q + ss + sv * (u * v).sum(1)
+        q = q + ss + sv * (u * v).sum(0)
         if not self.last:
-            mu = mu + vv[:, None, :] * u
+            mu = mu + vv * u
         return q, mu
 
 
@@ -137,12 +137,12 @@ class PaiNN(nn.Module):
     def layer(
         self, index: int, q: Tensor, mu: Tensor, unit: Tensor, basis: Tensor, neighbours: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Message and update of layer `index`: features of M atoms, q (M, F) and mu (M, 3, F), to those of the first N."""
+        """Message and update of layer `index`: features of M atoms, q (M, F), mu (3, M, F), to those of the first N."""
         n = neighbours.shape[0]
         for i, (message, update) in enumerate(zip(self.messages, self.updates)):
             if i == index:
                 dq, dmu = message(q, mu, unit, basis, neighbours)
-                q, mu = update(q[:n] + dq, dmu if i == 0 else mu[:n] + dmu)
+                q, mu = update(q[:n] + dq, dmu if i == 0 else mu[:, :n] + dmu)
         return q, mu
 
     @torch.jit.export
@@ -154,7 +154,7 @@ class PaiNN(nn.Module):
         """Scalar features after the last layer, (N, F)."""
         unit, basis = self.edges(vectors)
         q = self.embed(species)
-        mu = q.new_zeros(0, 3, self.width)  # not read by the first layer
+        mu = q.new_zeros(3, 0, self.width)  # not read by the first layer
         for i in range(self.n_layers):
             q, mu = self.layer(i, q, mu, unit, basis, neighbours)
         return q
