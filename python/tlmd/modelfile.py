@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -100,13 +101,12 @@ def save_model(path: Path | str, potential: Potential, card: Card, sample: Any =
     if sample is not None:
         content["sample"] = {name: torch.as_tensor(np.array(getattr(sample, name))) for name in Sample._fields}
 
-    def write(temporary: Path) -> None:
-        torch.save(content, temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            root = archive.namelist()[0].split("/")[0]
-            archive.writestr(f"{root}/extra/card.json", card.model_dump_json(indent=1))
-
-    write_atomic(path, write)
+    buffer = io.BytesIO()  # torch's own writer does not say that a disk is full
+    torch.save(content, buffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        root = archive.namelist()[0].split("/")[0]
+        archive.writestr(f"{root}/extra/card.json", card.model_dump_json(indent=1))
+    write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def describe(potential: Potential, card: Card) -> Card:

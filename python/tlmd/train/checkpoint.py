@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, plain values, lists, dicts) and the state of torch's generator; OSError if the disk is full."""
+    """Write `state` (tensors and plain values, nested) and torch's generator; OSError if the disk is full."""
     buffer = io.BytesIO()
     torch.save({"format_version": FORMAT_VERSION, "generator": torch.get_rng_state(), **state}, buffer)
     write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))

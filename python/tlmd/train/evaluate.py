@@ -24,16 +24,16 @@ UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "meV/A^3"}
 
 @dataclass
 class Errors:
-    """Numbers of labels and sums of |error| and error^2, (3,) each: energy per atom, force, stress components; eV, A."""
+    """Number of labels, sums of |error| and error^2, (3,) each: energy per atom, force, stress components, eV, A."""
 
     n_frames: int = 0
     number: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     absolute: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     square: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
-    def add(self, kind: int, error: Tensor) -> None:
-        """Take in errors; NaN (no label) does not count."""
-        error = error[torch.isfinite(error)].to("cpu")
+    def add(self, kind: int, pairs: Tensor) -> None:
+        """Take in pairs of label and prediction (n, 2)."""
+        error = pairs[:, 1] - pairs[:, 0]
         self.number[kind] += error.numel()
         self.absolute[kind] += error.abs().sum()
         self.square[kind] += (error * error).sum()
@@ -106,9 +106,9 @@ def evaluate_frames(
     mine = range(distributed.rank(), len(frames), distributed.world()) if split else range(len(frames))
     for batch in frames.batches(mine, len(frames), batch_atoms, device):
         for kind, (label, predicted) in enumerate(batch_pairs(model, batch)):
-            errors.add(kind, predicted - label)
-            pair = torch.stack([label, predicted], dim=-1).reshape(-1, 2).to("cpu")
-            pairs[kind].append(pair[torch.isfinite(pair).all(1)])
+            known = torch.stack([label, predicted], dim=-1)[torch.isfinite(label)].to("cpu")
+            errors.add(kind, known)
+            pairs[kind].append(known)
     if split:
         sums = distributed.total(torch.stack([errors.number, errors.absolute, errors.square]))
         errors = Errors(0, *sums)

@@ -29,8 +29,8 @@ REPLAY_SEED = 7919  # the replayed frames are shuffled by their own stream
 class Task:
     """What is trained on what.
 
-    groups: [{"params": [...], "rate": factor on the learning rate}]; replay: frames of the old level of theory, the part
-    `replay_fraction` of a batch.
+    groups: [{"params": [...], "rate": factor on the learning rate}]; replay: frames of the old level of theory, which
+    are the part `replay_fraction` of a batch.
     """
 
     model: Potential
@@ -204,7 +204,7 @@ class Loop:
     def write_model(self, card: Card) -> None:
         """model.pt with the present parameters."""
         if self.run_folder.main:
-            save_model(self.run_folder.path / "model.pt", self.task.model, card)
+            save_model(self.run_folder.path / "model.pt", self.task.model, card, self.task.train.frames[0])
 
     @torch.no_grad()
     def load_best(self) -> None:

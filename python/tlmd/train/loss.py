@@ -39,10 +39,10 @@ def penalty(error: Tensor, config: LossConfig) -> Tensor:
     return torch.where(size <= delta, error * error, 2.0 * delta * size - delta * delta)
 
 
-def masked_sum(error: Tensor, config: LossConfig) -> Tensor:
-    """Sum of the penalties of the finite entries; entries without label (NaN) give neither value nor slope."""
-    known = torch.isfinite(error)
-    return penalty(torch.where(known, error, torch.zeros_like(error)), config).sum()
+def masked_sum(predicted: Tensor, label: Tensor, config: LossConfig) -> Tensor:
+    """Sum of the penalties; entries without label (NaN) give neither value nor slope."""
+    error = torch.where(torch.isfinite(label), predicted - label, 0.0)
+    return penalty(error, config).sum()
 
 
 def predict(model: nn.Module, batch: Batch, weights: Weights, counts: Counts) -> Prediction:
@@ -61,21 +61,21 @@ def batch_loss(
 ) -> Tensor:
     """Loss of a batch: sum over kinds of weight * (sum of penalties) / (number of labels of that kind), dimensionless.
 
-    Errors: energy in eV per atom, force components in eV/A, stress components in eV/A^3. `counts` are those of the whole
-    batch when this process holds a part of it, so that the losses of all processes add up.
+    Errors: energy in eV per atom, force components in eV/A, stress components in eV/A^3. `counts`: of the whole
+    batch, when this process holds a part of it, so that the losses of all processes add up.
     """
     labels = batch.labels
     counts = counts or count(labels)
     volumes = batch.graph.volumes
     prediction = predict(model, batch, weights, counts)
-    errors = (
-        (prediction.energy - labels.energy) / labels.n_atoms,
-        prediction.forces - labels.forces,
-        stress(prediction, torch.where(volumes > 0, volumes, 1.0)) - labels.stress,  # no NaN in the backward pass
+    pairs = (
+        (prediction.energy / labels.n_atoms, labels.energy / labels.n_atoms),
+        (prediction.forces, labels.forces),
+        (stress(prediction, torch.where(volumes > 0, volumes, 1.0)), labels.stress),  # no NaN in the backward pass
     )
     terms = [
-        weight / number * masked_sum(error, config)
-        for weight, number, error in zip(weights, counts, errors, strict=True)
+        weight / number * masked_sum(*pair, config)
+        for weight, number, pair in zip(weights, counts, pairs, strict=True)
         if weight and number
     ]
     return torch.stack(terms).sum() if terms else 0.0 * prediction.energy.sum()

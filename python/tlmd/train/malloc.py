@@ -16,7 +16,7 @@ SETTINGS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "200000000000", "
 
 
 def keep_memory() -> None:
-    """Start this console script again with glibc told to keep memory; nothing the second time or outside a tl-* script."""
+    """Start this tl-* script again with glibc told to keep memory; does nothing the second time or elsewhere."""
     script = Path(sys.argv[0]).name.startswith("tl-")
     known = any(name in os.environ for name in (*SETTINGS, "TLMD_MALLOC"))
     if script and not known and platform.libc_ver()[0] == "glibc":

@@ -38,22 +38,25 @@ class RunFolder:
         self._tensorboard = self._log = None
         if self.main:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock()
-            for leftover in self.path.glob(".*.tmp"):  # of a killed process
-                leftover.unlink()
-            settings = config.model_dump(mode="json", exclude={"out"})
-            self._claim({"stage": stage, "config": settings, "data_sha256": self.fingerprints})
-            self._log = open(self.path / "log.txt", "a", encoding="utf-8")
+            self._lock_file = open(self.path / ".lock", "w")
+            try:
+                self._open(stage, config)
+            except InputError:
+                self._lock_file.close()
+                raise
         distributed.barrier()
 
-    def _lock(self) -> None:
-        self._lock_file = open(self.path / ".lock", "w")
+    def _open(self, stage: str, config: StageConfig) -> None:
+        """Lock the folder, tidy it, claim it for this configuration, open the log."""
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(
-                f"{self.path}, where a run is going on", "a free folder", "wait or choose another --out"
-            ) from None
+            raise InputError(f"{self.path}, in use by a run", "a free folder", "wait or choose another --out") from None
+        for leftover in self.path.glob(".*.tmp"):  # of a killed process
+            leftover.unlink()
+        settings = config.model_dump(mode="json", exclude={"out"})
+        self._claim({"stage": stage, "config": settings, "data_sha256": self.fingerprints})
+        self._log = open(self.path / "log.txt", "a", encoding="utf-8")
 
     def _claim(self, record: dict[str, Any]) -> None:
         file = self.path / "run.json"

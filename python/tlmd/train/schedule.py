@@ -13,7 +13,7 @@ from tlmd.train.config import OptimizerConfig
 
 
 class Schedule:
-    """Factor on the learning rate: linear warm-up, then cosine to `final_factor` at `max_steps`, plateau or constant."""
+    """Factor on the learning rate: linear warm-up; then cosine to `final_factor` at `max_steps`, plateau, or none."""
 
     def __init__(self, config: OptimizerConfig, max_steps: int):
         self.config, self.max_steps = config, max_steps
@@ -46,7 +46,7 @@ class Schedule:
 
 
 class Average:
-    """Exponential moving average of parameters: a <- d a + (1 - d) p with d = min(decay, (1 + t)/(10 + t)) at step t."""
+    """Exponential moving average: a <- d a + (1 - d) p with d = min(decay, (1 + t)/(10 + t)) at step t."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float):
         self.parameters, self.decay = list(parameters), decay

@@ -68,8 +68,8 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
 def adapt(model: Potential, frames: FrameSet, config: FinetuneConfig, run: RunFolder) -> None:
     """Set scale and reference energies for the new labels; the network stays as it is.
 
-    The refit corrects the old reference energies by the least-squares solution of least norm for what the scaled network
-    leaves over.
+    The refit corrects the old reference energies by the least-squares solution of least norm for what the scaled
+    network leaves over.
     """
     errors, parity = evaluate_frames(model, frames, config.training.batch_atoms)
     run.say(f"train, pretrained model as it is, RMSE (MAE): {errors.line()}")
@@ -104,7 +104,7 @@ def classical_sets(
 ) -> tuple[FrameSet | None, FrameSet | None]:
     """Replayed frames with the labels they teach, and a sample of them with all labels for the errors before and after.
 
-    Their energies are carried from the `old` reference energies (n_elements,) eV of the pretrained model to the present ones.
+    Their energies are carried from the `old` reference energies (n_elements,) eV of the pretrained model to the new.
     """
     replay = config.replay
     if replay is None:
@@ -124,8 +124,8 @@ def classical_sets(
 def parameter_groups(model: Potential, freeze: Iterable[str], rates: Mapping[str, float]) -> list[dict[str, Any]]:
     """Groups of parameters by their factor on the learning rate; frozen ones take no gradient and are left out.
 
-    Names are those of the network's parts, e.g. embedding, messages.0, messages.0.filter.weight. Raises InputError for a
-    name that matches nothing, a factor that is not positive, or if all is frozen.
+    Names are those of the network's parts, e.g. embedding, messages.0, messages.0.filter.weight. InputError for a name
+    that matches nothing, a factor that is not positive, or if all is frozen.
     """
     named = dict(model.net.named_parameters())
     known = {".".join(name.split(".")[: i + 1]) for name in named for i in range(name.count(".") + 1)}
