@@ -1,6 +1,6 @@
 """What tl-generate asks of a teacher (a classical force field) and of a system (a way to propose configurations).
 
-A new one is a subclass of one of these, a model in `tlmd.config` and a line in the tables that `tlmd.data.classical` reads.
+A new one is a subclass here, a model in `tlmd.config` and a line in the tables that `tlmd.data.classical` reads.
 """
 
 from __future__ import annotations
