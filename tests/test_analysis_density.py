@@ -96,6 +96,9 @@ def test_bad_density_logs_are_refused(rng, tmp_path):
         measure_density(volume)
     with pytest.raises(InputError, match=r"192 atoms, .*npt\.log: 3; wanted all atoms in the dump"):
         measure_density(volume, DATA / "spcfw64.dump.xz")
+    exploded = write_log(tmp_path, np.append(30 + rng.random(50), np.nan), column="Density")
+    with pytest.raises(InputError, match="got a series with nan or inf"):
+        measure_density(exploded)
     short = write_log(tmp_path, 30 + rng.random(9), column="Density")
     with pytest.raises(InputError, match="got 9 values; wanted at least 16"):
         measure_density(short)

@@ -79,6 +79,11 @@ def test_too_few_values_are_refused():
         block_average(np.arange(15.0), "1")
 
 
+def test_an_exploded_run_is_refused():
+    with pytest.raises(InputError, match="got a series with nan or inf; wanted finite values"):
+        equilibrated_mean(np.append(np.ones(50), np.nan), "g/cm3")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240229)

@@ -178,6 +178,7 @@ def test_a_frame_written_twice_by_a_restart_is_kept_once(tmp_path):
             r"columns id type vx vy vz; wanted id, type or element, and xu yu zu",
         ),
         (frame(0, ["1 1 a b c"]), r"step 0: .*; wanted numbers in every column"),
+        (frame(0, TWO) + frame(1, [TWO[0], "1 2 nan 2 3"]), "nan or inf at step 1; wanted finite positions"),
         (frame(0, TWO) + frame(1, TWO[:1]), r"1 atoms, .* at step 1; wanted 2 atoms"),
         (frame(0, TWO) + frame(1, [TWO[0], "3 2 1 2 3"]), "other atom ids at step 1; wanted the same atoms"),
         (frame(5, TWO) + frame(0, TWO), "step 0 after step 5; wanted increasing steps"),

@@ -70,4 +70,5 @@ def masses_of(log: Log, trajectory: Trajectory) -> np.ndarray | None:
 
 def _volume_changes(run: Run) -> bool:
     series = run.columns.get("Density", run.volumes())
-    return series is not None and np.ptp(series) > CONSTANT_VOLUME * np.mean(series)
+    # nan counts as a change, to be refused later in its own words
+    return series is not None and not np.ptp(series) <= CONSTANT_VOLUME * np.mean(series)

@@ -72,9 +72,11 @@ def block_average(series: np.ndarray, unit: str) -> Estimate:
 
     The block is the shortest of length B with B^3 > 2 n (error_B / error_1)^4 (Lee et al., Phys. Rev. E 83, 066706,
     2011, eq. 26 for doubled blocks). Where none is (series too short) the largest error is taken.
-    Raises InputError for fewer than 16 values.
+    Raises InputError for fewer than 16 values or values that are not finite.
     """
     series = np.asarray(series, dtype=float)
+    if not np.all(np.isfinite(series)):
+        raise InputError("a series with nan or inf", "finite values", "look where the run went unstable")
     if len(series) < MIN_SAMPLES:
         raise InputError(f"{len(series)} values", f"at least {MIN_SAMPLES} for a mean with an error", "run longer")
     lengths, errors, _ = block_errors(series)
@@ -87,7 +89,7 @@ def block_average(series: np.ndarray, unit: str) -> Estimate:
 
 def equilibrated_mean(series: np.ndarray, unit: str) -> tuple[Estimate, int]:
     """Block average of the equilibrated part of a series (n,), and the index at which that part starts."""
-    cut = equilibration(series) if len(series) >= MIN_SAMPLES else 0
+    cut = equilibration(series) if len(series) >= MIN_SAMPLES and np.all(np.isfinite(series)) else 0
     return block_average(series[cut:], unit), cut
 
 

@@ -258,6 +258,8 @@ class _Atoms:
                 "analyse a run of constant composition",
             )
         values = self._numbers(frame, self.usecols)
+        if not np.all(np.isfinite(values)):
+            raise InputError(f"{self.path}: nan or inf at step {frame.step}", "finite positions", "the run is unstable")
         values = values[np.argsort(values[:, 0])]
         if not np.array_equal(values[:, 0], self.ids):
             raise InputError(
