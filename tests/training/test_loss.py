@@ -146,3 +146,8 @@ def test_graphs_are_built_once(model, frames):
     assert data.graph(1) is data.graph(1)
     batch = collate([(data, 0), (data, 1)])
     assert len(batch.labels.energy) == 2 and len(batch.labels.forces) == len(frames[0]) + len(frames[1])
+
+
+def test_labels_are_kept_in_double_precision(model, frames):
+    energy = -30044.466500001
+    assert float(frame_set([frames[0].replace(energy=energy)], model).labels[0].energy) == energy

@@ -100,17 +100,11 @@ def check_finite(frame: Frame, where: str) -> None:
 def frame_labels(frame: Frame) -> Labels:
     """Labels of one frame; see Labels."""
 
-    def tensor(value, shape) -> Tensor:
-        return torch.full(shape, torch.nan, dtype=torch.float64) if value is None else torch.tensor(value).double()
+    def tensor(value: np.ndarray | float | None, *shape: int) -> Tensor:
+        return torch.from_numpy(np.broadcast_to(np.float64(np.nan if value is None else value), shape).copy())
 
     n = len(frame.numbers)
-    stress = None if frame.stress is None else np.asarray(frame.stress)
-    return Labels(
-        tensor(frame.energy, ()).reshape(1),
-        tensor(frame.forces, (n, 3)),
-        tensor(stress, (3, 3)).reshape(1, 3, 3),
-        torch.tensor([n], dtype=torch.float64),
-    )
+    return Labels(tensor(frame.energy, 1), tensor(frame.forces, n, 3), tensor(frame.stress, 1, 3, 3), tensor(n, 1))
 
 
 def count(labels: Labels) -> Counts:
