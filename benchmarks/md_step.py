@@ -1,12 +1,14 @@
-"""Energy and forces of liquid water with PaiNN: tlmd against schnetpack 2.1.1, same F, L, cutoff and basis, one thread, float32.
+"""Energy and forces of liquid water with PaiNN: tlmd against schnetpack 2.1.1, same F, L, cutoff and basis, one
+thread, float32.
 
-    pip install --no-deps schnetpack==2.1.1 torch-ema tensorboardX && pip install h5py hydra-core pytorch-lightning matscipy \\
+    pip install --no-deps schnetpack==2.1.1 torch-ema tensorboardX && pip install h5py hydra-core pytorch-lightning
+    matscipy \\
         torchmetrics fasteners dirsync hydra-colorlog progressbar protobuf
     python benchmarks/md_step.py [--atoms 192 648 1536] [--width 64 128] [--rounds 3]
 
-Both run their TorchScript path on the same frame with its neighbours given; the rival's list of pairs is made by the same search.
-Each measurement is a process of its own (peak memory = its resident maximum, less that after imports and inputs), rivals in turn,
-best time of all rounds; glibc malloc tuned for both (no mmap, no trim).
+Both run their TorchScript path on the same frame with its neighbours given; the rival's list of pairs is made by the
+same search. Each measurement is a process of its own (peak memory = its resident maximum, less that after imports and
+inputs), rivals in turn, best time of all rounds; glibc malloc tuned for both (no mmap, no trim).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ CUTOFF, LAYERS, N_RADIAL = 5.0, 3, 20
 
 
 def water(n_atoms: int):
-    """(numbers, positions, cell) of water molecules at 1 g/cm3 on a jittered lattice, n_atoms = 3 * (a whole cube's part)."""
+    """(numbers, positions, cell) of water molecules at 1 g/cm3 on a jittered lattice, n_atoms = 3 * (a whole cube's
+    part).
+    """
     import numpy as np
 
     n = n_atoms // 3

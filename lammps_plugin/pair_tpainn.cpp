@@ -144,6 +144,9 @@ void PairTPaiNN::coeff(int narg, char **arg)
     const std::string name = arg[2 + type];
     const auto found = std::find(known.begin(), known.end(), name);
     map[type] = found == known.end() ? -1 : (int) (found - known.begin());
+    if (name == "NULL" && !utils::strmatch(force->pair_style, "^hybrid"))
+      error->all(FLERR, "pair_coeff for tpainn: got NULL for type {}; wanted an element for every type; name it, or use "
+                        "pair_style hybrid with another style for this type", type);
     if (map[type] >= 0 || name == "NULL") continue;
     std::string list;
     for (const auto &element : known) list += " " + element;
@@ -174,13 +177,7 @@ void PairTPaiNN::init_style()
   data->planned = false;
 }
 
-double PairTPaiNN::init_one(int i, int j)
-{
-  if (setflag[i][j] == 0 && setflag[j][i] == 0)
-    error->all(FLERR, "pair_style tpainn: got NULL for type {} or {}; wanted an element, or another style for them in "
-                      "pair_style hybrid; correct pair_coeff", i, j);
-  return data->model->cutoff;
-}
+double PairTPaiNN::init_one(int, int) { return data->model->cutoff; }
 
 int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *)
 {

@@ -27,8 +27,8 @@ def load_any(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, Ca
 class TLCalculator(Calculator):
     """`atoms.calc = TLCalculator("model.pt")`, a trained or an exported file.
 
-    Properties: energy (eV), free_energy, energies (N,) eV, forces (N, 3) eV/A, and stress (6,) eV/A^3 in ASE's sign for systems
-    that are periodic in three directions.
+    Properties: energy (eV), free_energy, energies (N,) eV, forces (N, 3) eV/A, and stress (6,) eV/A^3 in ASE's sign
+    for systems that are periodic in three directions.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]

@@ -1,7 +1,7 @@
 """Export of a trained model to TorchScript with its card, checked against the eager model. The only user of torch.jit.
 
-The file also carries a small test cluster with the slopes dE/dr_ij that the eager model gives: `pair_style tpainn ... check yes`
-evaluates it in its own libtorch before the first step.
+The file also carries a small test cluster with the slopes dE/dr_ij that the eager model gives: `pair_style tpainn ...
+check yes` evaluates it in its own libtorch before the first step.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def export_model(
 ) -> Path:
     """Write `model` (model.pt) as TorchScript to `out` (default MODEL-lammps.pt) and return the path.
 
-    dtype: float32 | float64, default the model's own. frames: real frames (with the attributes of Sample) to compare on; default the
-    sample in the model file. The file is written, read back and compared with the eager model (energy, forces, virial of every
-    frame); on a mismatch InputError is raised and no file is left.
+    dtype: float32 | float64, default the model's own. frames: real frames (with the attributes of Sample) to compare
+    on; default the sample in the model file. The file is written, read back and compared with the eager model (energy,
+    forces, virial of every frame); on a mismatch InputError is raised and no file is left.
     """
     model = Path(model)
     out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
@@ -101,7 +101,9 @@ def add_self_test(potential: Potential, frame: Any) -> None:
 
 
 def load_exported(path: Path | str, device: str = "cpu") -> tuple[torch.jit.ScriptModule, Card]:
-    """An exported model as a callable (species, vectors, neighbours) -> atom energies, for models.potential.evaluate."""
+    """An exported model as a callable (species, vectors, neighbours) -> atom energies, for
+    models.potential.evaluate.
+    """
     card = read_card(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,8 +1,8 @@
 """The Graph contract: what every potential sees, and how frames become graphs.
 
-A graph holds, for each atom, a row of K neighbours and the vectors to them: a dense matrix instead of a pair list, so that sums
-over neighbours are matrix products and plain sums. Rows with fewer than K neighbours are filled with pairs that lie outside the
-cutoff, where every filter and its slope are exactly zero.
+A graph holds, for each atom, a row of K neighbours and the vectors to them: a dense matrix instead of a pair list, so
+that sums over neighbours are matrix products and plain sums. Rows with fewer than K neighbours are filled with pairs
+that lie outside the cutoff, where every filter and its slope are exactly zero.
 """
 
 from __future__ import annotations

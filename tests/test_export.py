@@ -1,0 +1,146 @@
+"""Model files, export and the ASE calculator."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from ase.calculators.fd import calculate_numerical_forces
+
+from tlmd import export as export_module
+from tlmd.calculator import TLCalculator
+from tlmd.cli import export as tl_export
+from tlmd.errors import InputError
+from tlmd.export import export_model, load_exported
+from tlmd.modelfile import Architecture, Card, Sample, load_model, new_potential, read_card, save_model
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(2)
+    architecture = Architecture(width=16, n_layers=2, n_radial=8)
+    potential = new_potential(["H", "C", "O"], 4.0, architecture)
+    potential.reference[:] = torch.tensor([-13.5, -1020.0, -430.0])
+    card = Card(elements=["H", "C", "O"], cutoff=4.0, architecture=architecture, level_of_theory="random numbers")
+    save_model(tmp_path / "model.pt", potential, card, box())
+    return tmp_path / "model.pt"
+
+
+def box():
+    atoms = molecule("CH3CH2OH", vacuum=2.0)
+    return Sample(atoms.numbers, atoms.positions, atoms.cell.array, np.ones(3, bool))
+
+
+def atoms():
+    atoms = molecule("CH3CH2OH", vacuum=2.0, pbc=True)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def test_card_travels(model):
+    potential, card = load_model(model)
+    assert card.reference_energies == {"H": -13.5, "C": -1020.0, "O": -430.0}
+    assert card.dtype == "float32" and card.level_of_theory == "random numbers" and card.format_version == 1
+    exported = export_model(model, dtype="float64")
+    assert exported.name == "model-lammps.pt"
+    assert read_card(exported) == card.model_copy(update={"dtype": "float64"})
+    with zipfile.ZipFile(exported) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith("extra/card.json")]
+        assert json.loads(archive.read(name))["elements"] == ["H", "C", "O"]
+    assert potential.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_calculator_trained_equals_exported(model, dtype):
+    results = []
+    for file in (model, export_model(model, dtype=dtype)):
+        a = atoms()
+        a.calc = TLCalculator(file)
+        results.append((a.get_potential_energy(), a.get_forces(), a.get_stress(), a.get_potential_energies()))
+    (e1, f1, s1, i1), (e2, f2, s2, i2) = results
+    assert e1 == pytest.approx(e2, rel=1e-7)
+    np.testing.assert_allclose(f1, f2, atol=1e-5 * np.abs(f2).max())
+    np.testing.assert_allclose(s1, s2, atol=1e-5 * np.abs(s2).max())
+    np.testing.assert_allclose(i1, i2, rtol=1e-7)
+    assert i1.sum() == pytest.approx(e1)
+
+
+def test_calculator_forces_by_finite_differences(model):
+    a = atoms()
+    a.calc = TLCalculator(export_model(model, dtype="float64"))
+    forces = a.get_forces()
+    numeric = calculate_numerical_forces(a, eps=1e-4, iatoms=[1, 5])
+    np.testing.assert_allclose(forces[[1, 5]], numeric, rtol=1e-5, atol=1e-7)
+    assert "stress" not in _results_without_cell(a)
+
+
+def _results_without_cell(a):
+    a.pbc = False
+    a.get_potential_energy()
+    return a.calc.results
+
+
+def test_export_refuses_a_mismatch_and_leaves_the_old_file(model, monkeypatch):
+    exported = export_model(model)
+    before = exported.read_bytes()
+    real = load_exported
+
+    def changed(path, device="cpu"):
+        module, card = real(path, device)
+        with torch.no_grad():
+            next(module.parameters()).mul_(1.1)
+        return module, card
+
+    monkeypatch.setattr(export_module, "load_exported", changed)
+    with pytest.raises(InputError, match="of frame 0 off by .* after export; wanted at most"):
+        export_model(model)
+    assert exported.read_bytes() == before
+    assert sorted(p.name for p in exported.parent.iterdir()) == ["model-lammps.pt", "model.pt"]
+
+
+def test_bad_files(model, tmp_path):
+    exported = export_model(model)
+    content = model.read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.pt").write_text("hello")
+    for name in ("cut.pt", "text.pt"):
+        with pytest.raises(InputError, match=f"{name}, not a model file or cut short"):
+            load_model(tmp_path / name)
+    with pytest.raises(InputError, match="an exported TorchScript file; wanted a trained model.pt"):
+        load_model(exported)
+    with pytest.raises(InputError, match="model.pt, not an exported model or damaged"):
+        load_exported(model)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "absent.pt")
+    with pytest.raises(InputError, match="got dtype float16; wanted float32 or float64"):
+        export_model(model, dtype="float16")
+
+
+def test_newer_format_is_refused(model, tmp_path):
+    newer = tmp_path / "newer.pt"
+    with zipfile.ZipFile(model) as old, zipfile.ZipFile(newer, "w") as new:
+        for item in old.infolist():
+            content = old.read(item)
+            if item.filename.endswith("card.json"):
+                content = json.dumps({**json.loads(content), "format_version": 2}).encode()
+            new.writestr(item, content)
+    with pytest.raises(InputError, match="newer.pt of format 2; wanted format 1 or older; install a newer tlmd"):
+        load_model(newer)
+
+
+def test_command_prints_the_path_or_one_line(model, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["tl-export", str(model)])
+    with pytest.raises(SystemExit) as done:
+        tl_export()
+    assert done.value.code == 0
+    assert capsys.readouterr().out.strip().endswith("model-lammps.pt")
+    monkeypatch.setattr("sys.argv", ["tl-export", str(model.with_name("model-lammps.pt"))])
+    with pytest.raises(SystemExit) as done:
+        tl_export()
+    assert done.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: got ") and error.count("\n") == 1
