@@ -1,6 +1,7 @@
 """Model files and their card: `model.pt` (trained: parameters) and `model-lammps.pt` (exported: TorchScript).
 
-Both are zip archives with the card as the extra file card.json. Reading a card or a trained model runs no code from the file.
+Both are zip archives with the card as the extra file card.json. Reading a card or a trained model runs no code from
+the file.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def new_potential(elements: list[str], cutoff: float, architecture: Architecture
 
 
 def write_atomic(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Call write(temporary path beside `path`), then rename: `path` is whole or untouched, also when the disk is full."""
+    """Call write(temporary path beside `path`), then rename: `path` is whole or untouched, also when the disk is
+    full.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -123,7 +126,9 @@ def describe(potential: Potential, card: Card) -> Card:
 
 
 def read_card(path: Path | str) -> Card:
-    """The card of a trained or exported model; InputError if the file is none, is cut short, or is of a newer format."""
+    """The card of a trained or exported model; InputError if the file is none, is cut short, or is of a newer
+    format.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(n for n in archive.namelist() if n.endswith("/extra/card.json"))
