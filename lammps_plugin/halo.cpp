@@ -7,8 +7,7 @@ namespace tlmd {
 static MPI_Datatype mpi_type(const float *) { return MPI_FLOAT; }
 static MPI_Datatype mpi_type(const double *) { return MPI_DOUBLE; }
 
-void Halo::plan(const std::vector<Owner> &ghosts)
-{
+void Halo::plan(const std::vector<Owner> &ghosts) {
   int n_ranks;
   MPI_Comm_size(world, &n_ranks);
   std::vector<int> wanted(n_ranks, 0), asked(n_ranks, 0), wanted_rows;
@@ -36,26 +35,25 @@ void Halo::plan(const std::vector<Owner> &ghosts)
 }
 
 template <class real>
-void Halo::exchange(const real *out, const std::vector<Block> &send, real *in, const std::vector<Block> &receive, int width)
-{
+void Halo::exchange(const real *out, const std::vector<Block> &send, real *in, const std::vector<Block> &receive,
+                    int width) {
   requests.clear();
   for (const Block &b : receive)
     MPI_Irecv(in + (size_t) b.first * width, b.count * width, mpi_type(in), b.rank, 0, world, &requests.emplace_back());
   for (const Block &b : send)
-    MPI_Isend(out + (size_t) b.first * width, b.count * width, mpi_type(out), b.rank, 0, world, &requests.emplace_back());
+    MPI_Isend(out + (size_t) b.first * width, b.count * width, mpi_type(out), b.rank, 0, world,
+              &requests.emplace_back());
   MPI_Waitall((int) requests.size(), requests.data(), MPI_STATUSES_IGNORE);
 }
 
-template <class real> void Halo::forward(const real *owned, real *ghosts, int width)
-{
+template <class real> void Halo::forward(const real *owned, real *ghosts, int width) {
   std::vector<real> out(sent_rows.size() * width);
   for (size_t k = 0; k < sent_rows.size(); k++)
     std::copy_n(owned + (size_t) sent_rows[k] * width, width, out.data() + k * width);
   exchange(out.data(), to_ranks, ghosts, from_ranks, width);
 }
 
-template <class real> void Halo::reverse(real *owned, const real *ghosts, int width)
-{
+template <class real> void Halo::reverse(real *owned, const real *ghosts, int width) {
   std::vector<real> in(sent_rows.size() * width);
   exchange(ghosts, from_ranks, in.data(), to_ranks, width);
   for (size_t k = 0; k < sent_rows.size(); k++) {
@@ -69,4 +67,4 @@ template void Halo::forward(const double *, double *, int);
 template void Halo::reverse(float *, const float *, int);
 template void Halo::reverse(double *, const double *, int);
 
-}    // namespace tlmd
+}  // namespace tlmd

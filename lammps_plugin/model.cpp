@@ -10,8 +10,13 @@
 #include <torch/cuda.h>
 #include <torch/script.h>
 
+#include <limits>
 #include <sstream>
 #include <stdexcept>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace tlmd {
 
@@ -21,8 +26,7 @@ using Json = nlohmann_lmp::json;
 
 static constexpr int FORMAT_VERSION = 1;
 
-[[noreturn]] static void fail(const std::string &got, const std::string &wanted, const std::string &action)
-{
+[[noreturn]] static void fail(const std::string &got, const std::string &wanted, const std::string &action) {
   throw std::runtime_error("got " + got + "; wanted " + wanted + "; " + action);
 }
 
@@ -37,21 +41,18 @@ struct Model::Impl {
     Tensor q_in, mu_in, q_out, mu_out;
   };
 
-  std::pair<Tensor, Tensor> pair_of(const c10::IValue &value)
-  {
+  std::pair<Tensor, Tensor> pair_of(const c10::IValue &value) {
     const auto &elements = value.toTupleRef().elements();
     return {elements[0].toTensor(), elements[1].toTensor()};
   }
 
   // mu (3, rows, F) of rows (rows, 4F)
-  Tensor vectors_of(const Tensor &rows)
-  {
+  Tensor vectors_of(const Tensor &rows) {
     return rows.narrow(1, width, 3 * width).reshape({rows.size(0), 3, width}).transpose(0, 1).contiguous();
   }
 
   // Rows of q and mu side by side, (M, 4F): the owned rows and, filled by the halo, the ghost rows.
-  template <class real> Tensor exchanged(Halo &halo, const Tensor &q, const Tensor &mu, int n_rows)
-  {
+  template <class real> Tensor exchanged(Halo &halo, const Tensor &q, const Tensor &mu, int n_rows) {
     const int n = q.size(0);
     Tensor rows = torch::empty({n_rows, 4 * width}, q.options().device(torch::kCPU));
     rows.narrow(0, 0, n).narrow(1, 0, width).copy_(q);
@@ -62,8 +63,7 @@ struct Model::Impl {
   }
 
   // Adjoints (M, 4F) of a layer's input to those of the owned rows (N, 4F), ghosts added.
-  template <class real> Tensor returned(Halo &halo, const Tensor &adjoint, int n)
-  {
+  template <class real> Tensor returned(Halo &halo, const Tensor &adjoint, int n) {
     Tensor rows = adjoint.to(torch::kCPU).contiguous();
     real *data = rows.data_ptr<real>();
     halo.reverse(data, data + (size_t) n * 4 * width, 4 * width);
@@ -73,8 +73,7 @@ struct Model::Impl {
   template <class real> void evaluate(const Domain &domain, Halo &halo, Result &result);
 };
 
-static void check_card(const std::string &name, const Json &card)
-{
+static void check_card(const std::string &name, const Json &card) {
   const int version = card.value("format_version", 0);
   const std::string kind = card.value("kind", "unknown");
   if (version > FORMAT_VERSION)
@@ -83,17 +82,26 @@ static void check_card(const std::string &name, const Json &card)
   if (kind != "tpainn") fail(name + " of kind " + kind, "kind tpainn", "use the pair style of that kind");
 }
 
-static torch::Device choose_device(const std::string &device, int rank)
-{
+static torch::Device choose_device(const std::string &device, int rank) {
   const bool cuda = torch::cuda::is_available();
   if (device == "cuda" && !cuda) fail("device cuda", "a CUDA build of torch and a GPU", "use device cpu or auto");
   if (device == "cpu" || !cuda) return torch::kCPU;
   return torch::Device(torch::kCUDA, rank % torch::cuda::device_count());
 }
 
-Model::Model(const std::string &file, const std::string &name, const std::string &device, int rank) :
-    impl(std::make_unique<Impl>())
-{
+// torch asks for and frees the same large blocks at every step; glibc by default returns each of them to the kernel,
+// which makes a step up to three times slower. Keep them.
+static void keep_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 1 << 28);
+#endif
+}
+
+Model::Model(const std::string &file, const std::string &name, const std::string &device, int rank)
+    : impl(std::make_unique<Impl>()) {
+  keep_memory();
   torch::jit::ExtraFilesMap extra{{"card.json", ""}};
   std::istringstream stream(file);
   try {
@@ -107,7 +115,7 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   const Json card = Json::parse(extra["card.json"]);
   check_card(name, card);
 
-  torch::jit::setGraphExecutorOptimize(false);    // the optimiser slows the first steps and gains nothing here
+  torch::jit::setGraphExecutorOptimize(false);  // the optimiser slows the first steps and gains nothing here
   impl->potential.eval();
   for (auto parameter : impl->potential.parameters()) parameter.set_requires_grad(false);
   impl->net = impl->potential.attr("net").toModule();
@@ -119,22 +127,21 @@ Model::Model(const std::string &file, const std::string &name, const std::string
 
   std::ostringstream line;
   line << name << ": PaiNN F=" << impl->width << " L=" << impl->n_layers << ", cutoff " << cutoff << " A, "
-       << card["dtype"].get<std::string>() << " on " << impl->device << ", " << card.value("level_of_theory", "unknown");
+       << card["dtype"].get<std::string>() << " on " << impl->device << ", "
+       << card.value("level_of_theory", "unknown");
   summary = line.str();
 }
 
 Model::~Model() = default;
 
-std::string Model::torch_version()
-{
+std::string Model::torch_version() {
   const std::string config = at::show_config(), key = "TORCH_VERSION=";
   const size_t first = config.find(key);
   if (first == std::string::npos) return "unknown";
   return config.substr(first + key.size(), config.find_first_of(", \n", first) - first - key.size());
 }
 
-double Model::self_test()
-{
+double Model::self_test() {
   auto &potential = impl->potential;
   const Tensor vectors = potential.attr("test_vectors").toTensor().to(impl->dtype).set_requires_grad(true);
   const Tensor expected = potential.attr("test_slopes").toTensor().to(torch::kDouble);
@@ -151,8 +158,7 @@ double Model::self_test()
   return deviation;
 }
 
-template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &halo, Result &result)
-{
+template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &halo, Result &result) {
   const int n = domain.n_owned, m = domain.n_rows, k = domain.n_slots;
   const auto int32 = torch::dtype(torch::kInt), float64 = torch::dtype(torch::kDouble);
   const Tensor species =
@@ -160,7 +166,9 @@ template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &hal
   const Tensor neighbours =
       torch::from_blob(const_cast<int *>(domain.neighbours.data()), {n, k}, int32).clone().to(device);
   const Tensor vectors = torch::from_blob(const_cast<double *>(domain.vectors.data()), {n, k, 3}, float64)
-                             .to(dtype).to(device).set_requires_grad(true);
+                             .to(dtype)
+                             .to(device)
+                             .set_requires_grad(true);
 
   const auto [unit_out, basis_out] = pair_of(net.get_method("edges")({vectors}));
   const Tensor unit = unit_out.detach().set_requires_grad(true), basis = basis_out.detach().set_requires_grad(true);
@@ -197,7 +205,7 @@ template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &hal
     const auto adjoints = torch::autograd::grad(made, read, seeds);
     unit_adjoint += adjoints[0];
     basis_adjoint += adjoints[1];
-    tape = Tape();    // frees the layer's tape
+    tape = Tape();  // frees the layer's tape
     if (l == 0) break;
     const Tensor rows = torch::cat(variable_list{adjoints[2], adjoints[3].transpose(0, 1).reshape({m, 3 * width})}, 1);
     const Tensor owned = returned<real>(halo, rows, n);
@@ -212,8 +220,7 @@ template <class real> void Model::Impl::evaluate(const Domain &domain, Halo &hal
   result.energies.assign(energies64.data_ptr<double>(), energies64.data_ptr<double>() + n);
 }
 
-void Model::evaluate(const Domain &domain, Halo &halo, Result &result, int n_threads)
-{
+void Model::evaluate(const Domain &domain, Halo &halo, Result &result, int n_threads) {
   at::set_num_threads(n_threads);
   if (impl->dtype == torch::kDouble)
     impl->evaluate<double>(domain, halo, result);
@@ -221,4 +228,4 @@ void Model::evaluate(const Domain &domain, Halo &halo, Result &result, int n_thr
     impl->evaluate<float>(domain, halo, result);
 }
 
-}    // namespace tlmd
+}  // namespace tlmd

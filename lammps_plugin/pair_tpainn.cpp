@@ -25,7 +25,7 @@
 using namespace LAMMPS_NS;
 using tlmd::Owner;
 
-static constexpr double EV_PER_KCAL_MOL = 0.0433641153087705;    // as tlmd.units
+static constexpr double EV_PER_KCAL_MOL = 0.0433641153087705;  // as tlmd.units
 
 struct PairTPaiNN::Data {
   std::string device = "auto";
@@ -34,18 +34,17 @@ struct PairTPaiNN::Data {
   tlmd::Halo halo;
   tlmd::Domain domain;
   tlmd::Result result;
-  double unit_energy = 1.0;           // LAMMPS energy unit per eV
-  std::vector<int> centres;           // local index of each owned row
-  std::vector<int> row;               // row of each local and ghost atom, -1 if not ours
-  std::vector<Owner> owner;           // of each local and ghost atom
-  std::vector<int> slot_atom;         // (N, K) local index of the neighbour in each slot, -1 if unused
+  double unit_energy = 1.0;    // LAMMPS energy unit per eV
+  std::vector<int> centres;    // local index of each owned row
+  std::vector<int> row;        // row of each local and ghost atom, -1 if not ours
+  std::vector<Owner> owner;    // of each local and ghost atom
+  std::vector<int> slot_atom;  // (N, K) local index of the neighbour in each slot, -1 if unused
   bool planned = false;
 
   explicit Data(MPI_Comm world) : halo(world) {}
 };
 
-PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), data(std::make_unique<Data>(world))
-{
+PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), data(std::make_unique<Data>(world)) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -55,15 +54,13 @@ PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), data(std::make_unique<Data>(wor
   comm_forward = 2;
 }
 
-PairTPaiNN::~PairTPaiNN()
-{
+PairTPaiNN::~PairTPaiNN() {
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
 }
 
-void PairTPaiNN::allocate()
-{
+void PairTPaiNN::allocate() {
   const int n = atom->ntypes;
   memory->create(setflag, n + 1, n + 1, "pair:setflag");
   memory->create(cutsq, n + 1, n + 1, "pair:cutsq");
@@ -75,8 +72,7 @@ void PairTPaiNN::allocate()
   allocated = 1;
 }
 
-void PairTPaiNN::settings(int narg, char **arg)
-{
+void PairTPaiNN::settings(int narg, char **arg) {
   auto choose = [&](int i, std::initializer_list<const char *> values) {
     const std::string keyword = arg[i], value = i + 1 < narg ? arg[i + 1] : "nothing";
     std::string wanted;
@@ -104,8 +100,7 @@ void PairTPaiNN::settings(int narg, char **arg)
 }
 
 // Rank 0 reads, all ranks get the bytes.
-void PairTPaiNN::load(const char *file)
-{
+void PairTPaiNN::load(const char *file) {
   std::string bytes;
   if (comm->me == 0) {
     std::ifstream stream(file, std::ios::binary);
@@ -128,15 +123,18 @@ void PairTPaiNN::load(const char *file)
   if (comm->me == 0) utils::logmesg(lmp, "pair_style tpainn: {}\n", data->model->summary);
 }
 
-void PairTPaiNN::coeff(int narg, char **arg)
-{
+void PairTPaiNN::coeff(int narg, char **arg) {
   if (!allocated) allocate();
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "pair_coeff for tpainn: got {} arguments; wanted `* * FILE` and an element for each type; "
-                      "correct the input line", narg);
+    error->all(FLERR,
+               "pair_coeff for tpainn: got {} arguments; wanted `* * FILE` and an element for each type; "
+               "correct the input line",
+               narg);
   if (narg - 3 != atom->ntypes)
-    error->all(FLERR, "pair_coeff for tpainn: got {} elements; wanted {}, one for each atom type (NULL for types of "
-                      "another style); correct the input line", narg - 3, atom->ntypes);
+    error->all(FLERR,
+               "pair_coeff for tpainn: got {} elements; wanted {}, one for each atom type (NULL for types of "
+               "another style); correct the input line",
+               narg - 3, atom->ntypes);
   load(arg[2]);
 
   const auto &known = data->model->elements;
@@ -145,20 +143,23 @@ void PairTPaiNN::coeff(int narg, char **arg)
     const auto found = std::find(known.begin(), known.end(), name);
     map[type] = found == known.end() ? -1 : (int) (found - known.begin());
     if (name == "NULL" && !utils::strmatch(force->pair_style, "^hybrid"))
-      error->all(FLERR, "pair_coeff for tpainn: got NULL for type {}; wanted an element for every type; name it, or use "
-                        "pair_style hybrid with another style for this type", type);
+      error->all(FLERR,
+                 "pair_coeff for tpainn: got NULL for type {}; wanted an element for every type; name it, or use "
+                 "pair_style hybrid with another style for this type",
+                 type);
     if (map[type] >= 0 || name == "NULL") continue;
     std::string list;
     for (const auto &element : known) list += " " + element;
-    error->all(FLERR, "pair_coeff for tpainn: got element {}; wanted one that the model knows:{}; use a model trained "
-                      "on it, or NULL", name, list);
+    error->all(FLERR,
+               "pair_coeff for tpainn: got element {}; wanted one that the model knows:{}; use a model trained "
+               "on it, or NULL",
+               name, list);
   }
   for (int i = 1; i <= atom->ntypes; i++)
     for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = map[i] >= 0 && map[j] >= 0;
 }
 
-void PairTPaiNN::init_style()
-{
+void PairTPaiNN::init_style() {
   if (strcmp(update->unit_style, "metal") == 0)
     data->unit_energy = 1.0;
   else if (strcmp(update->unit_style, "real") == 0)
@@ -179,8 +180,7 @@ void PairTPaiNN::init_style()
 
 double PairTPaiNN::init_one(int, int) { return data->model->cutoff; }
 
-int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *)
-{
+int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *) {
   int m = 0;
   for (int k = 0; k < n; k++) {
     const Owner &o = data->owner[list[k]];
@@ -190,16 +190,15 @@ int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *)
   return m;
 }
 
-void PairTPaiNN::unpack_forward_comm(int n, int first, double *buf)
-{
+void PairTPaiNN::unpack_forward_comm(int n, int first, double *buf) {
   for (int k = 0; k < n; k++) data->owner[first + k] = {(int) buf[2 * k], (int) buf[2 * k + 1]};
 }
 
-void PairTPaiNN::find_owners()
-{
+void PairTPaiNN::find_owners() {
   const int nlocal = atom->nlocal, nall = nlocal + atom->nghost, *type = atom->type;
   if (comm->get_comm_cutoff() < data->model->cutoff)
-    error->all(FLERR, "pair_style tpainn: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
+    error->all(FLERR,
+               "pair_style tpainn: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
                comm->get_comm_cutoff(), data->model->cutoff);
 
   data->centres.clear();
@@ -210,9 +209,9 @@ void PairTPaiNN::find_owners()
     data->row[i] = data->owner[i].second = (int) data->centres.size();
     data->centres.push_back(i);
   }
-  comm->forward_comm(this);    // owner of every ghost
+  comm->forward_comm(this);  // owner of every ghost
 
-  std::vector<Owner> needed;    // atoms of other ranks that our neighbour list names
+  std::vector<Owner> needed;  // atoms of other ranks that our neighbour list names
   std::vector<char> named(nall, 0);
   for (int ii = 0; ii < list->inum; ii++) {
     const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
@@ -228,7 +227,7 @@ void PairTPaiNN::find_owners()
     if (!named[j]) continue;
     const Owner &o = data->owner[j];
     const auto place = std::lower_bound(needed.begin(), needed.end(), o) - needed.begin();
-    data->row[j] = o.first == comm->me ? o.second : n + (int) place;    // an image of our own atom is that atom
+    data->row[j] = o.first == comm->me ? o.second : n + (int) place;  // an image of our own atom is that atom
   }
   data->halo.plan(needed);
 
@@ -241,8 +240,7 @@ void PairTPaiNN::find_owners()
   data->planned = true;
 }
 
-void PairTPaiNN::gather()
-{
+void PairTPaiNN::gather() {
   const double cutoff = data->model->cutoff, cutoff2 = cutoff * cutoff;
   double **x = atom->x;
   auto within = [&](int i, int j, double *r) {
@@ -267,7 +265,7 @@ void PairTPaiNN::gather()
   data->slot_atom.assign(slots, -1);
   for (size_t s = 0; s < slots; s++) {
     domain.neighbours[s] = (int) (s / k);
-    domain.vectors[3 * s + 2] = 2.0 * cutoff;    // an unused slot lies beyond the cutoff
+    domain.vectors[3 * s + 2] = 2.0 * cutoff;  // an unused slot lies beyond the cutoff
   }
   for (int ii = 0; ii < list->inum; ii++) {
     const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
@@ -283,8 +281,7 @@ void PairTPaiNN::gather()
   }
 }
 
-void PairTPaiNN::scatter()
-{
+void PairTPaiNN::scatter() {
   const int n = data->domain.n_owned, k = data->domain.n_slots;
   double **f = atom->f;
   for (int c = 0; c < n; c++) {
@@ -296,27 +293,30 @@ void PairTPaiNN::scatter()
       const int j = data->slot_atom[s];
       if (j < 0) break;
       const double *r = &data->domain.vectors[3 * s];
-      double g[3];    // dE/dr_ij
+      double g[3];  // dE/dr_ij
       for (int d = 0; d < 3; d++) {
         g[d] = data->result.slopes[3 * s + d] * data->unit_energy;
         f[i][d] += g[d];
         f[j][d] -= g[d];
       }
       if (!vflag_either) continue;
-      const double w[6] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2], -0.5 * (r[0] * g[1] + r[1] * g[0]),
-                           -0.5 * (r[0] * g[2] + r[2] * g[0]), -0.5 * (r[1] * g[2] + r[2] * g[1])};
+      const double w[6] = {-r[0] * g[0],
+                           -r[1] * g[1],
+                           -r[2] * g[2],
+                           -0.5 * (r[0] * g[1] + r[1] * g[0]),
+                           -0.5 * (r[0] * g[2] + r[2] * g[0]),
+                           -0.5 * (r[1] * g[2] + r[2] * g[1])};
       for (int v = 0; v < 6; v++) {
         if (vflag_global) virial[v] += w[v];
         if (!vflag_atom) continue;
-        vatom[i][v] += 0.5 * w[v];    // half of a pair's virial to each of its atoms
+        vatom[i][v] += 0.5 * w[v];  // half of a pair's virial to each of its atoms
         vatom[j][v] += 0.5 * w[v];
       }
     }
   }
 }
 
-void PairTPaiNN::compute(int eflag, int vflag)
-{
+void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   if (neighbor->ago == 0 || !data->planned) find_owners();
   gather();
@@ -329,15 +329,13 @@ void PairTPaiNN::compute(int eflag, int vflag)
   scatter();
 }
 
-double PairTPaiNN::memory_usage()
-{
+double PairTPaiNN::memory_usage() {
   const double slots = (double) data->domain.n_owned * data->domain.n_slots;
   return Pair::memory_usage() + slots * (2 * sizeof(int) + 6 * sizeof(double));
 }
 
 extern "C" __attribute__((visibility("default"))) void *tlmd_create_tpainn(LAMMPS *lmp) { return new PairTPaiNN(lmp); }
-extern "C" __attribute__((visibility("default"))) const char *tlmd_torch_found()
-{
+extern "C" __attribute__((visibility("default"))) const char *tlmd_torch_found() {
   static const std::string version = tlmd::Model::torch_version();
   return version.c_str();
 }

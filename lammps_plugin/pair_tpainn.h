@@ -29,13 +29,13 @@ class PairTPaiNN : public Pair {
  private:
   void allocate();
   void load(const char *file);
-  void find_owners();    // after a neighbour-list build: rows of the domain and the plan of the halo
-  void gather();         // positions -> domain
-  void scatter();        // result -> f, energy, virial, per-atom energy and virial
+  void find_owners();  // after a neighbour-list build: rows of the domain and the plan of the halo
+  void gather();       // positions -> domain
+  void scatter();      // result -> f, energy, virial, per-atom energy and virial
 
   struct Data;
   std::unique_ptr<Data> data;
 };
 
-}    // namespace LAMMPS_NS
+}  // namespace LAMMPS_NS
 #endif

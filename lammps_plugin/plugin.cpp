@@ -1,8 +1,8 @@
 /* ----------------------------------------------------------------------
    tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
 
-   Registration only. The pair styles lie in libtlmd_pair.so, which links libtorch: it is opened here, so that a wrong LAMMPS or
-   torch is one clear line and not an undefined symbol.
+   Registration only. The pair styles lie in libtlmd_pair.so, which links libtorch: it is opened here, so that a wrong
+LAMMPS or torch is one clear line and not an undefined symbol.
 ------------------------------------------------------------------------- */
 #include "error.h"
 #include "lammps.h"
@@ -23,33 +23,35 @@ struct lammpsplugin_t {
 };
 using Register = void (*)(lammpsplugin_t *, void *);
 
-static std::string own_folder()
-{
+static std::string own_folder() {
   Dl_info info;
   dladdr(reinterpret_cast<void *>(&own_folder), &info);
   const std::string path = info.dli_fname;
   return path.substr(0, path.find_last_of('/') + 1);
 }
 
-extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *instance, void *handle, void *register_function)
-{
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *instance, void *handle,
+                                                                         void *register_function) {
   auto *lmp = static_cast<LAMMPS *>(instance);
   const std::string built = "tlmd plugin, built for LAMMPS " TLMD_LAMMPS_VERSION " and torch " TLMD_TORCH_VERSION;
   if (strcmp(lmp->version, TLMD_LAMMPS_VERSION) != 0) {
-    lmp->error->warning(FLERR, "{}: got LAMMPS {}; wanted {}; no pair style tpainn: install tlmd for this LAMMPS", built,
-                        lmp->version, TLMD_LAMMPS_VERSION);
+    lmp->error->warning(FLERR, "{}: got LAMMPS {}; wanted {}; no pair style tpainn: install tlmd for this LAMMPS",
+                        built, lmp->version, TLMD_LAMMPS_VERSION);
     return;
   }
   static void *pair = dlopen((own_folder() + "libtlmd_pair.so").c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!pair) {
-    lmp->error->warning(FLERR, "{}: got {}; wanted libtorch " TLMD_TORCH_VERSION
-                        "; no pair style tpainn: install tlmd beside that torch", built, dlerror());
+    lmp->error->warning(FLERR,
+                        "{}: got {}; wanted libtorch " TLMD_TORCH_VERSION
+                        "; no pair style tpainn: install tlmd beside that torch",
+                        built, dlerror());
     return;
   }
-  const auto torch_found = reinterpret_cast<const char *(*) ()>(dlsym(pair, "tlmd_torch_found"));
+  const auto torch_found = reinterpret_cast<const char *(*)()>(dlsym(pair, "tlmd_torch_found"));
   if (strcmp(torch_found(), TLMD_TORCH_VERSION) != 0) {
-    lmp->error->warning(FLERR, "{}: got torch {}; wanted " TLMD_TORCH_VERSION
-                        "; no pair style tpainn: install tlmd beside that torch", built, torch_found());
+    lmp->error->warning(
+        FLERR, "{}: got torch {}; wanted " TLMD_TORCH_VERSION "; no pair style tpainn: install tlmd beside that torch",
+        built, torch_found());
     return;
   }
   static lammpsplugin_t plugin{};
@@ -58,7 +60,7 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *i
   plugin.name = "tpainn";
   plugin.info = "transfer-learned PaiNN (tlmd)";
   plugin.author = "the tlmd authors";
-  plugin.creator = reinterpret_cast<void *(*) (LAMMPS *)>(dlsym(pair, "tlmd_create_tpainn"));
+  plugin.creator = reinterpret_cast<void *(*)(LAMMPS *)>(dlsym(pair, "tlmd_create_tpainn"));
   plugin.handle = handle;
   reinterpret_cast<Register>(register_function)(&plugin, instance);
 }
