@@ -45,12 +45,11 @@ class Result:
 
 
 def read_data(config: TrainConfig) -> Data:
-    """The frames of a stage; validation frames cut from the end of `train` where there is no file of them."""
+    """The frames of a stage; where there is no file of validation frames, a part of `train` is held out."""
     data, training = config.data, config.training
     train = read_frames(data.train)
     if data.valid is None:
-        cut = len(train) - round(data.valid_fraction * len(train))
-        train, valid = train[:cut], train[cut:]
+        train, valid = hold_out(train, data.valid_fraction)
     else:
         valid = read_frames(data.valid)
     return Data(
@@ -58,6 +57,21 @@ def read_data(config: TrainConfig) -> Data:
         list(valid),
         read_frames(data.test) if data.test is not None else [],
     )
+
+
+def hold_out(frames: Sequence[Frame], fraction: float) -> tuple[list[Frame], list[Frame]]:
+    """Training and validation frames: whole trajectories (info "source"), evenly chosen, or the end of a single one.
+
+    Neighbours in time are nearly equal, so that frames of one trajectory must not be dealt to both.
+    """
+    sources = list(dict.fromkeys(frame.info.get("source") for frame in frames))
+    n = round(fraction * len(sources))
+    if n == 0:
+        cut = len(frames) - round(fraction * len(frames))
+        return list(frames[:cut]), list(frames[cut:])
+    chosen = {sources[int((k + 0.5) * len(sources) / n)] for k in range(n)}
+    parts = [[f for f in frames if (f.info.get("source") in chosen) == held_out] for held_out in (False, True)]
+    return parts[0], parts[1]
 
 
 def select_frames(frames: Sequence[Frame], n: int | None, how: str, seed: int, name: str) -> list[Frame]:
