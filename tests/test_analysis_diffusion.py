@@ -95,12 +95,12 @@ def test_random_walk_has_its_diffusion_coefficient(rng):
 
 
 def test_fit_starts_after_the_cage(rng):
-    """Noise about each point adds a constant to the MSD: the slope is 1 within 5 % only where 6Dt > 19 c."""
+    """Noise about each point adds a constant to the MSD: the slope is 1 within 10 % only where 6Dt > 9 c."""
     walk = random_walk(rng, 3000, 200)
     caged = walk + rng.normal(scale=2.0, size=walk.shape)  # c = 2 * 3 * 4 = 24 A^2, 6D = 3 A^2 a frame
     result = diffusion_coefficient(caged, 100.0)
     start, end = result.window
-    assert 60 < start < 160  # the slope over [t, 2t] reaches 0.95 near t = 19 c / (6D sqrt 2) = 107
+    assert 30 < start < 80  # the slope over [t, 2t] reaches 0.9 near t = 9 c / (6D sqrt 2) = 51
     assert end == 299
     assert result.estimate.value == pytest.approx(0.5 / 100 * 1e-5, rel=0.05)
     assert result.intercept_A2 == pytest.approx(24, abs=12)
@@ -140,6 +140,27 @@ def test_the_needed_length_is_enough(rng):
 def test_atoms_at_rest_are_refused():
     with pytest.raises(InputError, match="got atoms that do not move; wanted a moving liquid"):
         diffusion_coefficient(np.ones((300, 5, 3)), 1.0)
+
+
+def test_a_given_window_is_used(rng):
+    walk = random_walk(rng, 400, 100)
+    result = diffusion_coefficient(walk, 100.0, (500.0, 4000.0))
+    assert result.window == (5, 40)
+    lags, msd = np.arange(5, 41) * 100.0, naive_msd(walk).mean(axis=1)[5:41]
+    assert result.estimate.value == pytest.approx(np.polyfit(lags, msd, 1)[0] / 6 * 1e-5, rel=1e-9)
+    half = diffusion_coefficient(walk, 100.0, (500.0, 19000.0)).estimate  # one block: the error is over particles
+    assert half.samples == 100
+    for window in ((0.0, 4000.0), (500.0, 600.0), (500.0, 30000.0)):
+        with pytest.raises(InputError, match=r"got fit window .*; wanted at least 3 lags between 0\.1 and 19\.9 ps"):
+            diffusion_coefficient(walk, 100.0, window)
+
+
+def test_a_short_run_uses_lags_up_to_a_fifth(rng):
+    """c = 24 A^2 and 6D = 3 A^2 a frame: of 600 frames no window ends within 60, but one within 120."""
+    caged = random_walk(rng, 600, 400)
+    caged = caged + rng.normal(scale=2.0, size=caged.shape)
+    start, end = diffusion_coefficient(caged, 100.0).window
+    assert 30 < start < 60 < end <= 119
 
 
 def test_few_frames_are_refused(rng):

@@ -59,6 +59,9 @@ def diffusion(
     viscosity: Annotated[
         Optional[float], typer.Option(help="mPa s, for the finite-size correction (water: experiment)", min=1e-6)
     ] = None,
+    window: Annotated[
+        Optional[tuple[float, float]], typer.Option(help="ps, of the fit (default: where the log-log slope is 1)")
+    ] = None,
     temperature: Temperature = None,
     elements: Elements = None,
     skip: Skip = 0.0,
@@ -72,6 +75,7 @@ def diffusion(
         log,
         species=species,
         viscosity_mPa_s=viscosity,
+        window_ps=window,
         temperature_K=temperature,
         elements=_names(elements),
         skip_ps=skip,

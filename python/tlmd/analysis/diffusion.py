@@ -11,9 +11,10 @@ from tlmd.analysis.statistics import Estimate, mean_of_blocks
 from tlmd.errors import InputError
 from tlmd.units import BOLTZMANN_J_K, M2_S_PER_A2_FS
 
-LARGEST_LAG = 0.1  # lags up to this part of the trajectory are used: beyond, too few independent origins
-SLOPE_TOLERANCE = 0.05  # of the log-log slope about 1
-BLOCKS = 5  # of the trajectory, each twice as long as the largest lag
+LARGEST_LAGS = (0.1, 0.2)  # parts of the trajectory up to which lags are used; the second where the first is too short
+SLOPE_TOLERANCE = 0.1  # of the log-log slope about 1: the intercept of the fit takes up the constant that the cage adds
+BLOCKS = 5  # of the trajectory at most, each at least 1.25 times the largest lag
+MIN_FRAMES = 101
 YEH_HUMMER = 2.837297  # cubic box, periodic (Yeh and Hummer, J. Phys. Chem. B 108, 15873, 2004)
 
 
@@ -58,29 +59,29 @@ def mean_squared_displacement(positions: np.ndarray, chunk: int = 128) -> np.nda
 def fit_window(lags_fs: np.ndarray, msd: np.ndarray, frames: int) -> tuple[int, int]:
     """First and last index of the lags where d ln MSD / d ln t is 1, from lags (M,) fs and MSD (M,) of a T-frame run.
 
-    The window starts at the earliest lag t whose slope over [t, 2t] is 1 within 0.05 and ends at the last lag, at most
-    a tenth of the run, for which the slope of the whole window still is. Raises InputError, with the time that would
-    do, when there is none.
+    The window starts at the earliest lag t whose slope over [t, 2t] is 1 within 0.1 and ends at the last lag for which
+    the slope of the whole window still is, at most a tenth of the run (a fifth when there is no window in a tenth).
+    Raises InputError, with the time that would do, when there is none.
     """
-    largest = int(LARGEST_LAG * (frames - 1))
-    interval = lags_fs[1] - lags_fs[0]
-    if largest < 10:
+    if frames < MIN_FRAMES:
         raise InputError(
-            f"{frames} frames", "at least 101 for a diffusion coefficient", "run longer or dump more often"
+            f"{frames} frames", f"at least {MIN_FRAMES} for a diffusion coefficient", "run longer or dump more often"
         )
+    largest = int(LARGEST_LAGS[-1] * (frames - 1))
     if msd[1 : largest + 1].min() <= 1e-12:
         raise InputError("atoms that do not move", "a moving liquid", "check the species and the run")
-    grid = np.unique(np.geomspace(1, largest, 60).astype(int))
-    for start in grid[2 * grid <= largest]:
-        if abs(log_slope(lags_fs, msd, start, 2 * start) - 1) > SLOPE_TOLERANCE:
-            continue
-        for end in grid[grid >= max(2 * start, start + 4)][::-1]:
-            if abs(log_slope(lags_fs, msd, start, end) - 1) <= SLOPE_TOLERANCE:
-                return int(start), int(end)
+    for part in LARGEST_LAGS:
+        grid = np.unique(np.geomspace(1, int(part * (frames - 1)), 60).astype(int))
+        for start in grid[2 * grid <= grid[-1]]:
+            if abs(log_slope(lags_fs, msd, start, 2 * start) - 1) > SLOPE_TOLERANCE:
+                continue
+            for end in grid[grid >= max(2 * start, start + 4)][::-1]:
+                if abs(log_slope(lags_fs, msd, start, end) - 1) <= SLOPE_TOLERANCE:
+                    return int(start), int(end)
     slope = log_slope(lags_fs, msd, largest // 2, largest)
-    # MSD = a t + c has slope 1 / (1 + c/at): the time at which it is within the tolerance, twenty times over
-    needed = 2 / LARGEST_LAG * abs(1 / max(slope, 0.05) - 1) / SLOPE_TOLERANCE * lags_fs[largest]
-    length = (frames - 1) * interval
+    # MSD = a t + c has slope 1 / (1 + c/at): the time at which it is within the tolerance, ten times over
+    needed = 2 / LARGEST_LAGS[-1] * abs(1 / max(slope, 0.05) - 1) / SLOPE_TOLERANCE * lags_fs[largest]
+    length = lags_fs[frames - 1]
     raise InputError(
         f"a trajectory of {length / 1000:.3g} ps whose MSD still grows as t^{slope:.2f}",
         "t^1 (diffusion)",
@@ -94,33 +95,53 @@ def log_slope(lags: np.ndarray, msd: np.ndarray, start: int, end: int) -> float:
     return float(np.polyfit(np.log(lags[points]), np.log(msd[points]), 1)[0])
 
 
-def diffusion_coefficient(positions: np.ndarray, interval_fs: float) -> Diffusion:
+def diffusion_coefficient(
+    positions: np.ndarray, interval_fs: float, window_fs: tuple[float, float] | None = None
+) -> Diffusion:
     """D of N particles from unwrapped, drift-free positions (T, N, 3) in A, one frame each `interval_fs`.
 
-    Einstein's relation: the MSD is fitted by a line with intercept over `fit_window`. The standard error is the larger
-    of two: over particles, and over five blocks of the run (which see collective fluctuations).
+    Einstein's relation: the MSD is fitted by a line with intercept over `window_fs`, by default `fit_window`. The
+    standard error is the larger of two: over particles, and over blocks of the run (which see collective fluctuations).
     Raises InputError for too short a trajectory.
     """
     frames, particles = positions.shape[:2]
     each = mean_squared_displacement(positions)
     lags = interval_fs * np.arange(frames)
     msd = each.mean(axis=1)
-    start, end = fit_window(lags, msd, frames)
+    start, end = given_window(lags, window_fs) if window_fs else fit_window(lags, msd, frames)
     slopes, intercepts = np.polynomial.polynomial.polyfit(lags[start : end + 1], each[start : end + 1], 1)[::-1]
-    estimates = [block_estimate(positions, lags, start, end)]
+    estimates = []
+    blocks = min(BLOCKS, int(frames / (1.25 * (end + 1))))
+    if blocks > 1:
+        estimates.append(block_estimate(positions, lags, start, end, blocks))
     if particles > 1:
         estimates.append(mean_of_blocks(slopes / 6 * M2_S_PER_A2_FS, "m2/s"))
+    if not estimates:
+        raise InputError("one particle and one block", "more, for an error", "run longer or narrow the window")
     worst = max(estimates, key=lambda estimate: estimate.standard_error)
     value = float(slopes.mean() / 6 * M2_S_PER_A2_FS)
     estimate = Estimate(value, worst.standard_error, "m2/s", worst.samples)
     return Diffusion(lags, msd, (start, end), float(intercepts.mean()), estimate)
 
 
-def block_estimate(positions: np.ndarray, lags: np.ndarray, start: int, end: int) -> Estimate:
-    """D in m^2/s as the mean of the fits, over the same window, to five blocks of the trajectory (T, N, 3)."""
-    length = len(positions) // BLOCKS
+def given_window(lags_fs: np.ndarray, window_fs: tuple[float, float]) -> tuple[int, int]:
+    """Indices of the first and last lag of a window in fs; raises InputError unless it has 3 lags in half the run."""
+    start, end = (int(np.rint(edge / lags_fs[1])) for edge in window_fs)
+    half = (len(lags_fs) - 1) // 2
+    if not (1 <= start and start + 2 <= end <= half):
+        raise InputError(
+            f"fit window {window_fs[0] / 1000:g} to {window_fs[1] / 1000:g} ps",
+            f"at least 3 lags between {lags_fs[1] / 1000:g} and {lags_fs[half] / 1000:g} ps (half the run)",
+            "change --window",
+        )
+    return start, end
+
+
+def block_estimate(positions: np.ndarray, lags: np.ndarray, start: int, end: int, blocks: int) -> Estimate:
+    """D in m^2/s as the mean of the fits, over the same window, to blocks of the trajectory (T, N, 3)."""
+    length = len(positions) // blocks
     slopes = []
-    for block in range(BLOCKS):
+    for block in range(blocks):
         msd = mean_squared_displacement(positions[block * length : (block + 1) * length]).mean(axis=1)
         slopes.append(np.polyfit(lags[start : end + 1], msd[start : end + 1], 1)[0])
     return mean_of_blocks(np.array(slopes) / 6 * M2_S_PER_A2_FS, "m2/s")

@@ -77,6 +77,7 @@ def measure_diffusion(
     *,
     species: str | None = None,
     viscosity_mPa_s: float | None = None,
+    window_ps: tuple[float, float] | None = None,
     temperature_K: float | None = None,
     elements: Sequence[str] | None = None,
     skip_ps: float = 0.0,
@@ -84,7 +85,8 @@ def measure_diffusion(
 ) -> Measurement:
     """Self-diffusion coefficient (m^2/s) of a species (water: O), of the periodic box and of the infinite system.
 
-    The infinite system needs a cubic box and a viscosity: the given one, or for water the experimental one.
+    The infinite system needs a cubic box and a viscosity: the given one, or for water the experimental one. The MSD is
+    fitted over `window_ps`, by default where its log-log slope is 1.
     Raises InputError for files of different runs, too short a trajectory, missing masses or an unknown species.
     """
     trajectory, run = _production(dump_path, log_path, elements, skip_ps)
@@ -94,11 +96,14 @@ def measure_diffusion(
     if trajectory.masses is None:
         raise InputError(f"{dump_path}: atoms without masses", "masses for the drift", 'give --elements, such as "O H"')
     positions = remove_drift(trajectory.positions, trajectory.masses)[:, chosen]
-    result = diffusion_coefficient(positions, uniform_interval(frame_times(trajectory, run.timestep_fs)))
+    interval = uniform_interval(frame_times(trajectory, run.timestep_fs))
+    window = (1000 * window_ps[0], 1000 * window_ps[1]) if window_ps else None
+    result = diffusion_coefficient(positions, interval, window)
     start, end = (result.lags_fs[index] / 1000 for index in result.window)
     label = trajectory.species[chosen][0]
     source = (
-        f"{Path(dump_path).name}, MSD of {label}, drift removed, line fitted from {start:.3g} to {end:.3g} ps, "
+        f"{Path(dump_path).name}, MSD of {label}, drift removed, line fitted from {start:.3g} to {end:.3g} ps"
+        f"{' (given)' if window_ps else ''}, "
         f"{len(trajectory.steps)} frames"
     )
     records = [compare.record("diffusion coefficient, periodic box", result.estimate, temperature, source)]
