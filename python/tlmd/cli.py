@@ -81,7 +81,7 @@ def evaluate(
     """tl-evaluate: errors of a model on labelled frames."""
     from tlmd.train.evaluate import evaluate_file
 
-    print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot).line()}")
+    print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot)[0].line()}")
 
 
 @entry
@@ -111,6 +111,19 @@ def export(
 @entry
 def plugin() -> None:
     """tl-plugin: print the folder for LAMMPS_PLUGIN_PATH."""
-    from tlmd.plugin_path import plugin_folder
+    from tlmd.installed import plugin_folder
 
     print(plugin_folder())
+
+
+@entry
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("tl-demo"),
+    steps: Annotated[int, typer.Option(help="training steps, from scratch and autotuned")] = 400,
+    frames: Annotated[int, typer.Option(help="revPBE0-D3 frames to train on")] = 25,
+    md_minutes: Annotated[float, typer.Option(help="wall time of each of the two MD runs")] = 3.5,
+) -> None:
+    """tl-demo: the whole road on liquid water, from a pretrained model to density and diffusion against experiment."""
+    from tlmd.demo import demo
+
+    demo(out, steps, frames, md_minutes)

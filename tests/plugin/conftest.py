@@ -17,7 +17,7 @@ from ase.build import molecule
 
 from tlmd.export import export_model
 from tlmd.modelfile import Architecture, Card, Sample, new_potential, save_model
-from tlmd.plugin_path import plugin_folder
+from tlmd.installed import plugin_folder
 
 ELEMENTS = ["H", "C", "O"]  # not the order of the atom types, and one more than they need
 CUTOFF = 5.0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tlmd.calculator import TLCalculator
-from tlmd.plugin_path import plugin_folder
+from tlmd.installed import plugin_folder
 
 HEAD = """
 units metal

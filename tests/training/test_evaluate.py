@@ -45,7 +45,7 @@ def test_errors_against_one_frame_after_the_other(model, frames, tmp_path):
     force, stresses = np.concatenate(force), np.concatenate(stresses)
     expected = [16, np.abs(energy).mean(), np.sqrt(np.square(energy).mean()), np.abs(force).mean()]
     expected += [np.sqrt(np.square(force).mean()), np.abs(stresses).mean()]
-    found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, None).to_json()
+    found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, None)[0].to_json()
     assert list(found) == KEYS
     assert list(found.values()) == pytest.approx([expected[0], *(1e3 * x for x in expected[1:])], rel=1e-6)
 
@@ -58,7 +58,7 @@ def test_batches_do_not_change_the_errors(model, frames):
 
 def test_missing_labels_are_null(model, frames, tmp_path):
     write_frames(tmp_path / "data.extxyz", [frame.replace(forces=None, stress=None) for frame in frames])
-    found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", tmp_path / "e.json", tmp_path / "p.png")
+    found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", tmp_path / "e.json", tmp_path / "p.png")[0]
     written = json.loads((tmp_path / "e.json").read_text())
     assert written == found.to_json() and list(written) == KEYS
     assert [key for key in KEYS if written[key] is None] == KEYS[3:]
@@ -92,7 +92,7 @@ def test_exported_model_has_the_same_errors(model, frames, tmp_path):
     write_frames(tmp_path / "data.extxyz", frames)
     export_model(tmp_path / "model.pt", tmp_path / "model-lammps.pt")
     trained, exported = (
-        evaluate_file(tmp_path / name, tmp_path / "data.extxyz", None, None).to_json()
+        evaluate_file(tmp_path / name, tmp_path / "data.extxyz", None, None)[0].to_json()
         for name in ("model.pt", "model-lammps.pt")
     )
     assert list(trained.values()) == pytest.approx(list(exported.values()), rel=1e-6)

@@ -136,8 +136,10 @@ def is_exported_file(path: Path) -> bool:
     return is_exported(path)
 
 
-def evaluate_file(model_path: Path, data_path: Path, json_path: Path | None, plot_path: Path | None) -> Errors:
-    """tl-evaluate: errors of the model on the frames of a file; written as JSON and drawn where asked for."""
+def evaluate_file(
+    model_path: Path, data_path: Path, json_path: Path | None = None, plot_path: Path | None = None
+) -> tuple[Errors, Parity]:
+    """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked."""
     model, elements, cutoff, dtype = load_any(model_path)
     frames = FrameSet(read_frames(data_path), elements, cutoff, dtype, str(data_path))
     errors, parity = evaluate_frames(model, frames)
@@ -148,4 +150,4 @@ def evaluate_file(model_path: Path, data_path: Path, json_path: Path | None, plo
         from tlmd.train.plots import parity_plot
 
         parity_plot(plot_path, parity, errors, f"{model_path.name} on {data_path.name}")
-    return errors
+    return errors, parity

@@ -1,0 +1,169 @@
+"""tl-demo: the whole road on liquid water, small but real, by the same commands that a user types."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tlmd.analysis.figures import comparison_figure
+from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
+from tlmd.analysis.report import COLUMNS, table_rows, write_records, write_report
+from tlmd.analysis.thermo import read_log
+from tlmd.errors import InputError
+from tlmd.installed import PRETRAINED_WATER, plugin_folder, water_inputs
+from tlmd.train.evaluate import evaluate_file
+
+TEMPERATURE_K = 298.15
+TIMESTEP_FS = 0.5
+CAPTION = "Errors on 108 unseen revPBE0-D3 frames"
+
+
+class Road:
+    """The demo in one folder: each stage prints its command and keeps its output; a killed training resumes."""
+
+    def __init__(self, out: Path, steps: int, frames: int, md_minutes: float):
+        self.out, self.steps, self.frames, self.md_minutes = out.absolute(), steps, frames, md_minutes
+        self.inputs = water_inputs()
+        self.console = Console(soft_wrap=True)
+        self.started = time.monotonic()
+        self.ranks = min(2, os.cpu_count() or 1)
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def say(self, text: str) -> None:
+        minutes = (time.monotonic() - self.started) / 60
+        self.console.print(f"[{minutes:5.1f} min] {text}", markup=False, highlight=False)
+
+    def start(self, command: Sequence[str | Path], log: Path, **environment: str) -> subprocess.Popen:
+        """Start a command of this installation; its output goes to `log`."""
+        self.say("$ " + " ".join(Path(word).name if Path(word).is_absolute() else str(word) for word in command))
+        program = Path(sysconfig.get_path("scripts")) / str(command[0])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as file:
+            words = [str(program), *map(str, command[1:])]
+            env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+            return subprocess.Popen(words, cwd=log.parent, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+
+    def finish(self, process: subprocess.Popen, log: Path) -> None:
+        """Wait for a started command; InputError with the end of its log if it failed."""
+        if process.wait() != 0:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise InputError(f"{last[0] if last else 'no output'}", "a command that ends well", f"see {log}")
+
+    def run(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
+        self.finish(self.start(command, log, **environment), log)
+
+    def train(self) -> None:
+        """The shipped classical model, then scratch and autotuning side by side: same frames, same steps."""
+        (self.out / "classical").mkdir(exist_ok=True)
+        shutil.copy(PRETRAINED_WATER, self.out / "classical" / "model.pt")
+        common = ["--set", f"training.max_steps={self.steps}", "--set", f"training.n_frames={self.frames}"]
+        started = []
+        for name, stage, toml in (
+            ("scratch", "tl-pretrain", "scratch.toml"),
+            ("autotuned", "tl-finetune", "finetune.toml"),
+        ):
+            command = [stage, self.inputs / toml, "--out", self.out / name, *common]
+            if name == "autotuned":
+                command += ["--set", f"transfer.start_from={self.out / 'classical' / 'model.pt'}"]
+            log = self.out / f"{name}.output"
+            started.append((self.start(command, log), log))
+        for process, log in started:
+            self.finish(process, log)
+
+    def errors(self) -> list[dict[str, str]]:
+        """Test errors of the three models, one row each; the classical energies are moved by one constant per atom."""
+        errors, parity = evaluate_file(self.out / "classical" / "model.pt", self.inputs / "test.extxyz.xz")
+        error = 1e3 * (parity.energy[:, 1] - parity.energy[:, 0])
+        error -= error.mean()
+        classical = errors.to_json() | {
+            "energy_mae_mev_per_atom": float(abs(error).mean()),
+            "energy_rmse_mev_per_atom": float((error**2).mean() ** 0.5),
+        }
+        rows = [error_row("classical (SPC/Fw), energies shifted", 0, 0, classical)]
+        for name, title in (("scratch", "from scratch"), ("autotuned", "autotuned (T-PaiNN)")):
+            test = json.loads((self.out / name / "errors.json").read_text())["test"]
+            rows.append(error_row(title, self.frames, self.steps, test))
+        return rows
+
+    def simulate(self) -> None:
+        """Export, then density (NPT) and diffusion (NVE) by LAMMPS, each for its share of wall time."""
+        folder = self.out / "autotuned"
+        self.run(["tl-export", folder / "model.pt"], self.out / "export.output")
+        for name in ("density", "diffusion"):
+            deck = self.inputs / f"{name}.in"
+            variables = {"model": folder / "model-lammps.pt", "data": self.inputs / "water64.data", "name": name}
+            variables |= {"temperature": TEMPERATURE_K, "timestep": TIMESTEP_FS, "equilibrate": 1000, "steps": 1000000}
+            variables |= {"limit": round(60 * self.md_minutes)}
+            command = ["mpirun", "-n", self.ranks, Path(sysconfig.get_path("scripts")) / "lmp", "-in", deck]
+            for key, value in variables.items():
+                command += ["-var", key, value]
+            self.run(command, self.out / "md" / f"{name}.output", LAMMPS_PLUGIN_PATH=str(plugin_folder()))
+
+    def analyse(self) -> Measurement:
+        """Density, diffusion and structure of the runs against experiment."""
+        md = self.out / "md"
+        density = measure_density(md / "density.log", elements=["O", "H"], temperature_K=TEMPERATURE_K)
+        run = read_log(md / "diffusion.log").runs[-1]
+        length_ps = float(run.steps[-1] - run.steps[0]) * TIMESTEP_FS / 1000
+        dump, log = md / "diffusion.dump.gz", md / "diffusion.log"
+        diffusion = measure_diffusion(dump, log, window_ps=(0.2 * length_ps, 0.5 * length_ps), elements=["O", "H"])
+        structure = measure_structure(dump, log, pairs=[("O", "O")], elements=["O", "H"])
+        parts = (density, diffusion, structure)
+        records = [record for part in parts for record in part.records]
+        return Measurement(records, {caption: figure for part in parts for caption, figure in part.figures.items()})
+
+
+def error_row(title: str, frames: int, steps: int, errors: dict[str, Any]) -> dict[str, str]:
+    """A row of the table of errors from the keys of `tl-evaluate --json`."""
+    return {
+        "model": title,
+        "DFT frames": str(frames),
+        "steps": str(steps),
+        "energy MAE (meV/atom)": f"{errors['energy_mae_mev_per_atom']:.2f}",
+        "energy RMSE": f"{errors['energy_rmse_mev_per_atom']:.2f}",
+        "force MAE (meV/A)": f"{errors['force_mae_mev_per_A']:.1f}",
+        "force RMSE": f"{errors['force_rmse_mev_per_A']:.1f}",
+    }
+
+
+def demo(out: Path, steps: int = 400, frames: int = 25, md_minutes: float = 3.5) -> None:
+    """Run the road in the folder `out`, which gets classical/, scratch/ and autotuned/model.pt,
+    autotuned/model-lammps.pt, md/, results.json and report.html; ends with one table.
+    """
+    road = Road(out, steps, frames, md_minutes)
+    road.say(f"tl-demo: liquid water, revPBE0-D3, in {road.out}")
+    road.train()
+    errors = road.errors()
+    road.simulate()
+    result = road.analyse()
+    write_records(road.out / "results.json", result.records)
+    figures = dict(result.figures)
+    overview = comparison_figure(result.records)
+    if overview is not None:
+        figures = {"Computed over measured": overview, **figures}
+    tables = {CAPTION: errors}
+    write_report(road.out / "report.html", "tl-demo: liquid water", result.records, figures, tables)
+    show(road, errors, result.records)
+
+
+def show(road: Road, errors: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
+    """The closing table: errors of the models, then computed against measured."""
+    table = Table(*errors[0], title=CAPTION)
+    for row in errors:
+        table.add_row(*map(str, row.values()))
+    road.console.print(table)
+    results = Table(*COLUMNS, title="Computed and measured")
+    for row in table_rows(records):
+        results.add_row(*row)
+    road.console.print(results)
+    road.say(f"report: {road.out / 'report.html'}")
