@@ -273,3 +273,14 @@ def test_console_scripts_keep_memory(tmp_path):
         subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True).stdout for env in runs
     ]
     assert [output.strip() for output in outputs] == ["268435456", "None"]
+
+
+def test_whole_trajectories_are_held_out(frames):
+    from tlmd.train.stage import hold_out
+
+    named = [frame.replace(info={"source": f"run {i // 4}"}) for i, frame in enumerate(frames)]
+    train, valid = hold_out(named, 0.5)
+    assert [frame.info["source"] for frame in valid] == ["run 1"] * 4 + ["run 3"] * 4
+    assert len(train) == 8 and not {f.info["source"] for f in train} & {f.info["source"] for f in valid}
+    train, valid = hold_out(frames, 0.25)
+    assert train == frames[:12] and valid == frames[12:]

@@ -15,11 +15,9 @@ Weight = float | tuple[float, float]
 class DataConfig(Section):
     train: ConfigPath = Field(description="labelled frames, extxyz or extxyz.xz")
     valid: ConfigPath | None = Field(
-        None, description="frames that choose the best parameters; absent: the last of `train`"
+        None, description="frames that choose the best step; absent: whole trajectories of `train`"
     )
-    valid_fraction: float = Field(
-        0.1, ge=0, lt=1, description="part of `train` kept for validation when `valid` is absent"
-    )
+    valid_fraction: float = Field(0.1, ge=0, lt=1, description="part of `train` held out when `valid` is absent")
     test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")
     level_of_theory: str = Field("unknown", description="written into the model card")
 
