@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from tlmd import cli
 from tlmd.analysis import compare
 from tlmd.analysis.measure import measure_diffusion, measure_structure
-from tlmd.analysis.report import read_records, replace_file, with_error, write_records, write_report
+from tlmd.analysis.report import read_records, with_error, write_records, write_report
 from tlmd.analysis.statistics import Estimate
 from tlmd.errors import InputError
+from tlmd.files import write_atomic
 
 DATA = Path(__file__).parent / "data"
 DUMP, LOG = str(DATA / "spcfw64.dump.xz"), str(DATA / "spcfw64.log.xz")
@@ -222,9 +223,9 @@ def test_records_survive_a_file(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     target = tmp_path / "out.txt"
-    replace_file(target, b"old")
+    write_atomic(target, lambda temporary: temporary.write_bytes(b"old"))
     with pytest.raises(TypeError):
-        replace_file(target, None)
+        write_atomic(target, lambda temporary: temporary.write_bytes(None))
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -9,19 +9,9 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from tlmd.export import load_exported
+from tlmd.export import load_any
 from tlmd.graph import build_graph
-from tlmd.modelfile import Card, is_exported, load_model, read_card
 from tlmd.models.potential import evaluate, stress
-
-
-def load_any(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, Card]:
-    """A trained or exported model and its card, ready for models.potential.evaluate."""
-    read_card(path)
-    if is_exported(path):
-        return load_exported(path, device)
-    potential, card = load_model(path)
-    return potential.to(device), card
 
 
 class TLCalculator(Calculator):

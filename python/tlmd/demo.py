@@ -45,11 +45,11 @@ class Road:
 
     def start(self, command: Sequence[str | Path], log: Path, **environment: str) -> subprocess.Popen:
         """Start a command of this installation; its output goes to `log`."""
-        self.say("$ " + " ".join(Path(word).name if Path(word).is_absolute() else str(word) for word in command))
-        program = Path(sysconfig.get_path("scripts")) / str(command[0])
+        words = [str(word) for word in command]
+        self.say("$ " + " ".join(Path(word).name if word.startswith("/") else word for word in words))
+        words[0] = str(Path(sysconfig.get_path("scripts")) / words[0])
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
-            words = [str(program), *map(str, command[1:])]
             env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
             return subprocess.Popen(words, cwd=log.parent, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from tlmd.errors import InputError
+from tlmd.files import write_atomic
 from tlmd.graph import Graph, build_graph
-from tlmd.modelfile import Card, Sample, describe, load_model, load_sample, read_card, write_atomic
+from tlmd.modelfile import Card, Sample, describe, is_exported, load_model, load_sample, read_card
 from tlmd.models.potential import Potential, Prediction, evaluate
 
 CLUSTER = 24  # atoms of the test cluster
@@ -120,3 +121,12 @@ def load_exported(path: Path | str, device: str = "cpu") -> tuple[torch.jit.Scri
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module.eval(), card
+
+
+def load_any(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, Card]:
+    """A trained or an exported model and its card, ready for models.potential.evaluate."""
+    read_card(path)
+    if is_exported(path):
+        return load_exported(path, device)
+    potential, card = load_model(path)
+    return potential.to(device), card

@@ -7,13 +7,10 @@ the file.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import io
 import json
-import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import tlmd
 from tlmd.errors import InputError
+from tlmd.files import write_atomic
 from tlmd.models.painn import PaiNN
 from tlmd.models.potential import Potential
 
@@ -64,25 +62,6 @@ class Card(BaseModel):
 def new_potential(elements: list[str], cutoff: float, architecture: Architecture) -> Potential:
     """An untrained PaiNN potential in float32 (parameters from torch's global generator)."""
     return Potential(PaiNN(len(elements), cutoff=cutoff, **architecture.model_dump()), elements, cutoff)
-
-
-def write_atomic(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Call write(temporary path beside `path`), then rename: `path` is whole or untouched, also when the disk is
-    full.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sha256(path: Path | str) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Sample(NamedTuple):

@@ -11,7 +11,7 @@ from tlmd.installed import plugin_folder
 
 DECK = "units metal\npair_style tpainn\n"
 FILES = ("tlmdplugin.so", "libtlmd_pair.so")
-# what is wrong with a copy of the plugin: bytes replaced in tlmdplugin.so, or a file left out; and the words of the refusal
+# what is wrong with a copy of the plugin (bytes replaced in tlmdplugin.so, or a file left out), words of the refusal
 WRONG = {
     "another LAMMPS": (
         b"22 Jul 2025",

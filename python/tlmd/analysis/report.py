@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from tlmd import __version__
 from tlmd.analysis.compare import RECORD_KEYS
 from tlmd.errors import InputError
+from tlmd.files import write_atomic
 
 CSS = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1c2733;background:#fff;max-width:62rem;
@@ -75,12 +75,13 @@ def read_records(path: str | Path) -> list[dict]:
 
 def write_records(path: str | Path, records: Sequence[dict]) -> None:
     """The records as JSON."""
-    replace_file(path, (json.dumps(list(records), indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(list(records), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))
 
 
 def write_figure(path: str | Path, figure: Figure) -> None:
     """A figure as PNG."""
-    replace_file(path, _png(figure))
+    write_atomic(path, lambda temporary: temporary.write_bytes(_png(figure)))
 
 
 def write_report(
@@ -115,18 +116,7 @@ def write_report(
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{CSS}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
-    replace_file(path, page.encode())
-
-
-def replace_file(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name, then renamed."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, lambda temporary: temporary.write_text(page))
 
 
 def _png(figure: Figure) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -24,6 +23,7 @@ from tlmd.data.spcfw import SPCFw
 from tlmd.data.system import System, Teacher
 from tlmd.data.water import SYSTEMS
 from tlmd.errors import InputError
+from tlmd.files import sha256, write_atomic
 
 TEACHERS = {"spcfw": SPCFw}
 FRAMES = "frames.extxyz.xz"
@@ -99,9 +99,7 @@ def _prepare(config: GenerateConfig) -> None:
             f"the one in {copy}",
             "choose another --out, or delete that folder",
         )
-    temporary = copy.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(copy)
+    write_atomic(copy, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     if not (config.out / FRAMES).is_file():
         (config.out / "parts").mkdir(exist_ok=True)
 
@@ -167,10 +165,8 @@ def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
         kept.append(frame.replace(info=info | frame.info))
     path = item.path(config.out)
     write_frames(path, kept)
-    record = {"kept": len(kept), "dropped": dropped, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(record), encoding="utf-8")
-    temporary.replace(path.with_suffix(".json"))
+    record = {"kept": len(kept), "dropped": dropped, "sha256": sha256(path)}
+    write_atomic(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record)))
 
 
 def _finished(item: Item, out: Path) -> dict | None:
@@ -179,7 +175,7 @@ def _finished(item: Item, out: Path) -> dict | None:
     record = path.with_suffix(".json")
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
-        if found["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest():
+        if found["sha256"] == sha256(path):
             return found
     except (OSError, ValueError, KeyError):
         pass

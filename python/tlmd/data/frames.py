@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -21,6 +20,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict
 
 from tlmd.errors import InputError
+from tlmd.files import write_atomic
 
 KEYS: dict[str, tuple[str, ...]] = {
     "energy": ("energy", "REF_energy", "free_energy", "dft_energy", "DFT_energy", "total_energy", "Energy"),
@@ -108,15 +108,13 @@ def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:
 
     Positions and forces are written to 1e-9, energies to 1e-9 eV, stresses to 12 digits.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _OPEN.get(path.suffix, open)(temporary, "wt", encoding="utf-8") as file:
+
+    def write(temporary: Path) -> None:
+        with _OPEN.get(Path(path).suffix, open)(temporary, "wt", encoding="utf-8") as file:
             for frame in frames:
                 file.write(_text(frame))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomic(path, write)
 
 
 def _text(frame: Frame) -> str:

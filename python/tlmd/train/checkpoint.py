@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tlmd.errors import InputError
-from tlmd.modelfile import write_atomic
+from tlmd.files import write_atomic
 
 FORMAT_VERSION = 1
 

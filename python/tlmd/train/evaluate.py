@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tlmd.data.frames import read_frames
-from tlmd.modelfile import is_exported, load_model, write_atomic
+from tlmd.export import load_any
+from tlmd.files import write_atomic
 from tlmd.models.potential import evaluate, stress
 from tlmd.train import distributed
 from tlmd.train.dataset import Batch, FrameSet
@@ -117,31 +118,13 @@ def evaluate_frames(
     return errors, Parity(*(torch.cat([empty, *part]).numpy() for part in pairs))
 
 
-def load_any(path: Path) -> tuple[nn.Module, list[str], float, torch.dtype]:
-    """A trained or exported model with its elements, cutoff (A) and precision."""
-    if is_exported_file(path):
-        from tlmd.export import load_exported
-
-        model, card = load_exported(path)
-    else:
-        model, card = load_model(path)
-    return model, card.elements, card.cutoff, getattr(torch, card.dtype)
-
-
-def is_exported_file(path: Path) -> bool:
-    """Whether `path` is an exported model; InputError (by read_card) if it is no model at all."""
-    from tlmd.modelfile import read_card
-
-    read_card(path)
-    return is_exported(path)
-
-
 def evaluate_file(
     model_path: Path, data_path: Path, json_path: Path | None = None, plot_path: Path | None = None
 ) -> tuple[Errors, Parity]:
     """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked."""
-    model, elements, cutoff, dtype = load_any(model_path)
-    frames = FrameSet(read_frames(data_path), elements, cutoff, dtype, str(data_path))
+    model, card = load_any(model_path)
+    dtype = getattr(torch, card.dtype)
+    frames = FrameSet(read_frames(data_path), card.elements, card.cutoff, dtype, str(data_path))
     errors, parity = evaluate_frames(model, frames)
     if json_path is not None:
         text = json.dumps(errors.to_json(), indent=1)

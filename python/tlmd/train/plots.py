@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tlmd.modelfile import write_atomic
+from tlmd.files import write_atomic
 from tlmd.train.evaluate import Errors, Parity
 
 POINTS = 20000  # at most, in one panel

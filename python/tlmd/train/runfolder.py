@@ -20,7 +20,7 @@ from rich.table import Table
 import tlmd
 from tlmd.config import StageConfig
 from tlmd.errors import InputError
-from tlmd.modelfile import sha256, write_atomic
+from tlmd.files import sha256, write_atomic
 from tlmd.train import distributed
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from tlmd.data.frames import Frame, read_frames
 from tlmd.errors import InputError
-from tlmd.modelfile import Card, sha256, write_atomic
+from tlmd.files import sha256, write_atomic
+from tlmd.modelfile import Card
 from tlmd.models.potential import Potential
 from tlmd.train.config import DataConfig, TrainConfig
 from tlmd.train.dataset import FrameSet
