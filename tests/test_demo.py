@@ -1,0 +1,32 @@
+"""tl-demo, shortened: every stage of the road runs for real and leaves the files and keys of the contract."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tlmd.modelfile import read_card
+
+SCRIPT = Path(sysconfig.get_path("scripts")) / "tl-demo"
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="needs the installed console scripts")
+def test_the_whole_road(tmp_path):
+    out = tmp_path / "demo"
+    command = [SCRIPT, "--out", out, "--steps", "6", "--frames", "2", "--md-minutes", "5", "--md-steps", "400"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("classical", "scratch", "autotuned"):
+        assert read_card(out / name / "model.pt").elements == ["H", "O"]
+    assert read_card(out / "autotuned" / "model-lammps.pt").level_of_theory == "revPBE0-D3 (CP2K)"
+    records = json.loads((out / "results.json").read_text())
+    keys = "quantity value standard_error unit experiment experiment_error deviation_percent temperature_K source"
+    assert all(list(record) == keys.split() for record in records)
+    assert {"density", "diffusion coefficient"} <= {record["quantity"] for record in records}
+    page = (out / "report.html").read_text()
+    assert "data:image/png;base64," in page and "autotuned (T-PaiNN)" in page
+    assert "autotuned (T-PaiNN)" in done.stdout and "report.html" in done.stdout
