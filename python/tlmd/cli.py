@@ -49,8 +49,8 @@ def analyze() -> None:
 def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-pretrain: train a new model, on classical labels or from scratch on DFT ones."""
     from tlmd.config import load_config
+    from tlmd.memory import keep_memory
     from tlmd.train.config import PretrainConfig
-    from tlmd.train.malloc import keep_memory
     from tlmd.train.pretrain import pretrain
 
     keep_memory()
@@ -62,8 +62,8 @@ def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
 def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-finetune: autotuning (T-PaiNN), a pretrained model learns from a few frames of another level of theory."""
     from tlmd.config import load_config
+    from tlmd.memory import keep_memory
     from tlmd.train.config import FinetuneConfig
-    from tlmd.train.malloc import keep_memory
     from tlmd.train.transfer import finetune
 
     keep_memory()
@@ -79,8 +79,10 @@ def evaluate(
     plot: Annotated[Optional[Path], typer.Option("--plot", help="write a parity plot to this file")] = None,
 ) -> None:
     """tl-evaluate: errors of a model on labelled frames."""
+    from tlmd.memory import keep_memory
     from tlmd.train.evaluate import evaluate_file
 
+    keep_memory()
     print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot)[0].line()}")
 
 
