@@ -54,7 +54,7 @@ class OptimizerConfig(Section):
     )
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="step down of the plateau schedule")
     plateau_patience: int = Field(5, ge=0, description="validations without progress before a step down")
-    clip: float = Field(10.0, ge=0, description="largest norm of the gradient; 0: no clipping")
+    clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no clipping")
     ema: float = Field(
         0.99, ge=0, lt=1, description="decay of the averaged parameters, which are validated and saved; 0: none"
     )
