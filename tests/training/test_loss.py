@@ -148,6 +148,11 @@ def test_graphs_are_built_once(model, frames):
     assert len(batch.labels.energy) == 2 and len(batch.labels.forces) == len(frames[0]) + len(frames[1])
 
 
+def test_spread_takes_frames_evenly(model, frames):
+    data = frame_set(frames, model)
+    assert data.spread(4).frames == [frames[i] for i in (0, 5, 10, 15)] and data.spread(16) is data
+
+
 def test_labels_are_kept_in_double_precision(model, frames):
     energy = -30044.466500001
     assert float(frame_set([frames[0].replace(energy=energy)], model).labels[0].energy) == energy

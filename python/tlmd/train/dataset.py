@@ -68,6 +68,13 @@ class FrameSet:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def spread(self, n: int) -> FrameSet:
+        """At most `n` of the frames, evenly spread over the set; the set itself if it is not larger."""
+        if len(self) <= n:
+            return self
+        chosen = np.linspace(0, len(self) - 1, n).round().astype(int)
+        return FrameSet([self.frames[i] for i in chosen], self.elements, self.cutoff, self.dtype, self.name)
+
     def graph(self, index: int) -> Graph:
         """Graph of one frame."""
         if self._graphs[index] is None:

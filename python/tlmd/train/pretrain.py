@@ -63,7 +63,6 @@ def centre(model: Potential, frames: FrameSet, n_frames: int = 8) -> None:
 
     Isolated-atom references leave the whole cohesive energy to the network, which plain gradient steps learn slowly.
     """
-    few = FrameSet(frames.frames[:: max(1, len(frames) // n_frames)], model.elements, model.cutoff, model.dtype)
-    energy = evaluate_frames(model, few)[1].energy
+    energy = evaluate_frames(model, frames.spread(n_frames))[1].energy
     if len(energy):
         model.net.energy[-1].bias += float((energy[:, 0] - energy[:, 1]).mean() / model.scale[0])

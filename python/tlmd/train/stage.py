@@ -22,6 +22,8 @@ from tlmd.train.evaluate import KINDS, UNITS, Errors, evaluate_frames
 from tlmd.train.loop import Loop
 from tlmd.train.plots import history_plot, parity_plot
 
+TRAIN_SAMPLE = 200  # frames, at most, for the errors on the training set at the end
+
 
 @dataclass
 class Data:
@@ -138,6 +140,7 @@ def conclude(
     """Errors of the best parameters on every set, after the `earlier` ones: table, pictures, errors.json, model.pt."""
     run, model = loop.run_folder, loop.task.model
     errors: dict[str, Errors] = dict(earlier or {})
+    sets = sets | {"train": sets["train"].spread(TRAIN_SAMPLE)}
     for name, frames in sets.items():
         if frames is not None:
             errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
