@@ -87,3 +87,19 @@ def test_an_exploded_run_is_refused():
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240229)
+
+
+def test_short_correlated_series_never_get_a_tiny_error():
+    """Runs of a few correlation times: no error by chance from the last two blocks, few means far outside theirs."""
+    rng = np.random.default_rng(11)
+    ratios = []
+    for _ in range(200):
+        noise, series = rng.normal(size=476), np.zeros(476)
+        for t in range(1, 476):
+            series[t] = 0.9 * series[t - 1] + noise[t]
+        series = series[300:]  # 176 values, about 9 independent ones
+        estimate = block_average(series, "1")
+        assert estimate.standard_error > series.std() / np.sqrt(len(series))
+        assert estimate.samples < 60
+        ratios.append(abs(estimate.value) / estimate.standard_error)
+    assert np.mean(np.array(ratios) > 3) < 0.05

@@ -9,6 +9,7 @@ import numpy as np
 from tlmd.errors import InputError
 
 MIN_SAMPLES = 16  # rows below which an error of a correlated series means nothing
+MIN_BLOCKS = 8  # below this the error of the error is above 27 %
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def block_average(series: np.ndarray, unit: str) -> Estimate:
     """Mean and standard error of a stationary series (n,) from blocks at which the error has flattened.
 
     The block is the shortest of length B with B^3 > 2 n (error_B / error_1)^4 (Lee et al., Phys. Rev. E 83, 066706,
-    2011, eq. 26 for doubled blocks). Where none is (series too short) the largest error is taken.
+    2011, eq. 26 for doubled blocks), among lengths with at least MIN_BLOCKS blocks: fewer give an error by chance.
+    Where none is flat (series too short) it is the largest of theirs and of the one from the autocorrelation time.
     Raises InputError for fewer than 16 values or values that are not finite.
     """
     series = np.asarray(series, dtype=float)
@@ -82,8 +84,10 @@ def block_average(series: np.ndarray, unit: str) -> Estimate:
     lengths, errors, _ = block_errors(series)
     if errors[0] == 0:
         return Estimate(float(series.mean()), 0.0, unit, float(len(series)))
-    flat = np.flatnonzero(lengths**3 > 2 * len(series) * (errors / errors[0]) ** 4)
-    error = errors[flat[0]] if len(flat) else errors.max()
+    enough = len(series) // lengths >= MIN_BLOCKS
+    flat = np.flatnonzero(enough & (lengths**3 > 2 * len(series) * (errors / errors[0]) ** 4))
+    correlated = errors[0] * np.sqrt(statistical_inefficiency(series))
+    error = errors[flat[0]] if len(flat) else max(errors[enough].max(), correlated)
     return Estimate(float(series.mean()), float(error), unit, float(min(1.0, (errors[0] / error) ** 2) * len(series)))
 
 
