@@ -60,11 +60,10 @@ def export_model(
     return out
 
 
-def graph_of(frame: Any, potential: Potential | Card, dtype: torch.dtype | None = None) -> Graph:
-    """The graph of a frame with the elements, cutoff and (by default) precision of a potential."""
-    dtype = dtype or (getattr(torch, potential.dtype) if isinstance(potential, Card) else potential.dtype)
+def graph_of(frame: Any, potential: Potential) -> Graph:
+    """The graph of a frame with the elements, cutoff and precision of a potential."""
     return build_graph(
-        frame.numbers, frame.positions, frame.cell, frame.pbc, potential.elements, potential.cutoff, dtype
+        frame.numbers, frame.positions, frame.cell, frame.pbc, potential.elements, potential.cutoff, potential.dtype
     )
 
 

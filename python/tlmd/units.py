@@ -10,11 +10,9 @@ import numpy as np
 
 EV_PER_KCAL_MOL = 0.0433641153087705  # 1 kcal/mol in eV
 EV_PER_HARTREE = 27.211386245988
-BOLTZMANN_EV_K = 8.617333262e-5  # eV/K
 BOLTZMANN_J_K = 1.380649e-23  # J/K
 AVOGADRO = 6.02214076e23  # 1/mol
 BAR_PER_EV_A3 = 1602176.634  # 1 eV/A^3 in bar
-ATM_PER_BAR = 1.0 / 1.01325
 M2_S_PER_A2_FS = 1e-5  # 1 A^2/fs in m^2/s
 GCM3_PER_GMOL_A3 = 1e24 / AVOGADRO  # 1 (g/mol)/A^3 in g/cm^3
 
@@ -23,18 +21,6 @@ LAMMPS_UNITS = {
     "metal": {"energy_eV": 1.0, "time_fs": 1000.0, "pressure_bar": 1.0},
     "real": {"energy_eV": EV_PER_KCAL_MOL, "time_fs": 1.0, "pressure_bar": 1.01325},
 }
-
-
-def stress_from_virial(virial: np.ndarray, volume: np.ndarray | float) -> np.ndarray:
-    """Stress (..., 3, 3) in eV/A^3, ASE's sign, from the virial W = -sum r (x) dE/dr (..., 3, 3) in eV: stress =
-    -W/V.
-    """
-    return -np.asarray(virial) / np.asarray(volume)[..., None, None]
-
-
-def pressure_bar_from_stress(stress: np.ndarray) -> np.ndarray:
-    """Pressure tensor in bar (compression positive) from ASE's stress in eV/A^3."""
-    return -np.asarray(stress) * BAR_PER_EV_A3
 
 
 def density_g_cm3(mass_g_mol: float | np.ndarray, volume_A3: float | np.ndarray) -> np.ndarray:
