@@ -1,0 +1,26 @@
+// Radial functions times the cutoff, and the cutoff alone; their quintic splines.
+#ifndef TLMD_ENGINE_BASIS_H
+#define TLMD_ENGINE_BASIS_H
+
+#include <vector>
+
+namespace tlmd::engine {
+
+struct Basis {
+  int n_radial = 20;
+  double cutoff = 5.0;     // A
+  bool bessel = true;      // sin(k pi d / r_c) / d; else Gaussians, centres linspace(0, r_c), width = spacing
+  bool polynomial = true;  // envelope 1 - 28 x^6 + 48 x^7 - 21 x^8; else 0.5 (1 + cos(pi x))
+
+  int size() const { return n_radial + 1; }
+  // The functions at d < cutoff and their slopes in 1/A: size() numbers each.
+  void evaluate(double d, double *value, double *slope) const;
+  // Coefficients (n_bins + 5, size()) of the quintic B-splines (C4) that interpolate the functions on [0, cutoff].
+  std::vector<double> fit(int n_bins) const;
+};
+
+// The six B-splines that are not zero in a bin, at 0 <= t <= 1 of it, and their derivatives with respect to t.
+void quintic(double t, double *value, double *slope);
+
+}  // namespace tlmd::engine
+#endif

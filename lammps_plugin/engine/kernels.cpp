@@ -1,0 +1,19 @@
+// Compiled once for each instruction set: -DTLMD_ISA=avx512|avx2|portable -DTLMD_VECTOR_BYTES=64|32|16. Nothing here
+// may call inline functions of the standard library: the linker keeps one copy of each, and a copy made for AVX-512
+// would stop an older processor.
+#include "geometry.h"
+#include "message.h"
+#include "moments.h"
+#include "update.h"
+
+namespace tlmd::engine::TLMD_ISA {
+
+template <class real> static Kernels<real> all() {
+  return {lanes<real>,           pair_geometry<real>,    message_forward<real>, message_backward<real>,
+          moments_forward<real>, moments_backward<real>, update_forward<real>,  update_backward<real>};
+}
+
+void fill(Kernels<float> &kernels) { kernels = all<float>(); }
+void fill(Kernels<double> &kernels) { kernels = all<double>(); }
+
+}  // namespace tlmd::engine::TLMD_ISA

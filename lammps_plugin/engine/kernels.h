@@ -1,0 +1,121 @@
+// What the kernels of one instruction set read and write: plain arrays, no ownership. The same source is compiled once
+// for each instruction set (kernels.cpp) and chosen at run time (isa.cpp).
+//
+// Channels lie in blocks of `lanes`: an array "(blocks, M, 5, lanes)" holds, block by block, five numbers for each
+// channel of each of M rows. Sizes called "padded" are rounded up so that no kernel has a remainder loop.
+#ifndef TLMD_ENGINE_KERNELS_H
+#define TLMD_ENGINE_KERNELS_H
+
+#include <string>
+#include <vector>
+
+namespace tlmd::engine {
+
+constexpr int TILE = 48;         // atoms that pass an update block together; a multiple of every kernel's rows
+constexpr int SLACK = TILE + 4;  // rows that arrays of atoms have beyond the last one
+constexpr int DEGREE = 6;        // spline weights of a pair: quintic
+constexpr int PAD = 32;          // channels and columns of matrices are padded to a multiple of this
+constexpr double NORM_EPS = 1e-8;
+
+inline int padded(int n, int multiple = PAD) { return (n + multiple - 1) / multiple * multiple; }
+
+// A pair i<-j: weights of the spline and of its slope in 1/A, the unit vector from i to j, and 1/d in 1/A.
+template <class real> struct PairGeometry {
+  real value[DEGREE], slope[DEGREE], unit[3], inverse;
+};
+
+// Pairs by centre: those of atom i are first[i] .. first[i+1]-1; before directed[i] they stand for both directions.
+template <class real> struct PairList {
+  int n_atoms = 0;
+  const int *first = nullptr, *directed = nullptr, *neighbour = nullptr, *bin = nullptr, *species = nullptr;
+  const PairGeometry<real> *geometry = nullptr;
+};
+
+// y (rows, n) = x (rows, k) W + bias; packed W: panels (k, 2 lanes) of columns. n is padded.
+template <class real> struct Matrix {
+  const real *packed = nullptr, *bias = nullptr;
+  int k = 0, n = 0;
+};
+
+// One channel block of a message layer. Inputs of a row: S, T, g_x, g_y, g_z with g = phi_vv mu; sums: q, mu_x, mu_y,
+// mu_z.
+template <class real> struct Message {
+  const real *table = nullptr;   // (bins + 5, 3, lanes): filters of S, T, g
+  const real *inputs = nullptr;  // (M, 5, lanes)
+  real *sums = nullptr;          // (N, 4, lanes), added to (forward); its adjoint (backward, read)
+  real *adjoints = nullptr;      // (M, 5, lanes), added to (backward)
+  real *slopes = nullptr;        // (pairs, 4) dE/dd and dE/du, added to (backward)
+};
+
+// Layer 1, where features depend on the species alone: sums over neighbours of basis functions, species by species.
+template <class real> struct Moments {
+  const real *table = nullptr;  // (bins + 5, stride) basis functions
+  int n_basis = 0, stride = 0, width = 0;
+  int ld = 0;                                                 // numbers in a row of the adjoints, >= width
+  real *scalar = nullptr, *vector = nullptr;                  // (N, width) and (N, 3, width), width = species * n_basis
+  real *scalar_adjoint = nullptr, *vector_adjoint = nullptr;  // (N, ld), (N, 3, ld)
+  real *slopes = nullptr;                                     // (pairs, 4), added to
+};
+
+template <class real> struct LayerWeights {
+  Matrix<real> mix, mix_t;            // F -> 2F: V, U
+  Matrix<real> update0, update0_t;    // 2F -> F
+  Matrix<real> update2, update2_t;    // F -> 3F: ss, vv, sv (last layer 2F: ss, sv)
+  Matrix<real> context0, context0_t;  // F -> F, of the next layer's message (last layer: readout, F -> F/2)
+  Matrix<real> context2, context2_t;  // F -> 3F
+  Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;  // layer 1 by moments: to q, mu, and V, U
+  const real *energy = nullptr;                                       // (F/2 padded,) last layer
+  double energy_bias = 0.0;
+};
+
+// What the update of one layer keeps of each atom for the reverse pass; F is padded.
+template <class real> struct LayerStore {
+  real *vu = nullptr;       // (N, 3, 2F)
+  real *hidden = nullptr;   // (N, F) before the activation
+  real *mixed = nullptr;    // (N, 3F)
+  real *context = nullptr;  // (N, F) before the activation
+  real *phi_vv = nullptr;   // (N, F)
+  real *mu = nullptr;       // (N, 3, F)
+};
+
+template <class real> struct Update {
+  int width = 0, n_rows = 0, n_owned = 0;  // F padded, M, N
+  bool last = false;
+  const LayerWeights<real> *weights = nullptr;
+  LayerStore<real> store;
+  real *state = nullptr;                   // (blocks, N, 4, lanes): q, mu; forward in and out, backward their adjoints
+  real *inputs = nullptr;                  // (blocks, M, 5, lanes) of the next layer
+  real *adjoints = nullptr;                // the same of their adjoints
+  const Moments<real> *moments = nullptr;  // layer 1 by moments, else null
+  const real *embedding = nullptr;         // (species, F), with moments
+  const int *species = nullptr;
+  const real *scale = nullptr;  // (species,)
+  double *energies = nullptr;   // (N,) last layer: the network's output
+  real *features = nullptr;     // (N, F) scalar features after this layer, if wanted
+  real *scratch = nullptr;      // scratch_size(width) numbers, of one thread
+};
+
+template <class real> struct Kernels {
+  int lanes = 0;  // channels in a block
+  void (*pair_geometry)(const double *vectors, int n, int n_bins, double cutoff, int *bin,
+                        PairGeometry<real> *) = nullptr;
+  void (*message_forward)(const PairList<real> &, const Message<real> &) = nullptr;
+  void (*message_backward)(const PairList<real> &, const Message<real> &) = nullptr;
+  // atoms first .. end-1 get their sums; pairs first .. end-1 get their slopes
+  void (*moments_forward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
+  void (*moments_backward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
+  // atoms first .. first+count-1, count <= TILE
+  void (*update_forward)(const Update<real> &, int first, int count) = nullptr;
+  void (*update_backward)(const Update<real> &, int first, int count) = nullptr;
+};
+
+inline size_t scratch_size(int width) { return (size_t) TILE * 16 * width; }
+
+// "avx512", "avx2" or "portable"; "auto" takes the best of this processor, or TLMD_ISA from the environment. Throws
+// std::runtime_error if the processor lacks it.
+std::string choose_isa(const std::string &wanted);
+std::vector<std::string> available_isas();
+template <class real> Kernels<real> kernels_of(const std::string &isa);
+
+}  // namespace tlmd::engine
+#endif

@@ -1,0 +1,73 @@
+// Layer 1. Features depend on the species alone and vectors are zero, so that messages are linear in
+// D[z][n] = sum_{j of species z} basis_n(d_ij) and Dv[k][z][n] = sum_j u_k basis_n(d_ij).
+// Rows are read and written a whole vector at a time, over the end of a species: the table is zero there.
+#ifndef TLMD_ENGINE_MOMENTS_H
+#define TLMD_ENGINE_MOMENTS_H
+
+#include "vec.h"
+
+namespace tlmd::engine::TLMD_ISA {
+
+template <class real> static inline vec<real> spline(const real *weights, const real *row, int stride) {
+  vec<real> sum{};
+#pragma GCC unroll 6
+  for (int k = 0; k < DEGREE; k++) sum += weights[k] * load(row + (size_t) k * stride);
+  return sum;
+}
+
+template <class real>
+static inline void add_moment(const Moments<real> &m, size_t atom, int species, int c, vec<real> basis, const real *u,
+                              real sign) {
+  const size_t column = (size_t) species * m.n_basis + c;
+  add_to(m.scalar + atom * m.width + column, basis);
+  for (int k = 0; k < 3; k++) add_to(m.vector + (atom * 3 + k) * m.width + column, basis * (sign * u[k]));
+}
+
+// Every thread reads all pairs and adds to its own atoms only: the sums do not depend on the number of threads.
+template <class real>
+static void moments_forward(const PairList<real> &pairs, const Moments<real> &m, int first, int end) {
+  for (int i = 0; i < pairs.n_atoms; i++) {
+    const bool mine = i >= first && i < end;
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+      const int j = pairs.neighbour[p];
+      const bool other = p < pairs.directed[i] && j >= first && j < end;
+      if (!mine && !other) continue;
+      const PairGeometry<real> &geometry = pairs.geometry[p];
+      const real *row = m.table + (size_t) pairs.bin[p] * m.stride;
+      for (int c = 0; c < m.stride; c += lanes<real>) {
+        const vec<real> basis = spline(geometry.value, row + c, m.stride);
+        if (mine) add_moment<real>(m, i, pairs.species[j], c, basis, geometry.unit, 1);
+        if (other) add_moment<real>(m, j, pairs.species[i], c, basis, geometry.unit, -1);
+      }
+    }
+  }
+}
+
+template <class real>
+static void moments_backward(const PairList<real> &pairs, const Moments<real> &m, int first, int end) {
+  for (int i = first; i < end; i++)
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+      const PairGeometry<real> &geometry = pairs.geometry[p];
+      const int j = pairs.neighbour[p];
+      const bool shared = p < pairs.directed[i];
+      const real *row = m.table + (size_t) pairs.bin[p] * m.stride, *u = geometry.unit;
+      vec<real> slope{}, sum[3] = {};
+      for (int c = 0; c < m.stride; c += lanes<real>) {
+        const size_t at_i = (size_t) pairs.species[j] * m.n_basis + c, at_j = (size_t) pairs.species[i] * m.n_basis + c;
+        const vec<real> basis = spline(geometry.value, row + c, m.stride);
+        vec<real> along = load(m.scalar_adjoint + (size_t) i * m.ld + at_i);
+        if (shared) along += load(m.scalar_adjoint + (size_t) j * m.ld + at_j);
+        for (int k = 0; k < 3; k++) {
+          vec<real> x = load(m.vector_adjoint + ((size_t) i * 3 + k) * m.ld + at_i);
+          if (shared) x -= load(m.vector_adjoint + ((size_t) j * 3 + k) * m.ld + at_j);
+          sum[k] += basis * x;
+          along += u[k] * x;
+        }
+        slope += spline(geometry.slope, row + c, m.stride) * along;
+      }
+      add_sums<real>(m.slopes + 4 * (size_t) p, slope, sum[0], sum[1], sum[2]);
+    }
+}
+
+}  // namespace tlmd::engine::TLMD_ISA
+#endif

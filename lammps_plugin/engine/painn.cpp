@@ -1,0 +1,332 @@
+#include "painn.h"
+
+#include "pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace tlmd::engine {
+
+template <class real> struct PaiNN<real>::Impl {
+  Weights weights;
+  Options options;
+  std::string isa;
+  Kernels<real> kernels;
+  bool by_moments;
+  Packed<real> packed;
+  int width, n_blocks, lanes, n_layers;
+  int table_rows = 0;
+  std::vector<Buffer<real>> tables;  // of each message layer, (blocks, rows, 3, lanes)
+  Buffer<real> basis_table;          // (rows, stride)
+  Moments<real> moments;
+
+  const Pairs *pairs = nullptr;
+  PairList<real> list;
+  Buffer<int> bins;
+  Buffer<PairGeometry<real>> geometry;
+  Buffer<real> slopes;  // (threads, pairs, 4)
+  Buffer<real> state, adjoints, moment_sums, moment_adjoints, scratch;
+  std::vector<Buffer<real>> inputs, kept, features;  // of each layer
+  std::vector<LayerStore<real>> stores;
+  std::vector<double> energies;
+  size_t input_block = 0, state_block = 0;
+
+  Impl(const Weights &w, const Options &o)
+      : weights(w), options(o), isa(choose_isa(o.isa)), kernels(kernels_of<real>(isa)),
+        by_moments(w.n_species <= o.moment_species), packed(w, kernels.lanes, by_moments), width(packed.width),
+        n_blocks(width / kernels.lanes), lanes(kernels.lanes), n_layers(w.n_layers), tables(n_layers), inputs(n_layers),
+        kept(n_layers), features(n_layers), stores(n_layers) {
+    moments.n_basis = w.basis.size();
+    moments.stride = padded(w.basis.size(), lanes);
+    moments.width = w.n_species * moments.n_basis;
+    moments.ld = padded(moments.width);
+    if (options.n_bins > 0) {
+      const int rows = options.n_bins + DEGREE - 1;
+      Dense basis(rows, moments.n_basis);
+      basis.values = w.basis.fit(options.n_bins);
+      make_tables(basis);
+    }
+  }
+
+  // Tables of all layers from rows of basis functions.
+  void make_tables(const Dense &basis) {
+    table_rows = basis.rows;
+    if (by_moments) {
+      moments.table = basis_table.reserve((size_t) table_rows * moments.stride);
+      for (int r = 0; r < table_rows; r++)
+        for (int k = 0; k < moments.n_basis; k++)
+          basis_table.data()[(size_t) r * moments.stride + k] = (real) basis.at(r, k);
+    }
+    for (int l = by_moments ? 1 : 0; l < n_layers; l++) {
+      const Dense filters = product(basis, packed.filters[l]);
+      real *table = tables[l].reserve((size_t) n_blocks * table_rows * 3 * lanes);
+      for (int c = 0; c < width; c++)
+        for (int r = 0; r < table_rows; r++)
+          for (int part = 0; part < 3; part++)
+            table[(((size_t) (c / lanes) * table_rows + r) * 3 + part) * lanes + c % lanes] =
+                (real) filters.at(r, part * width + c);
+    }
+  }
+
+  // No table: each pair has two rows of its own, the filters and their slopes.
+  void exact_tables() {
+    const int n_pairs = (int) pairs->neighbour.size();
+    Dense basis(2 * n_pairs + DEGREE, moments.n_basis);
+    for (int p = 0; p < n_pairs; p++) {
+      const double *r = &pairs->vectors[3 * (size_t) p];
+      weights.basis.evaluate(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]), &basis.at(2 * p, 0),
+                             &basis.at(2 * p + 1, 0));
+      PairGeometry<real> &g = geometry.data()[p];
+      std::fill_n(g.value, DEGREE, real(0));
+      std::fill_n(g.slope, DEGREE, real(0));
+      g.value[0] = g.slope[1] = 1;
+      bins.data()[p] = 2 * p;
+    }
+    make_tables(basis);
+  }
+
+  void reserve() {
+    const size_t n = pairs->n_owned, m = pairs->n_rows, n_pairs = pairs->neighbour.size(), f = width;
+    const size_t rows = n + SLACK;
+    bins.reserve(n_pairs);
+    geometry.reserve(n_pairs);
+    slopes.reserve(n_pairs * 4 * options.n_threads);
+    scratch.reserve(scratch_size(width) * options.n_threads);
+    state_block = n * 4 * lanes;
+    input_block = m * 5 * lanes;
+    state.reserve(n_blocks * state_block);
+    adjoints.reserve(n_blocks * input_block);
+    energies.resize(n);
+    for (int l = 0; l < n_layers; l++) {
+      const bool last = l == n_layers - 1;
+      const size_t widths[6] = {6 * f, f, 3 * f, f, last ? 0 : f, last ? 0 : 3 * f};
+      real **parts[6] = {&stores[l].vu,      &stores[l].hidden, &stores[l].mixed,
+                         &stores[l].context, &stores[l].phi_vv, &stores[l].mu};
+      real *p = kept[l].reserve(rows * (last ? 11 : 15) * f);
+      for (int k = 0; k < 6; k++) {
+        *parts[k] = p;
+        p += rows * widths[k];
+      }
+      if (l > 0 || !by_moments) inputs[l].reserve(n_blocks * input_block);
+      if (options.keep_features) features[l].reserve(rows * f);
+    }
+    if (!by_moments) return;
+    const size_t sums = rows * 4 * moments.width, adjoint = rows * 4 * moments.ld;
+    moments.scalar = moment_sums.reserve(sums);
+    moments.vector = moments.scalar + rows * moments.width;
+    moments.scalar_adjoint = moment_adjoints.reserve(adjoint);
+    moments.vector_adjoint = moments.scalar_adjoint + rows * moments.ld;
+  }
+
+  template <class F> void in_parallel(int n, const F &work) {  // work(item, thread), items dealt out in order
+#pragma omp parallel for schedule(static) num_threads(options.n_threads) if (options.n_threads > 1)
+    for (int k = 0; k < n; k++) work(k);
+  }
+
+  int share(int n, int part) const { return (int) ((long) n * part / options.n_threads); }
+
+  void message(int l, bool reverse) {
+    const size_t n_pairs = pairs->neighbour.size();
+    in_parallel(options.n_threads, [&](int thread) {
+      for (int b = share(n_blocks, thread); b < share(n_blocks, thread + 1); b++) {
+        Message<real> m;
+        m.table = tables[l].data() + (size_t) b * table_rows * 3 * lanes;
+        m.inputs = inputs[l].data() + b * input_block;
+        m.sums = state.data() + b * state_block;
+        m.adjoints = adjoints.data() + b * input_block;
+        m.slopes = slopes.data() + thread * n_pairs * 4;
+        if (reverse) std::fill_n(m.adjoints, input_block, real(0));
+        (reverse ? kernels.message_backward : kernels.message_forward)(list, m);
+      }
+    });
+  }
+
+  void update(int l, bool reverse) {
+    const int n = pairs->n_owned, n_tiles = (n + TILE - 1) / TILE;
+    Update<real> u;
+    u.width = width, u.n_rows = pairs->n_rows, u.n_owned = n;
+    u.last = l == n_layers - 1;
+    u.weights = &packed.layers[l];
+    u.store = stores[l];
+    u.state = state.data();
+    u.inputs = u.last ? nullptr : inputs[l + 1].data();
+    u.adjoints = adjoints.data();
+    u.moments = l == 0 && by_moments ? &moments : nullptr;
+    u.embedding = packed.embedding.data();
+    u.species = pairs->species.data();
+    u.scale = packed.scale.data();
+    u.energies = energies.data();
+    u.features = options.keep_features ? features[l].data() : nullptr;
+    in_parallel(options.n_threads, [&](int thread) {
+      Update<real> mine = u;
+      mine.scratch = scratch.data() + thread * scratch_size(width);
+      for (int k = share(n_tiles, thread); k < share(n_tiles, thread + 1); k++)
+        (reverse ? kernels.update_backward : kernels.update_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
+    });
+  }
+
+  // Layer 1 without moments: every row's inputs and every atom's state by its species.
+  void start_from_species() {
+    real *q = state.data(), *x = inputs[0].data();
+    std::fill_n(q, n_blocks * state_block, real(0));
+    std::fill_n(x, n_blocks * input_block, real(0));
+    for (int c = 0; c < width; c++) {
+      const size_t block = c / lanes, lane = c % lanes;
+      for (int i = 0; i < pairs->n_owned; i++)
+        q[block * state_block + (size_t) i * 4 * lanes + lane] =
+            packed.embedding[(size_t) pairs->species[i] * width + c];
+      for (int j = 0; j < pairs->n_rows; j++)
+        for (int part = 0; part < 2; part++)
+          x[block * input_block + ((size_t) j * 5 + part) * lanes + lane] =
+              packed.species_inputs[((size_t) pairs->species[j] * 2 + part) * width + c];
+    }
+  }
+
+  void layer_of_species() {
+    if (!by_moments) {
+      start_from_species();
+      message(0, false);
+    } else {
+      std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.width, real(0));
+      in_parallel(options.n_threads, [&](int thread) {
+        const int n = pairs->n_owned;
+        kernels.moments_forward(list, moments, share(n, thread), share(n, thread + 1));
+      });
+    }
+    update(0, false);
+  }
+
+  void layer_of_species_back() {
+    update(0, true);
+    if (!by_moments) return message(0, true);
+    in_parallel(options.n_threads, [&](int thread) {
+      Moments<real> mine = moments;
+      mine.slopes = slopes.data() + thread * pairs->neighbour.size() * 4;
+      const int n = pairs->n_owned;
+      kernels.moments_backward(list, mine, share(n, thread), share(n, thread + 1));
+    });
+  }
+
+  void begin(const Pairs &given) {
+    pairs = &given;
+    const int n_pairs = (int) given.neighbour.size();
+    reserve();
+    in_parallel(options.n_threads, [&](int thread) {
+      const int start = share(n_pairs, thread), n = share(n_pairs, thread + 1) - start;
+      kernels.pair_geometry(given.vectors.data() + 3 * (size_t) start, n, std::max(options.n_bins, 1),
+                            weights.basis.cutoff, bins.data() + start, geometry.data() + start);
+      std::fill_n(slopes.data() + (size_t) thread * n_pairs * 4, (size_t) n_pairs * 4, real(0));
+    });
+    if (options.n_bins <= 0) exact_tables();
+    list = {given.n_owned, given.first.data(),   given.directed.data(), given.neighbour.data(),
+            bins.data(),   given.species.data(), geometry.data()};
+    layer_of_species();
+  }
+
+  void finish(Result &result) {
+    layer_of_species_back();
+    const int n_pairs = (int) pairs->neighbour.size();
+    result.energies.resize(pairs->n_owned);
+    result.slopes.resize(3 * (size_t) n_pairs);
+    for (int i = 0; i < pairs->n_owned; i++) {
+      const int z = pairs->species[i];
+      result.energies[i] = energies[i] * weights.scale[z] + weights.reference[z];
+    }
+    in_parallel(options.n_threads, [&](int thread) {
+      for (int p = share(n_pairs, thread); p < share(n_pairs, thread + 1); p++) {
+        double sum[4] = {0, 0, 0, 0}, u[3];
+        for (int t = 0; t < options.n_threads; t++)
+          for (int k = 0; k < 4; k++) sum[k] += slopes.data()[((size_t) t * n_pairs + p) * 4 + k];
+        const PairGeometry<real> &g = geometry.data()[p];
+        for (int k = 0; k < 3; k++) u[k] = g.unit[k];
+        const double along = u[0] * sum[1] + u[1] * sum[2] + u[2] * sum[3];
+        for (int k = 0; k < 3; k++)
+          result.slopes[3 * (size_t) p + k] = sum[0] * u[k] + (sum[1 + k] - along * u[k]) * g.inverse;
+      }
+    });
+  }
+};
+
+template <class real> PaiNN<real>::PaiNN(const Weights &w, const Options &o) : impl(std::make_unique<Impl>(w, o)) {}
+template <class real> PaiNN<real>::~PaiNN() = default;
+template <class real> int PaiNN<real>::n_layers() const { return impl->n_layers; }
+template <class real> const std::string &PaiNN<real>::isa() const { return impl->isa; }
+template <class real> void PaiNN<real>::set_threads(int n) { impl->options.n_threads = std::max(n, 1); }
+template <class real> void PaiNN<real>::begin(const Pairs &pairs) { impl->begin(pairs); }
+template <class real> void PaiNN<real>::forward(int layer) {
+  impl->message(layer, false);
+  impl->update(layer, false);
+}
+template <class real> void PaiNN<real>::backward(int layer) {
+  impl->update(layer, true);
+  impl->message(layer, true);
+}
+template <class real> void PaiNN<real>::finish(Result &result) { impl->finish(result); }
+template <class real> void PaiNN<real>::evaluate(const Pairs &pairs, Result &result) {
+  begin(pairs);
+  for (int l = 1; l < n_layers(); l++) forward(l);
+  for (int l = n_layers() - 1; l > 0; l--) backward(l);
+  finish(result);
+}
+template <class real> int PaiNN<real>::n_blocks() const { return impl->n_blocks; }
+template <class real> int PaiNN<real>::row_width() const { return 5 * impl->lanes; }
+template <class real> real *PaiNN<real>::inputs(int layer, int block) {
+  return impl->inputs[layer].data() + block * impl->input_block;
+}
+template <class real> real *PaiNN<real>::adjoints(int block) {
+  return impl->adjoints.data() + block * impl->input_block;
+}
+template <class real> const real *PaiNN<real>::features(int layer) const { return impl->features[layer].data(); }
+template <class real> int PaiNN<real>::feature_stride() const { return impl->width; }
+template <class real> size_t PaiNN<real>::memory() const {
+  const Impl &i = *impl;
+  size_t bytes = i.basis_table.bytes() + i.bins.bytes() + i.geometry.bytes() + i.slopes.bytes() + i.state.bytes() +
+                 i.adjoints.bytes() + i.moment_sums.bytes() + i.moment_adjoints.bytes() + i.scratch.bytes();
+  for (int l = 0; l < i.n_layers; l++)
+    bytes += i.tables[l].bytes() + i.inputs[l].bytes() + i.kept[l].bytes() + i.features[l].bytes();
+  return bytes;
+}
+
+template <class real>
+double PaiNN<real>::memory_per_atom(const Weights &w, double pairs_per_atom, double rows_per_atom) {
+  const double f = padded(w.width), layers = w.n_layers, moments = padded(w.n_species * w.basis.size());
+  const double numbers = f * (15 * layers - 4 + 4 + 5 * layers * rows_per_atom) + 8 * moments;
+  return numbers * sizeof(real) +
+         pairs_per_atom * (sizeof(PairGeometry<real>) + 2 * sizeof(int) + 4 * sizeof(real) + 6 * sizeof(double));
+}
+
+TableChoice choose_bins(const Weights &w, const Pairs &sample, double tolerance) {
+  Result exact, table;
+  auto forces = [&](int n_bins, Result &result) {
+    Options options;
+    options.n_bins = n_bins;
+    PaiNN<double>(w, options).evaluate(sample, result);
+    std::vector<double> f(3 * (size_t) sample.n_owned);
+    for (int i = 0; i < sample.n_owned; i++)
+      for (int p = sample.first[i]; p < sample.first[i + 1]; p++)
+        for (int k = 0; k < 3; k++) {
+          f[3 * i + k] += result.slopes[3 * (size_t) p + k];
+          f[3 * (size_t) sample.neighbour[p] + k] -= result.slopes[3 * (size_t) p + k];
+        }
+    return f;
+  };
+  const auto truth = forces(0, exact);
+  double square = 0;
+  for (double f : truth) square += f * f;
+  const double rms = std::sqrt(square / std::max<size_t>(truth.size(), 1));
+  TableChoice choice{0, 0};
+  for (int n_bins : {96, 128, 160, 192, 224, 256, 320, 384, 512, 768, 1024}) {
+    const auto f = forces(n_bins, table);
+    double worst = 0;
+    for (size_t k = 0; k < f.size(); k++) worst = std::max(worst, std::fabs(f[k] - truth[k]));
+    choice = {n_bins, rms > 0 ? worst / rms : 0};
+    if (choice.error <= tolerance) return choice;
+  }
+  return choice;
+}
+
+template class PaiNN<float>;
+template class PaiNN<double>;
+
+}  // namespace tlmd::engine

@@ -1,0 +1,138 @@
+// The native engine: PaiNN energies and forces of one rank's atoms, without torch and LAMMPS.
+//
+// A step: begin (layer 1), then for each further layer an exchange of the ghosts' rows of inputs() and forward(); then
+// for each layer from the last to the second backward() and an exchange of the rows of adjoints() to their owners; then
+// finish. Without ghosts evaluate() does all of it.
+#ifndef TLMD_ENGINE_PAINN_H
+#define TLMD_ENGINE_PAINN_H
+
+#include "basis.h"
+#include "kernels.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+namespace tlmd::engine {
+
+// A dense layer as PyTorch keeps it: weight (n_out, n_in), row-major; bias (n_out,) or empty.
+struct Linear {
+  int n_out = 0, n_in = 0;
+  std::vector<double> weight, bias;
+};
+
+// What models/painn.py and models/potential.py call by the same names.
+struct Weights {
+  int n_species = 0, width = 0, n_layers = 0;
+  Basis basis;
+  std::vector<double> embedding;  // (n_species, width)
+  struct Layer {
+    Linear filter, context0, context2, mix, update0, update2;
+  };
+  std::vector<Layer> layers;
+  Linear energy0, energy2;
+  std::vector<double> scale, reference;  // (n_species,) eV
+};
+
+// Weights whose parameters `get` gives by their names in Potential's state_dict, row-major, checked for their number.
+Weights read_weights(int n_species, int width, int n_layers, const Basis &,
+                     const std::function<std::vector<double>(const std::string &)> &get);
+
+// What one rank sees. Rows: its atoms, then ghosts of other ranks. Pairs i<-j within the cutoff, by centre i; those
+// before directed[i] have j < n_owned and stand for i<-j and j<-i, which is then not listed.
+struct Pairs {
+  int n_owned = 0, n_rows = 0;
+  std::vector<int> species;          // (n_rows,)
+  std::vector<int> first, directed;  // (n_owned + 1,), (n_owned,)
+  std::vector<int> neighbour;        // (pairs,) row of j
+  std::vector<double> vectors;       // (pairs, 3) r_j - r_i, A
+};
+
+// The pairs of a whole system from its matrix of neighbours (n, k) and vectors (n, k, 3) A, those within the cutoff,
+// with the slot n * k that each pair came from.
+Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
+                   std::vector<int> *slots = nullptr);
+
+struct Result {
+  std::vector<double> energies;  // (n_owned,) eV
+  std::vector<double> slopes;    // (pairs, 3) dE/dr_ij, eV/A, of both directions together
+};
+
+struct Options {
+  std::string isa = "auto";  // as choose_isa
+  int n_threads = 1;
+  int n_bins = 192;        // of the filter table; 0: no table, filters evaluated directly (slow, for checks)
+  int moment_species = 4;  // up to so many species layer 1 goes by moments
+  bool keep_features = false;
+};
+
+// Memory on cache lines; grows, never shrinks; new memory is zero.
+template <class T> class Buffer {
+ public:
+  T *reserve(size_t n) {
+    if (n <= size) return data();
+    size = n + n / 8;
+    const size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
+    memory.reset(static_cast<T *>(std::aligned_alloc(64, bytes)));
+    if (!memory) throw std::bad_alloc();
+    std::memset(static_cast<void *>(memory.get()), 0, bytes);
+    return data();
+  }
+  T *data() const { return memory.get(); }
+  size_t bytes() const { return size * sizeof(T); }
+
+ private:
+  struct Free {
+    void operator()(T *p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> memory;
+  size_t size = 0;
+};
+
+template <class real> class PaiNN {
+ public:
+  PaiNN(const Weights &, const Options &);
+  ~PaiNN();
+
+  int n_layers() const;
+  const std::string &isa() const;
+  void set_threads(int n);
+
+  void begin(const Pairs &);  // keeps a pointer to the pairs until finish
+  void forward(int layer);    // message and update of layer 1 .. n_layers - 1
+  void backward(int layer);   // of the same, in reverse
+  void finish(Result &);
+  void evaluate(const Pairs &, Result &);  // all of it; n_rows == n_owned
+
+  // What layer >= 1 reads, and dE/d(it) after backward(layer): n_blocks() blocks of (n_rows, row_width()) numbers. Rows
+  // of ghosts are filled before forward(layer); their adjoints go to the rows of their owners after backward(layer).
+  int n_blocks() const;
+  int row_width() const;
+  real *inputs(int layer, int block);
+  real *adjoints(int block);
+
+  const real *features(int layer) const;  // (n_owned, padded width) scalars after a layer, with keep_features
+  int feature_stride() const;
+  size_t memory() const;  // bytes that are held
+  // bytes an atom at `pairs_per_atom` undirected pairs and `rows_per_atom` rows
+  static double memory_per_atom(const Weights &, double pairs_per_atom, double rows_per_atom);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+// The smallest number of bins whose table moves no force component of `sample` by more than `tolerance` times the rms
+// force, both in float64; `error` is that deviation.
+struct TableChoice {
+  int n_bins;
+  double error;
+};
+TableChoice choose_bins(const Weights &, const Pairs &sample, double tolerance = 1e-6);
+
+}  // namespace tlmd::engine
+#endif

@@ -1,0 +1,123 @@
+// The engine as the Python module tlmd._engine; python/tlmd/engine.py is its face.
+#include "painn.h"
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/function.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace tlmd::engine {
+
+template <class T, class... Shape> using Array = nb::ndarray<const T, nb::c_contig, nb::device::cpu, Shape...>;
+using Species = Array<int, nb::ndim<1>>;
+using Neighbours = Array<int, nb::ndim<2>>;
+using Vectors = Array<double, nb::ndim<3>>;
+
+// A numpy array that owns what it shows.
+static auto numpy(std::vector<double> values, std::initializer_list<size_t> shape) {
+  auto *kept = new std::vector<double>(std::move(values));
+  nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<double> *>(p); });
+  return nb::ndarray<nb::numpy, double>(kept->data(), shape, owner);
+}
+
+static Pairs pairs_of(const Species &species, const Neighbours &neighbours, const Vectors &vectors, double cutoff,
+                      int n_species) {
+  const int n = (int) neighbours.shape(0), k = (int) neighbours.shape(1);
+  if ((int) species.shape(0) != n || (int) vectors.shape(0) != n || (int) vectors.shape(1) != k ||
+      vectors.shape(2) != 3)
+    throw std::runtime_error("got arrays that do not fit; wanted species (N,), neighbours (N, K), vectors (N, K, 3); "
+                             "correct the call");
+  for (int i = 0; i < n; i++)
+    if (species.data()[i] < 0 || species.data()[i] >= n_species)
+      throw std::runtime_error("got species " + std::to_string(species.data()[i]) + "; wanted 0 to " +
+                               std::to_string(n_species - 1) + "; use the model's elements");
+  for (int s = 0; s < n * k; s++)
+    if (neighbours.data()[s] < 0 || neighbours.data()[s] >= n)
+      throw std::runtime_error("got neighbour " + std::to_string(neighbours.data()[s]) + "; wanted 0 to " +
+                               std::to_string(n - 1) + "; correct the graph");
+  return whole_system(n, k, species.data(), neighbours.data(), vectors.data(), cutoff);
+}
+
+template <class real> class Face {
+ public:
+  Face(const Weights &weights, const std::string &isa, int threads, int n_bins, int moment_species, bool keep)
+      : weights(weights), painn(weights, Options{isa, threads, n_bins, moment_species, keep}) {}
+
+  // atom energies (N,) eV, forces (N, 3) eV/A, virials (N, 3, 3) eV: each atom's share of -r (x) dE/dr
+  nb::tuple evaluate(const Species &species, const Neighbours &neighbours, const Vectors &vectors) {
+    pairs = pairs_of(species, neighbours, vectors, weights.basis.cutoff, weights.n_species);
+    const size_t n = pairs.n_owned;
+    std::vector<double> forces(3 * n), virials(9 * n);
+    {
+      nb::gil_scoped_release release;
+      painn.evaluate(pairs, result);
+      for (size_t i = 0; i < n; i++)
+        for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
+          for (int a = 0; a < 3; a++) {
+            const double slope = result.slopes[3 * (size_t) p + a];
+            forces[3 * i + a] += slope;
+            forces[3 * (size_t) pairs.neighbour[p] + a] -= slope;
+            for (int b = 0; b < 3; b++) virials[9 * i + 3 * b + a] -= pairs.vectors[3 * (size_t) p + b] * slope;
+          }
+    }
+    return nb::make_tuple(numpy(result.energies, {n}), numpy(std::move(forces), {n, 3}),
+                          numpy(std::move(virials), {n, 3, 3}));
+  }
+
+  // scalar features (N, F) after a layer of the last evaluation
+  auto features(int layer) const {
+    const size_t n = pairs.n_owned, f = weights.width;
+    std::vector<double> q(n * f);
+    const real *from = painn.features(layer);
+    for (size_t i = 0; i < n; i++) std::copy_n(from + i * painn.feature_stride(), f, &q[i * f]);
+    return numpy(std::move(q), {n, f});
+  }
+
+  size_t memory() const { return painn.memory(); }
+  std::string isa() const { return painn.isa(); }
+
+ private:
+  Weights weights;
+  PaiNN<real> painn;
+  Pairs pairs;
+  Result result;
+};
+
+template <class real> static void bind(nb::module_ &m, const char *name) {
+  nb::class_<Face<real>>(m, name)
+      .def(nb::init<const Weights &, const std::string &, int, int, int, bool>(), "weights"_a, "isa"_a, "threads"_a,
+           "n_bins"_a, "moment_species"_a, "keep_features"_a)
+      .def("evaluate", &Face<real>::evaluate, "species"_a, "neighbours"_a, "vectors"_a)
+      .def("features", &Face<real>::features, "layer"_a)
+      .def_prop_ro("memory", &Face<real>::memory)
+      .def_prop_ro("isa", &Face<real>::isa);
+}
+
+NB_MODULE(_engine, m) {
+  nb::class_<Weights>(m, "Weights")
+      .def("__init__", [](Weights *self, int n_species, int width, int n_layers, int n_radial, double cutoff,
+                          bool bessel, bool polynomial,
+                          const std::function<std::vector<double>(const std::string &)> &get) {
+        new (self) Weights(read_weights(n_species, width, n_layers, Basis{n_radial, cutoff, bessel, polynomial}, get));
+      });
+  bind<float>(m, "Float");
+  bind<double>(m, "Double");
+  m.def("available_isas", &available_isas);
+  m.def(
+      "choose_bins",
+      [](const Weights &w, const Species &species, const Neighbours &neighbours, const Vectors &vectors,
+         double tolerance) {
+        const auto choice =
+            choose_bins(w, pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species), tolerance);
+        return nb::make_tuple(choice.n_bins, choice.error);
+      },
+      "weights"_a, "species"_a, "neighbours"_a, "vectors"_a, "tolerance"_a = 1e-6);
+}
+
+}  // namespace tlmd::engine

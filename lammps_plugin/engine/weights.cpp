@@ -1,0 +1,63 @@
+// Weights by name, and pairs from a matrix of neighbours.
+#include "painn.h"
+
+#include <stdexcept>
+
+namespace tlmd::engine {
+
+Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
+                     const std::function<std::vector<double>(const std::string &)> &get) {
+  auto numbers = [&](const std::string &name, size_t n) {
+    auto values = get(name);
+    if (values.size() != n)
+      throw std::runtime_error("got " + std::to_string(values.size()) + " numbers in " + name + "; wanted " +
+                               std::to_string(n) + "; export the model again");
+    return values;
+  };
+  auto linear = [&](const std::string &name, int n_in, int n_out, bool bias = true) {
+    Linear l{n_out, n_in, numbers(name + ".weight", (size_t) n_in * n_out), {}};
+    if (bias) l.bias = numbers(name + ".bias", n_out);
+    return l;
+  };
+  const int f = width;
+  Weights w;
+  w.n_species = n_species, w.width = f, w.n_layers = n_layers, w.basis = basis;
+  w.embedding = numbers("net.embedding.weight", (size_t) n_species * f);
+  for (int l = 0; l < n_layers; l++) {
+    const std::string message = "net.messages." + std::to_string(l), update = "net.updates." + std::to_string(l);
+    w.layers.push_back({linear(message + ".filter", basis.n_radial, 3 * f), linear(message + ".context.0", f, f),
+                        linear(message + ".context.2", f, 3 * f), linear(update + ".mix", f, 2 * f, false),
+                        linear(update + ".context.0", 2 * f, f), linear(update + ".context.2", f, 3 * f)});
+  }
+  w.energy0 = linear("net.energy.0", f, f / 2);
+  w.energy2 = linear("net.energy.2", f / 2, 1);
+  w.scale = numbers("scale", n_species);
+  w.reference = numbers("reference", n_species);
+  return w;
+}
+
+Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
+                   std::vector<int> *slots) {
+  Pairs pairs;
+  pairs.n_owned = pairs.n_rows = n;
+  pairs.species.assign(species, species + n);
+  pairs.first.push_back(0);
+  if (slots) slots->clear();
+  for (int i = 0; i < n; i++) {
+    for (const bool self : {false, true}) {  // an atom's own images come last and stay directed
+      for (int s = i * k; s < (i + 1) * k; s++) {
+        const int j = neighbours[s];
+        const double *r = vectors + 3 * (size_t) s;
+        if ((self ? j != i : j <= i) || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= cutoff * cutoff) continue;
+        pairs.neighbour.push_back(j);
+        pairs.vectors.insert(pairs.vectors.end(), r, r + 3);
+        if (slots) slots->push_back(s);
+      }
+      if (!self) pairs.directed.push_back((int) pairs.neighbour.size());
+    }
+    pairs.first.push_back((int) pairs.neighbour.size());
+  }
+  return pairs;
+}
+
+}  // namespace tlmd::engine

@@ -1,0 +1,91 @@
+"""Python face of the native engine (lammps_plugin/engine): energy, forces and virial of PaiNN on the CPU.
+
+Same numbers as models.potential.evaluate, which defines them; filters come from a table whose error is chosen.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlmd import _engine
+from tlmd.graph import Graph
+from tlmd.models.potential import Prediction
+
+BINS = 192  # of the filter table where no sample says how many are needed
+
+
+def weights_of(potential: Any) -> _engine.Weights:
+    """The engine's weights from a trained Potential or from its exported form."""
+    net, parameters = potential.net, potential.state_dict()
+    return _engine.Weights(
+        len(potential.elements), net.width, net.n_layers, len(net.edge_basis.centres), float(potential.cutoff),
+        net.edge_basis.bessel, net.edge_basis.polynomial,
+        lambda name: parameters[name].to("cpu", torch.float64).reshape(-1).tolist(),
+    )  # fmt: skip
+
+
+class Engine:
+    """Evaluates graphs with the parameters that `potential` (trained or exported) has now.
+
+    dtype: arithmetic, default the potential's. threads: default OMP_NUM_THREADS or 1. isa: avx512 | avx2 | portable |
+    auto (the best of this processor). n_bins: of the filter table; 0 evaluates filters directly (slow); None chooses
+    the fewest that keep the table's force error below 1e-6 of the rms force on `sample`, a Graph; `table_error` says
+    what it is, None if it was not measured. moment_species: layer 1 by moments up to so many elements.
+    """
+
+    def __init__(
+        self,
+        potential: Any,
+        dtype: torch.dtype | None = None,
+        threads: int | None = None,
+        isa: str = "auto",
+        n_bins: int | None = None,
+        sample: Graph | None = None,
+        moment_species: int = 4,
+        keep_features: bool = False,
+    ):
+        weights = weights_of(potential)
+        dtype = dtype or potential.net.embedding.weight.dtype
+        self.table_error: float | None = None
+        if n_bins is None and sample is not None:
+            n_bins, self.table_error = _engine.choose_bins(weights, *arrays_of(sample))
+        self.n_bins = BINS if n_bins is None else n_bins
+        kind = {torch.float32: _engine.Float, torch.float64: _engine.Double}[dtype]
+        threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
+        self._painn = kind(weights, isa, threads, self.n_bins, moment_species, keep_features)
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use."""
+        return self._painn.isa
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the engine holds."""
+        return self._painn.memory
+
+    def evaluate(self, graph: Graph) -> Prediction:
+        """Energy, forces, virial and atom energies of every frame in `graph`, as models.potential.evaluate."""
+        energies, forces, virials = map(torch.from_numpy, self._painn.evaluate(*arrays_of(graph)))
+        n_frames = len(graph.volumes)
+        energy = energies.new_zeros(n_frames).index_add(0, graph.frame, energies)
+        virial = virials.new_zeros(n_frames, 3, 3).index_add(0, graph.frame, virials)
+        return Prediction(energy, forces, virial, energies)
+
+    def features(self, graph: Graph, layer: int = -1) -> np.ndarray:
+        """Scalar features (N, F) after layer `layer`, float64; the engine must have been made with keep_features."""
+        self._painn.evaluate(*arrays_of(graph))
+        return self._painn.features(layer)
+
+
+def arrays_of(graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """species (N,) int32, neighbours (N, K) int32, vectors (N, K, 3) float64."""
+    return (
+        graph.species.numpy().astype(np.int32),
+        np.ascontiguousarray(graph.neighbours.numpy(), dtype=np.int32),
+        np.ascontiguousarray(graph.vectors.numpy(), dtype=np.float64),
+    )
