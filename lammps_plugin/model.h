@@ -1,48 +1,33 @@
-// An exported model in libtorch: load, check its card, evaluate a domain layer by layer. No LAMMPS and no torch type
-// shows here.
+// An exported model in libtorch: load, check its card, hand out its weights, evaluate layer by layer. No LAMMPS and no
+// torch type shows here.
 #ifndef TLMD_MODEL_H
 #define TLMD_MODEL_H
 
-#include <memory>
-#include <string>
-#include <vector>
+#include "evaluator.h"
 
 namespace tlmd {
 
-class Halo;
-
-// What one rank sees: N owned atoms, M >= N rows of features (the rest are ghosts of other ranks), K slots for
-// neighbours.
-struct Domain {
-  int n_owned = 0, n_rows = 0, n_slots = 0;
-  std::vector<int> species;     // (M,) index into the model's elements
-  std::vector<int> neighbours;  // (N, K) row of the neighbour, or the atom's own row in an unused slot
-  std::vector<double> vectors;  // (N, K, 3) r_j - r_i, A; beyond the cutoff in an unused slot
-};
-
-struct Result {
-  std::vector<double> energies;  // (N,) eV
-  std::vector<double> slopes;    // (N, K, 3) dE/dr_ij, eV/A
-};
-
-class Model {
+class Model : public Evaluator {
  public:
   // `file`: the whole file in memory; device cpu | cuda | auto; `rank` chooses among several GPUs. Throws
   // std::runtime_error with one line that says got / wanted / do.
   Model(const std::string &file, const std::string &name, const std::string &device, int rank);
-  ~Model();
+  ~Model() override;
 
   std::vector<std::string> elements;
-  double cutoff;        // A
+  double cutoff;  // A
+  bool float64, on_gpu;
   std::string summary;  // one line for the log
 
-  // Evaluates the file's own test cluster and compares with the numbers that eager PyTorch gave at export.
-  // Returns the largest force deviation relative to the largest force; throws if it is beyond the tolerance of the
-  // precision.
-  double self_test();
+  // Evaluates the file's own test cluster and compares with the numbers that eager PyTorch gave at export; throws if
+  // the forces are off by more than the tolerance of the precision.
+  void self_test();
+  double tolerance() const { return float64 ? 1e-10 : 1e-4; }  // of forces, relative to the largest
 
-  // Collective over the ranks of `halo`: every rank takes part in every exchange, also with no atom.
-  void evaluate(const Domain &domain, Halo &halo, Result &result, int n_threads);
+  void evaluate(const engine::Pairs &, Halo &halo, engine::Result &result, int n_threads) override;
+
+  engine::Weights weights() const;
+  engine::Pairs test_cluster() const;
 
   // Version of the libtorch in this process, not of the one that was compiled against.
   static std::string torch_version();

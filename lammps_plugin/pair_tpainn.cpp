@@ -3,8 +3,9 @@
 ------------------------------------------------------------------------- */
 #include "pair_tpainn.h"
 
-#include "halo.h"
 #include "model.h"
+#include "native.h"
+#include "rows.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -17,34 +18,38 @@
 #include "utils.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
 
 using namespace LAMMPS_NS;
-using tlmd::Owner;
 
 static constexpr double EV_PER_KCAL_MOL = 0.0433641153087705;  // as tlmd.units
 
+static constexpr double TABLE_TOLERANCE = 1e-5;  // the check's, beyond the rounding of the precision
+static constexpr int CHECKED = 1000;             // atoms of a rank that the first step's check takes at most
+
 struct PairTPaiNN::Data {
-  std::string device = "auto";
+  std::string backend, device = "auto";  // backend empty: native where there is no GPU
   bool check = true;
   std::unique_ptr<tlmd::Model> model;
-  tlmd::Halo halo;
-  tlmd::Domain domain;
-  tlmd::Result result;
-  double unit_energy = 1.0;    // LAMMPS energy unit per eV
-  std::vector<int> centres;    // local index of each owned row
-  std::vector<int> row;        // row of each local and ghost atom, -1 if not ours
-  std::vector<Owner> owner;    // of each local and ghost atom
-  std::vector<int> slot_atom;  // (N, K) local index of the neighbour in each slot, -1 if unused
-  bool planned = false;
+  std::unique_ptr<tlmd::Native> native;  // null: the scripted model evaluates
+  std::vector<double> references;        // eV, of each species
+  Rows rows;
+  tlmd::engine::Result result;
+  double unit_energy = 1.0;  // LAMMPS energy unit per eV
+  bool planned = false, first_step = true;
 
-  explicit Data(MPI_Comm world) : halo(world) {}
+  explicit Data(LAMMPS *lmp) : rows(lmp) {}
+  tlmd::Evaluator &evaluator() {
+    if (native) return *native;
+    return *model;
+  }
 };
 
-PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), data(std::make_unique<Data>(world)) {
+PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), data(std::make_unique<Data>(lmp)) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -85,9 +90,7 @@ void PairTPaiNN::settings(int narg, char **arg) {
   };
   for (int i = 0; i < narg; i += 2) {
     if (strcmp(arg[i], "backend") == 0) {
-      if (choose(i, {"torchscript", "native"}) == "native")
-        error->all(FLERR, "pair_style tpainn: got backend native; wanted torchscript, the one that this version has; "
-                          "leave the keyword out");
+      data->backend = choose(i, {"native", "torchscript"});
     } else if (strcmp(arg[i], "device") == 0) {
       data->device = choose(i, {"cpu", "cuda", "auto"});
     } else if (strcmp(arg[i], "check") == 0) {
@@ -97,6 +100,9 @@ void PairTPaiNN::settings(int narg, char **arg) {
                  arg[i]);
     }
   }
+  if (data->backend == "native" && data->device == "cuda")
+    error->all(FLERR, "pair_style tpainn: got backend native on device cuda; wanted device cpu or auto; or use backend "
+                      "torchscript");
 }
 
 // Rank 0 reads, all ranks get the bytes.
@@ -114,13 +120,32 @@ void PairTPaiNN::load(const char *file) {
   bytes.resize(size);
   for (bigint first = 0; first < size; first += 1 << 30)
     MPI_Bcast(&bytes[first], (int) std::min<bigint>(size - first, 1 << 30), MPI_CHAR, 0, world);
+  const std::string device = data->backend == "native" ? "cpu" : data->device;
+  std::string summary;
   try {
-    data->model = std::make_unique<tlmd::Model>(bytes, file, data->device, comm->me);
+    data->model = std::make_unique<tlmd::Model>(bytes, file, device, comm->me);
     if (data->check) data->model->self_test();
+    summary = data->model->summary;
+    data->native.reset();
+    if (data->backend != "torchscript" && !data->model->on_gpu) summary += start_native();
   } catch (const std::exception &e) {
     error->all(FLERR, "pair_style tpainn: {}", e.what());
   }
-  if (comm->me == 0) utils::logmesg(lmp, "pair_style tpainn: {}\n", data->model->summary);
+  if (comm->me == 0) utils::logmesg(lmp, "pair_style tpainn: {}\n", summary);
+}
+
+// Returns what the log says of it. Rank 0 chooses the table, so that all ranks have the same.
+std::string PairTPaiNN::start_native() {
+  const auto weights = data->model->weights();
+  data->references = weights.reference;
+  tlmd::engine::TableChoice table{0, 0.0};
+  if (comm->me == 0)
+    table = tlmd::engine::choose_bins(weights, data->model->test_cluster(),
+                                      tlmd::engine::table_tolerance(data->model->float64));
+  MPI_Bcast(&table.n_bins, 1, MPI_INT, 0, world);
+  data->native = tlmd::native(weights, data->model->float64, table.n_bins);
+  return fmt::format(", native engine on {} ({} bins, table error {:.1e} of the rms force)", data->native->isa(),
+                     table.n_bins, table.error);
 }
 
 void PairTPaiNN::coeff(int narg, char **arg) {
@@ -176,130 +201,39 @@ void PairTPaiNN::init_style() {
                           "atomic atom_style or `special_bonds lj/coul 1 1 1`");
   neighbor->add_request(this, NeighConst::REQ_FULL);
   data->planned = false;
+  data->first_step = true;
 }
 
 double PairTPaiNN::init_one(int, int) { return data->model->cutoff; }
 
 int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *) {
-  int m = 0;
-  for (int k = 0; k < n; k++) {
-    const Owner &o = data->owner[list[k]];
-    buf[m++] = o.first;
-    buf[m++] = o.second;
-  }
-  return m;
+  data->rows.pack(n, list, buf);
+  return 2 * n;
 }
 
-void PairTPaiNN::unpack_forward_comm(int n, int first, double *buf) {
-  for (int k = 0; k < n; k++) data->owner[first + k] = {(int) buf[2 * k], (int) buf[2 * k + 1]};
-}
+void PairTPaiNN::unpack_forward_comm(int n, int first, double *buf) { data->rows.unpack(n, first, buf); }
 
-void PairTPaiNN::find_owners() {
-  const int nlocal = atom->nlocal, nall = nlocal + atom->nghost, *type = atom->type;
-  if (comm->get_comm_cutoff() < data->model->cutoff)
-    error->all(FLERR,
-               "pair_style tpainn: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
-               comm->get_comm_cutoff(), data->model->cutoff);
-
-  data->centres.clear();
-  data->row.assign(nall, -1);
-  data->owner.assign(nall, {comm->me, -1});
-  for (int i = 0; i < nlocal; i++) {
-    if (map[type[i]] < 0) continue;
-    data->row[i] = data->owner[i].second = (int) data->centres.size();
-    data->centres.push_back(i);
-  }
-  comm->forward_comm(this);  // owner of every ghost
-
-  std::vector<Owner> needed;  // atoms of other ranks that our neighbour list names
-  std::vector<char> named(nall, 0);
-  for (int ii = 0; ii < list->inum; ii++) {
-    const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
-    for (int jj = 0; jj < list->numneigh[i]; jj++) named[neighbours[jj] & NEIGHMASK] = 1;
-  }
-  for (int j = nlocal; j < nall; j++)
-    if (named[j] && data->owner[j].first != comm->me) needed.push_back(data->owner[j]);
-  std::sort(needed.begin(), needed.end());
-  needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
-
-  const int n = (int) data->centres.size();
-  for (int j = nlocal; j < nall; j++) {
-    if (!named[j]) continue;
-    const Owner &o = data->owner[j];
-    const auto place = std::lower_bound(needed.begin(), needed.end(), o) - needed.begin();
-    data->row[j] = o.first == comm->me ? o.second : n + (int) place;  // an image of our own atom is that atom
-  }
-  data->halo.plan(needed);
-
-  auto &species = data->domain.species;
-  species.assign(n + needed.size(), 0);
-  for (int i = 0; i < nall; i++)
-    if (data->row[i] >= 0) species[data->row[i]] = map[type[i]];
-  data->domain.n_owned = n;
-  data->domain.n_rows = (int) species.size();
-  data->planned = true;
-}
-
-void PairTPaiNN::gather() {
-  const double cutoff = data->model->cutoff, cutoff2 = cutoff * cutoff;
-  double **x = atom->x;
-  auto within = [&](int i, int j, double *r) {
-    for (int d = 0; d < 3; d++) r[d] = x[j][d] - x[i][d];
-    return r[0] * r[0] + r[1] * r[1] + r[2] * r[2] < cutoff2;
-  };
-
-  double r[3];
-  int k = 1;
-  for (int ii = 0; ii < list->inum; ii++) {
-    const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
-    int count = 0;
-    for (int jj = 0; jj < list->numneigh[i]; jj++) count += within(i, neighbours[jj] & NEIGHMASK, r);
-    k = std::max(k, count);
-  }
-
-  tlmd::Domain &domain = data->domain;
-  const size_t slots = (size_t) domain.n_owned * k;
-  domain.n_slots = k;
-  domain.neighbours.resize(slots);
-  domain.vectors.assign(3 * slots, 0.0);
-  data->slot_atom.assign(slots, -1);
-  for (size_t s = 0; s < slots; s++) {
-    domain.neighbours[s] = (int) (s / k);
-    domain.vectors[3 * s + 2] = 2.0 * cutoff;  // an unused slot lies beyond the cutoff
-  }
-  for (int ii = 0; ii < list->inum; ii++) {
-    const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
-    size_t s = (size_t) data->row[i] * k;
-    for (int jj = 0; jj < list->numneigh[i]; jj++) {
-      const int j = neighbours[jj] & NEIGHMASK;
-      if (!within(i, j, r)) continue;
-      domain.neighbours[s] = data->row[j];
-      data->slot_atom[s] = j;
-      std::copy_n(r, 3, &domain.vectors[3 * s]);
-      s++;
-    }
-  }
-}
-
+// Energies and slopes -> f, energy, virial, per-atom energy and virial
 void PairTPaiNN::scatter() {
-  const int n = data->domain.n_owned, k = data->domain.n_slots;
+  const auto &pairs = data->rows.pairs;
+  const int *atom_of = data->rows.atom_of.data();
+  const double unit = data->unit_energy;
   double **f = atom->f;
-  for (int c = 0; c < n; c++) {
-    const int i = data->centres[c];
-    const double energy = data->result.energies[c] * data->unit_energy;
+  for (int c = 0; c < pairs.n_owned; c++) {
+    const int i = atom_of[c];
+    const double energy = data->result.energies[c] * unit;
     if (eflag_global) eng_vdwl += energy;
     if (eflag_atom) eatom[i] += energy;
-    for (size_t s = (size_t) c * k; s < (size_t) (c + 1) * k; s++) {
-      const int j = data->slot_atom[s];
-      if (j < 0) break;
-      const double *r = &data->domain.vectors[3 * s];
-      double g[3];  // dE/dr_ij
+    for (int p = pairs.first[c]; p < pairs.first[c + 1]; p++) {
+      const int j = atom_of[pairs.neighbour[p]];
+      const double *slope = &data->result.slopes[3 * (size_t) p];
+      const double g[3] = {slope[0] * unit, slope[1] * unit, slope[2] * unit};  // dE/dr_ij
       for (int d = 0; d < 3; d++) {
-        g[d] = data->result.slopes[3 * s + d] * data->unit_energy;
         f[i][d] += g[d];
         f[j][d] -= g[d];
       }
       if (!vflag_either) continue;
+      const double *r = &pairs.vectors[3 * (size_t) p];
       const double w[6] = {-r[0] * g[0],
                            -r[1] * g[1],
                            -r[2] * g[2],
@@ -316,12 +250,66 @@ void PairTPaiNN::scatter() {
   }
 }
 
+// What the run will need beyond LAMMPS itself, before it is asked for.
+void PairTPaiNN::say_memory() {
+  const auto &pairs = data->rows.pairs;
+  const double n = std::max(pairs.n_owned, 1);
+  double mib = data->native->memory_per_atom(pairs.neighbour.size() / n, pairs.n_rows / n) * pairs.n_owned;
+  mib = (mib + data->native->memory() + data->rows.bytes()) / (1 << 20);
+  double total, largest;
+  MPI_Reduce(&mib, &total, 1, MPI_DOUBLE, MPI_SUM, 0, world);
+  MPI_Reduce(&mib, &largest, 1, MPI_DOUBLE, MPI_MAX, 0, world);
+  if (comm->me == 0)
+    utils::logmesg(lmp, "pair_style tpainn: needs about {:.3g} MiB, {:.3g} MiB on the largest of {} ranks\n", total,
+                   largest, comm->nprocs);
+}
+
+// The native engine against the scripted model on this configuration, or on a part of it where that is large.
+void PairTPaiNN::check_native() {
+  const auto &pairs = data->rows.pairs;
+  int n = pairs.n_owned, most;
+  MPI_Allreduce(&n, &most, 1, MPI_INT, MPI_MAX, world);
+  tlmd::Halo none(MPI_COMM_SELF);
+  none.plan({});
+  const bool part = most > CHECKED;
+  const auto checked = part ? tlmd::cut_out(pairs, CHECKED) : pairs;
+  tlmd::Halo &halo = part ? none : data->rows.halo;
+  tlmd::engine::Result scripted, found;
+  data->model->evaluate(checked, halo, scripted, comm->nthreads);
+  data->native->evaluate(checked, halo, found, comm->nthreads);
+  double off = tlmd::deviation(checked, data->references, scripted, found), largest;
+  if (std::isnan(off)) off = HUGE_VAL;
+  MPI_Allreduce(&off, &largest, 1, MPI_DOUBLE, MPI_MAX, world);
+  const bool float64 = data->model->float64;
+  const double tolerance = data->model->tolerance() + 10 * tlmd::engine::table_tolerance(float64);
+  if (largest > tolerance)
+    throw std::runtime_error(fmt::format("got native forces or energies off by {:.1e} from the scripted model; wanted "
+                                         "at most {:.1e}; use backend torchscript and report this model",
+                                         largest, tolerance));
+  if (comm->me == 0)
+    utils::logmesg(lmp, "pair_style tpainn: native and scripted agree to {:.1e} on the first step{}\n", largest,
+                   part ? fmt::format(" ({} atoms of each rank)", CHECKED) : "");
+}
+
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
-  if (neighbor->ago == 0 || !data->planned) find_owners();
-  gather();
+  const double cutoff = data->model->cutoff;
+  if (neighbor->ago == 0 || !data->planned) {
+    if (comm->get_comm_cutoff() < cutoff)
+      error->all(FLERR,
+                 "pair_style tpainn: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
+                 comm->get_comm_cutoff(), cutoff);
+    data->rows.plan(this, list, map, cutoff);
+    data->planned = true;
+  }
+  data->rows.gather();
   try {
-    data->model->evaluate(data->domain, data->halo, data->result, comm->nthreads);
+    if (data->first_step && data->native) {
+      say_memory();
+      if (data->check) check_native();
+    }
+    data->first_step = false;
+    data->evaluator().evaluate(data->rows.pairs, data->rows.halo, data->result, comm->nthreads);
   } catch (const std::exception &e) {
     const std::string text = e.what();
     error->one(FLERR, "pair_style tpainn: {}", text.substr(0, text.find('\n')));
@@ -330,8 +318,7 @@ void PairTPaiNN::compute(int eflag, int vflag) {
 }
 
 double PairTPaiNN::memory_usage() {
-  const double slots = (double) data->domain.n_owned * data->domain.n_slots;
-  return Pair::memory_usage() + slots * (2 * sizeof(int) + 6 * sizeof(double));
+  return Pair::memory_usage() + data->rows.bytes() + (data->native ? data->native->memory() : 0.0);
 }
 
 extern "C" __attribute__((visibility("default"))) void *tlmd_create_tpainn(LAMMPS *lmp) { return new PairTPaiNN(lmp); }

@@ -29,9 +29,10 @@ class PairTPaiNN : public Pair {
  private:
   void allocate();
   void load(const char *file);
-  void find_owners();  // after a neighbour-list build: rows of the domain and the plan of the halo
-  void gather();       // positions -> domain
-  void scatter();      // result -> f, energy, virial, per-atom energy and virial
+  std::string start_native();
+  void say_memory();
+  void check_native();
+  void scatter();
 
   struct Data;
   std::unique_ptr<Data> data;

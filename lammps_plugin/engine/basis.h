@@ -7,12 +7,13 @@
 namespace tlmd::engine {
 
 struct Basis {
-  int n_radial = 20;
-  double cutoff = 5.0;     // A
-  bool bessel = true;      // sin(k pi d / r_c) / d; else Gaussians, centres linspace(0, r_c), width = spacing
-  bool polynomial = true;  // envelope 1 - 28 x^6 + 48 x^7 - 21 x^8; else 0.5 (1 + cos(pi x))
+  double cutoff = 5.0;          // A
+  std::vector<double> centres;  // as the model has them, rounded or not: k pi / r_c in 1/A, or of Gaussians in A
+  bool bessel = true;           // sin(centre d) / d; else Gaussians, width = spacing
+  bool polynomial = true;       // envelope 1 - 28 x^6 + 48 x^7 - 21 x^8; else 0.5 (1 + cos(pi x))
 
-  int size() const { return n_radial + 1; }
+  int n_radial() const { return (int) centres.size(); }
+  int size() const { return n_radial() + 1; }
   // The functions at d < cutoff and their slopes in 1/A: size() numbers each.
   void evaluate(double d, double *value, double *slope) const;
   // Coefficients (n_bins + 5, size()) of the quintic B-splines (C4) that interpolate the functions on [0, cutoff].

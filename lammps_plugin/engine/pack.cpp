@@ -87,8 +87,8 @@ template <class real> Packed<real>::Packed(const Weights &w, int lanes, bool mom
     Dense filter(n_basis, 3 * width);
     for (int part = 0; part < 3; part++)
       for (int c = 0; c < f; c++) {
-        const double *row = &layer.filter.weight[(size_t) (part * f + c) * w.basis.n_radial];
-        for (int k = 0; k < w.basis.n_radial; k++) filter.at(k, part * width + c) = row[k];
+        const double *row = &layer.filter.weight[(size_t) (part * f + c) * w.basis.n_radial()];
+        for (int k = 0; k < w.basis.n_radial(); k++) filter.at(k, part * width + c) = row[k];
         filter.at(n_basis - 1, part * width + c) = layer.filter.bias[part * f + c];
       }
     filters.push_back(filter);

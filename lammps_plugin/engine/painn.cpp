@@ -8,6 +8,8 @@
 
 namespace tlmd::engine {
 
+static constexpr int FEWEST_BINS = 96, MOST_BINS = 2048;
+
 template <class real> struct PaiNN<real>::Impl {
   Weights weights;
   Options options;
@@ -315,15 +317,16 @@ TableChoice choose_bins(const Weights &w, const Pairs &sample, double tolerance)
   double square = 0;
   for (double f : truth) square += f * f;
   const double rms = std::sqrt(square / std::max<size_t>(truth.size(), 1));
-  TableChoice choice{0, 0};
-  for (int n_bins : {96, 128, 160, 192, 224, 256, 320, 384, 512, 768, 1024}) {
+  for (int n_bins = FEWEST_BINS;;) {
     const auto f = forces(n_bins, table);
     double worst = 0;
     for (size_t k = 0; k < f.size(); k++) worst = std::max(worst, std::fabs(f[k] - truth[k]));
-    choice = {n_bins, rms > 0 ? worst / rms : 0};
-    if (choice.error <= tolerance) return choice;
+    const double error = rms > 0 ? worst / rms : 0;
+    if (error <= tolerance || n_bins >= MOST_BINS) return {n_bins, error};
+    // the error of a quintic spline goes with the sixth power of a bin's width
+    const double wanted = n_bins * std::pow(error / tolerance, 1.0 / 6);
+    n_bins = std::min(MOST_BINS, std::max(n_bins + 16, (int) std::ceil(wanted / 16) * 16));
   }
-  return choice;
 }
 
 template class PaiNN<float>;

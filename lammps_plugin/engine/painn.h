@@ -126,13 +126,14 @@ template <class real> class PaiNN {
   std::unique_ptr<Impl> impl;
 };
 
-// The smallest number of bins whose table moves no force component of `sample` by more than `tolerance` times the rms
-// force, both in float64; `error` is that deviation.
+// A number of bins, as small as need be, whose table moves no force component of `sample` by more than `tolerance`
+// times the rms force, both in float64; `error` is that deviation.
 struct TableChoice {
   int n_bins;
   double error;
 };
-TableChoice choose_bins(const Weights &, const Pairs &sample, double tolerance = 1e-6);
+TableChoice choose_bins(const Weights &, const Pairs &sample, double tolerance);
+constexpr double table_tolerance(bool float64) { return float64 ? 1e-9 : 1e-6; }
 
 }  // namespace tlmd::engine
 #endif

@@ -101,23 +101,22 @@ template <class real> static void bind(nb::module_ &m, const char *name) {
 
 NB_MODULE(_engine, m) {
   nb::class_<Weights>(m, "Weights")
-      .def("__init__", [](Weights *self, int n_species, int width, int n_layers, int n_radial, double cutoff,
-                          bool bessel, bool polynomial,
+      .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double cutoff,
+                          const std::vector<double> &centres, bool bessel, bool polynomial,
                           const std::function<std::vector<double>(const std::string &)> &get) {
-        new (self) Weights(read_weights(n_species, width, n_layers, Basis{n_radial, cutoff, bessel, polynomial}, get));
+        new (self) Weights(read_weights(n_species, width, n_layers, Basis{cutoff, centres, bessel, polynomial}, get));
       });
   bind<float>(m, "Float");
   bind<double>(m, "Double");
   m.def("available_isas", &available_isas);
   m.def(
       "choose_bins",
-      [](const Weights &w, const Species &species, const Neighbours &neighbours, const Vectors &vectors,
-         double tolerance) {
-        const auto choice =
-            choose_bins(w, pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species), tolerance);
+      [](const Weights &w, const Species &species, const Neighbours &neighbours, const Vectors &vectors, bool float64) {
+        const auto choice = choose_bins(w, pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species),
+                                        table_tolerance(float64));
         return nb::make_tuple(choice.n_bins, choice.error);
       },
-      "weights"_a, "species"_a, "neighbours"_a, "vectors"_a, "tolerance"_a = 1e-6);
+      "weights"_a, "species"_a, "neighbours"_a, "vectors"_a, "float64"_a);
 }
 
 }  // namespace tlmd::engine

@@ -25,7 +25,7 @@ Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
   w.embedding = numbers("net.embedding.weight", (size_t) n_species * f);
   for (int l = 0; l < n_layers; l++) {
     const std::string message = "net.messages." + std::to_string(l), update = "net.updates." + std::to_string(l);
-    w.layers.push_back({linear(message + ".filter", basis.n_radial, 3 * f), linear(message + ".context.0", f, f),
+    w.layers.push_back({linear(message + ".filter", basis.n_radial(), 3 * f), linear(message + ".context.0", f, f),
                         linear(message + ".context.2", f, 3 * f), linear(update + ".mix", f, 2 * f, false),
                         linear(update + ".context.0", 2 * f, f), linear(update + ".context.2", f, 3 * f)});
   }

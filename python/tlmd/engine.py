@@ -22,7 +22,7 @@ def weights_of(potential: Any) -> _engine.Weights:
     """The engine's weights from a trained Potential or from its exported form."""
     net, parameters = potential.net, potential.state_dict()
     return _engine.Weights(
-        len(potential.elements), net.width, net.n_layers, len(net.edge_basis.centres), float(potential.cutoff),
+        len(potential.elements), net.width, net.n_layers, float(potential.cutoff), net.edge_basis.centres.tolist(),
         net.edge_basis.bessel, net.edge_basis.polynomial,
         lambda name: parameters[name].to("cpu", torch.float64).reshape(-1).tolist(),
     )  # fmt: skip
@@ -33,7 +33,7 @@ class Engine:
 
     dtype: arithmetic, default the potential's. threads: default OMP_NUM_THREADS or 1. isa: avx512 | avx2 | portable |
     auto (the best of this processor). n_bins: of the filter table; 0 evaluates filters directly (slow); None chooses
-    the fewest that keep the table's force error below 1e-6 of the rms force on `sample`, a Graph; `table_error` says
+    so many that the table's force error stays below 1e-6 of the rms force (float64: 1e-9) on `sample`, a Graph; `table_error` says
     what it is, None if it was not measured. moment_species: layer 1 by moments up to so many elements.
     """
 
@@ -52,7 +52,7 @@ class Engine:
         dtype = dtype or potential.net.embedding.weight.dtype
         self.table_error: float | None = None
         if n_bins is None and sample is not None:
-            n_bins, self.table_error = _engine.choose_bins(weights, *arrays_of(sample))
+            n_bins, self.table_error = _engine.choose_bins(weights, *arrays_of(sample), dtype == torch.float64)
         self.n_bins = BINS if n_bins is None else n_bins
         kind = {torch.float32: _engine.Float, torch.float64: _engine.Double}[dtype]
         threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 1)

@@ -1,0 +1,46 @@
+#include "native.h"
+
+#include "halo.h"
+
+namespace tlmd {
+
+template <class real> class NativePaiNN : public Native {
+ public:
+  NativePaiNN(const engine::Weights &weights, const engine::Options &options)
+      : weights(weights), painn(weights, options) {}
+
+  void evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result, int n_threads) override {
+    const int width = painn.row_width(), last = painn.n_layers() - 1;
+    const size_t ghosts = (size_t) pairs.n_owned * width;
+    painn.set_threads(n_threads);
+    painn.begin(pairs);
+    for (int l = 1; l <= last; l++) {
+      for (int b = 0; b < painn.n_blocks(); b++) halo.forward(painn.inputs(l, b), painn.inputs(l, b) + ghosts, width);
+      painn.forward(l);
+    }
+    for (int l = last; l >= 1; l--) {
+      painn.backward(l);
+      for (int b = 0; b < painn.n_blocks(); b++) halo.reverse(painn.adjoints(b), painn.adjoints(b) + ghosts, width);
+    }
+    painn.finish(result);
+  }
+
+  const std::string &isa() const override { return painn.isa(); }
+  double memory() const override { return (double) painn.memory(); }
+  double memory_per_atom(double pairs_per_atom, double rows_per_atom) const override {
+    return engine::PaiNN<real>::memory_per_atom(weights, pairs_per_atom, rows_per_atom);
+  }
+
+ private:
+  const engine::Weights weights;
+  engine::PaiNN<real> painn;
+};
+
+std::unique_ptr<Native> native(const engine::Weights &weights, bool float64, int n_bins) {
+  engine::Options options;
+  options.n_bins = n_bins;
+  if (float64) return std::make_unique<NativePaiNN<double>>(weights, options);
+  return std::make_unique<NativePaiNN<float>>(weights, options);
+}
+
+}  // namespace tlmd

@@ -1,0 +1,19 @@
+// The native engine as an evaluator: its layers one by one, with the exchange of ghosts between them. No torch.
+#ifndef TLMD_NATIVE_H
+#define TLMD_NATIVE_H
+
+#include "evaluator.h"
+
+namespace tlmd {
+
+class Native : public Evaluator {
+ public:
+  virtual const std::string &isa() const = 0;
+  virtual double memory() const = 0;  // bytes that are held
+  virtual double memory_per_atom(double pairs_per_atom, double rows_per_atom) const = 0;
+};
+
+std::unique_ptr<Native> native(const engine::Weights &, bool float64, int n_bins);
+
+}  // namespace tlmd
+#endif
