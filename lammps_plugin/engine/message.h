@@ -54,7 +54,9 @@ template <class real> struct Sums {  // q, mu of an atom, or their adjoints
   }
 };
 
-template <class real> static void message_forward(const PairList<real> &pairs, const Message<real> &m) {
+template <class real> static void message_forward(const PairList<real> &the_pairs, const Message<real> &the_message) {
+  const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
+  const Message<real> m = the_message;
   constexpr int n = lanes<real>;
   for (int i = 0; i < pairs.n_atoms; i++) {
     const Inputs<real> here(m.inputs + (size_t) i * 5 * n);
@@ -76,7 +78,9 @@ template <class real> static void message_forward(const PairList<real> &pairs, c
   }
 }
 
-template <class real> static void message_backward(const PairList<real> &pairs, const Message<real> &m) {
+template <class real> static void message_backward(const PairList<real> &the_pairs, const Message<real> &the_message) {
+  const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
+  const Message<real> m = the_message;
   constexpr int n = lanes<real>;
   for (int i = 0; i < pairs.n_atoms; i++) {
     const Inputs<real> xi(m.inputs + (size_t) i * 5 * n);

@@ -25,7 +25,9 @@ static inline void add_moment(const Moments<real> &m, size_t atom, int species, 
 
 // Every thread reads all pairs and adds to its own atoms only: the sums do not depend on the number of threads.
 template <class real>
-static void moments_forward(const PairList<real> &pairs, const Moments<real> &m, int first, int end) {
+static void moments_forward(const PairList<real> &the_pairs, const Moments<real> &the_moments, int first, int end) {
+  const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
+  const Moments<real> m = the_moments;
   for (int i = 0; i < pairs.n_atoms; i++) {
     const bool mine = i >= first && i < end;
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
@@ -44,7 +46,9 @@ static void moments_forward(const PairList<real> &pairs, const Moments<real> &m,
 }
 
 template <class real>
-static void moments_backward(const PairList<real> &pairs, const Moments<real> &m, int first, int end) {
+static void moments_backward(const PairList<real> &the_pairs, const Moments<real> &the_moments, int first, int end) {
+  const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
+  const Moments<real> m = the_moments;
   for (int i = first; i < end; i++)
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
       const PairGeometry<real> &geometry = pairs.geometry[p];

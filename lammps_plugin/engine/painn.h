@@ -9,6 +9,7 @@
 #include "basis.h"
 #include "kernels.h"
 
+#include <sys/mman.h>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -76,9 +77,15 @@ template <class T> class Buffer {
   T *reserve(size_t n) {
     if (n <= size) return data();
     size = n + n / 8;
-    const size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
-    memory.reset(static_cast<T *>(std::aligned_alloc(64, bytes)));
+    constexpr size_t huge = 1 << 21;  // bytes of a large page, which spares address translations
+    size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
+    const bool big = bytes >= 2 * huge;
+    if (big) bytes = (bytes + huge - 1) / huge * huge;
+    memory.reset(static_cast<T *>(std::aligned_alloc(big ? huge : 64, bytes)));
     if (!memory) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    if (big) madvise(memory.get(), bytes, MADV_HUGEPAGE);
+#endif
     std::memset(static_cast<void *>(memory.get()), 0, bytes);
     return data();
   }
