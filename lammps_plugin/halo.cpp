@@ -15,6 +15,7 @@ void Halo::plan(const std::vector<Owner> &ghosts) {
     wanted[rank]++;
     wanted_rows.push_back(row);
   }
+  n_ghosts = (int) ghosts.size();
   MPI_Alltoall(wanted.data(), 1, MPI_INT, asked.data(), 1, MPI_INT, world);
 
   std::vector<int> wanted_first(n_ranks, 0), asked_first(n_ranks, 0);
@@ -46,25 +47,42 @@ void Halo::exchange(const real *out, const std::vector<Block> &send, real *in, c
   MPI_Waitall((int) requests.size(), requests.data(), MPI_STATUSES_IGNORE);
 }
 
-template <class real> void Halo::forward(const real *owned, real *ghosts, int width) {
-  std::vector<real> out(sent_rows.size() * width);
-  for (size_t k = 0; k < sent_rows.size(); k++)
-    std::copy_n(owned + (size_t) sent_rows[k] * width, width, out.data() + k * width);
-  exchange(out.data(), to_ranks, ghosts, from_ranks, width);
+template <class real> static real *room(std::vector<double> &buffer, size_t n) {
+  if (buffer.size() * sizeof(double) < n * sizeof(real)) buffer.resize(n * sizeof(real) / sizeof(double) + 1);
+  return reinterpret_cast<real *>(buffer.data());
 }
 
-template <class real> void Halo::reverse(real *owned, const real *ghosts, int width) {
-  std::vector<real> in(sent_rows.size() * width);
-  exchange(ghosts, from_ranks, in.data(), to_ranks, width);
-  for (size_t k = 0; k < sent_rows.size(); k++) {
-    real *row = owned + (size_t) sent_rows[k] * width;
-    for (int c = 0; c < width; c++) row[c] += in[k * width + c];
-  }
+template <class real> void Halo::forward(const Rows<real> &rows) {
+  const size_t width = rows.width, whole = width * rows.n_blocks;
+  real *out = room<real>(own_buffer, sent_rows.size() * whole), *in = room<real>(ghost_buffer, n_ghosts * whole);
+  real *p = out;
+  for (int row : sent_rows)
+    for (int b = 0; b < rows.n_blocks; b++, p += width)
+      std::copy_n(rows.first + b * rows.stride + row * width, width, p);
+  exchange(out, to_ranks, in, from_ranks, (int) whole);
+  for (int g = 0; g < n_ghosts; g++)
+    for (int b = 0; b < rows.n_blocks; b++, in += width)
+      std::copy_n(in, width, rows.first + b * rows.stride + (rows.n_owned + g) * width);
 }
 
-template void Halo::forward(const float *, float *, int);
-template void Halo::forward(const double *, double *, int);
-template void Halo::reverse(float *, const float *, int);
-template void Halo::reverse(double *, const double *, int);
+template <class real> void Halo::reverse(const Rows<real> &rows) {
+  const size_t width = rows.width, whole = width * rows.n_blocks;
+  real *in = room<real>(own_buffer, sent_rows.size() * whole), *out = room<real>(ghost_buffer, n_ghosts * whole);
+  real *p = out;
+  for (int g = 0; g < n_ghosts; g++)
+    for (int b = 0; b < rows.n_blocks; b++, p += width)
+      std::copy_n(rows.first + b * rows.stride + (rows.n_owned + g) * width, width, p);
+  exchange(out, from_ranks, in, to_ranks, (int) whole);
+  for (int row : sent_rows)
+    for (int b = 0; b < rows.n_blocks; b++, in += width) {
+      real *own = rows.first + b * rows.stride + row * width;
+      for (size_t c = 0; c < width; c++) own[c] += in[c];
+    }
+}
+
+template void Halo::forward(const Rows<float> &);
+template void Halo::forward(const Rows<double> &);
+template void Halo::reverse(const Rows<float> &);
+template void Halo::reverse(const Rows<double> &);
 
 }  // namespace tlmd

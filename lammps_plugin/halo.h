@@ -22,18 +22,22 @@ class Halo {
   // ghosts[g].
   void plan(const std::vector<Owner> &ghosts);
 
-  // Collective, real = float or double. Rows have `width` numbers; `owned` are this rank's rows, `ghosts` its ghost
-  // rows.
-  template <class real> void forward(const real *owned, real *ghosts, int width);  // fills ghosts
-  template <class real> void reverse(real *owned, const real *ghosts, int width);  // adds to owned, in order of rank
+  // Collective, real = float or double. A row has `width` numbers in each of `n_blocks` blocks that lie `stride`
+  // numbers apart; in each block `n_owned` own rows come first, the ghost rows behind them.
+  template <class real> struct Rows {
+    real *first;
+    int n_owned, width, n_blocks;
+    size_t stride;
+  };
+  template <class real> void forward(const Rows<real> &rows);  // fills the ghost rows
+  template <class real> void reverse(const Rows<real> &rows);  // adds ghost rows to their owners', in order of rank
 
  private:
   struct Block {
     int rank, first, count;  // rows first .. first + count - 1 of the list that this block belongs to
   };
 
-  // Sends the rows of `send` to their ranks and receives those of `receive`; both buffers lie in the order of their
-  // blocks.
+  // Sends the rows of `out` to the ranks of `send` and receives `in`; both lie in the order of their blocks.
   template <class real>
   void exchange(const real *out, const std::vector<Block> &send, real *in, const std::vector<Block> &receive,
                 int width);
@@ -43,6 +47,8 @@ class Halo {
   std::vector<Block> to_ranks;    // blocks of sent_rows
   std::vector<Block> from_ranks;  // blocks of the ghost rows
   std::vector<MPI_Request> requests;
+  int n_ghosts = 0;
+  std::vector<double> own_buffer, ghost_buffer;  // kept, so that a step asks for no memory
 };
 
 }  // namespace tlmd

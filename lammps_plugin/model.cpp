@@ -61,7 +61,7 @@ struct Model::Impl {
     rows.narrow(0, 0, n).narrow(1, 0, width).copy_(q);
     rows.narrow(0, 0, n).narrow(1, width, 3 * width).copy_(mu.transpose(0, 1).reshape({n, 3 * width}));
     real *data = rows.data_ptr<real>();
-    halo.forward(data, data + (size_t) n * 4 * width, 4 * width);
+    halo.forward(Halo::Rows<real>{data, n, 4 * width, 1, 0});
     return rows.to(device);
   }
 
@@ -69,7 +69,7 @@ struct Model::Impl {
   template <class real> Tensor returned(Halo &halo, const Tensor &adjoint, int n) {
     Tensor rows = adjoint.to(torch::kCPU).contiguous();
     real *data = rows.data_ptr<real>();
-    halo.reverse(data, data + (size_t) n * 4 * width, 4 * width);
+    halo.reverse(Halo::Rows<real>{data, n, 4 * width, 1, 0});
     return rows.narrow(0, 0, n).to(device);
   }
 

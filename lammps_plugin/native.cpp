@@ -10,17 +10,19 @@ template <class real> class NativePaiNN : public Native {
       : weights(weights), painn(weights, options) {}
 
   void evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result, int n_threads) override {
-    const int width = painn.row_width(), last = painn.n_layers() - 1;
-    const size_t ghosts = (size_t) pairs.n_owned * width;
+    const int last = painn.n_layers() - 1;
+    auto rows = [&](real *first) {
+      return Halo::Rows<real>{first, pairs.n_owned, painn.row_width(), painn.n_blocks(), painn.block_stride()};
+    };
     painn.set_threads(n_threads);
     painn.begin(pairs);
     for (int l = 1; l <= last; l++) {
-      for (int b = 0; b < painn.n_blocks(); b++) halo.forward(painn.inputs(l, b), painn.inputs(l, b) + ghosts, width);
+      halo.forward(rows(painn.inputs(l)));
       painn.forward(l);
     }
     for (int l = last; l >= 1; l--) {
       painn.backward(l);
-      for (int b = 0; b < painn.n_blocks(); b++) halo.reverse(painn.adjoints(b), painn.adjoints(b) + ghosts, width);
+      halo.reverse(rows(painn.adjoints()));
     }
     painn.finish(result);
   }

@@ -273,12 +273,9 @@ template <class real> void PaiNN<real>::evaluate(const Pairs &pairs, Result &res
 }
 template <class real> int PaiNN<real>::n_blocks() const { return impl->n_blocks; }
 template <class real> int PaiNN<real>::row_width() const { return 5 * impl->lanes; }
-template <class real> real *PaiNN<real>::inputs(int layer, int block) {
-  return impl->inputs[layer].data() + block * impl->input_block;
-}
-template <class real> real *PaiNN<real>::adjoints(int block) {
-  return impl->adjoints.data() + block * impl->input_block;
-}
+template <class real> size_t PaiNN<real>::block_stride() const { return impl->input_block; }
+template <class real> real *PaiNN<real>::inputs(int layer) { return impl->inputs[layer].data(); }
+template <class real> real *PaiNN<real>::adjoints() { return impl->adjoints.data(); }
 template <class real> const real *PaiNN<real>::features(int layer) const { return impl->features[layer].data(); }
 template <class real> int PaiNN<real>::feature_stride() const { return impl->width; }
 template <class real> size_t PaiNN<real>::memory() const {

@@ -115,12 +115,14 @@ template <class real> class PaiNN {
   void finish(Result &);
   void evaluate(const Pairs &, Result &);  // all of it; n_rows == n_owned
 
-  // What layer >= 1 reads, and dE/d(it) after backward(layer): n_blocks() blocks of (n_rows, row_width()) numbers. Rows
-  // of ghosts are filled before forward(layer); their adjoints go to the rows of their owners after backward(layer).
+  // What layer >= 1 reads, and dE/d(it) after backward(layer): n_blocks() blocks, block_stride() numbers apart, of
+  // n_rows rows of row_width() numbers. Rows of ghosts are filled before forward(layer); their adjoints go to the rows
+  // of their owners after backward(layer).
   int n_blocks() const;
   int row_width() const;
-  real *inputs(int layer, int block);
-  real *adjoints(int block);
+  size_t block_stride() const;
+  real *inputs(int layer);
+  real *adjoints();
 
   const real *features(int layer) const;  // (n_owned, padded width) scalars after a layer, with keep_features
   int feature_stride() const;
