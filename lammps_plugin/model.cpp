@@ -211,6 +211,7 @@ engine::Weights Model::weights() const {
   engine::Basis basis;
   basis.cutoff = cutoff;
   basis.centres = numbers_of<double>(edges.attr("centres").toTensor(), torch::kDouble);
+  basis.width = edges.attr("width").toDouble();
   basis.bessel = edges.attr("bessel").toBool();
   basis.polynomial = edges.attr("polynomial").toBool();
   std::map<std::string, Tensor> named;

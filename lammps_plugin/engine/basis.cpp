@@ -11,13 +11,12 @@ void Basis::evaluate(double d, double *value, double *slope) const {
   const double x = d / cutoff, x5 = x * x * x * x * x;
   const double f = polynomial ? 1 + x5 * x * (-28 + x * (48 - 21 * x)) : 0.5 * (std::cos(PI * x) + 1);
   const double df = (polynomial ? x5 * (-168 + x * (336 - 168 * x)) : -0.5 * PI * std::sin(PI * x)) / cutoff;
-  const double spacing = cutoff / std::max(n_radial() - 1, 1);
   for (int k = 0; k < n_radial(); k++) {
     double g, dg;
     if (!bessel) {
-      const double z = (d - centres[k]) / spacing;
+      const double z = (d - centres[k]) / width;
       g = std::exp(-0.5 * z * z);
-      dg = -z / spacing * g;
+      dg = -z / width * g;
     } else {
       const double a = centres[k];
       if (a * d < 1e-3) {  // series of sin(a d) / d

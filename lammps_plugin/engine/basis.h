@@ -9,7 +9,8 @@ namespace tlmd::engine {
 struct Basis {
   double cutoff = 5.0;          // A
   std::vector<double> centres;  // as the model has them, rounded or not: k pi / r_c in 1/A, or of Gaussians in A
-  bool bessel = true;           // sin(centre d) / d; else Gaussians, width = spacing
+  double width = 0.25;          // A, of Gaussians
+  bool bessel = true;           // sin(centre d) / d; else Gaussians
   bool polynomial = true;       // envelope 1 - 28 x^6 + 48 x^7 - 21 x^8; else 0.5 (1 + cos(pi x))
 
   int n_radial() const { return (int) centres.size(); }

@@ -49,10 +49,10 @@ template <class real> struct Message {
 
 // Layer 1, where features depend on the species alone: sums over neighbours of basis functions, species by species.
 template <class real> struct Moments {
-  const real *table = nullptr;  // (bins + 5, stride) basis functions
-  int n_basis = 0, stride = 0, width = 0;
-  int ld = 0;                                                 // numbers in a row of the adjoints, >= width
-  real *scalar = nullptr, *vector = nullptr;                  // (N, width) and (N, 3, width), width = species * n_basis
+  const real *table = nullptr;                                // (bins + 5, stride) basis functions
+  int n_basis = 0, stride = 0, width = 0;                     // width = species * n_basis
+  int pitch = 0, ld = 0;                                      // numbers from row to row of the sums and of the adjoints
+  real *scalar = nullptr, *vector = nullptr;                  // (N, pitch) and (N, 3, pitch)
   real *scalar_adjoint = nullptr, *vector_adjoint = nullptr;  // (N, ld), (N, 3, ld)
   real *slopes = nullptr;                                     // (pairs, 4), added to
 };

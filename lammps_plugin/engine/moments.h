@@ -1,6 +1,7 @@
 // Layer 1. Features depend on the species alone and vectors are zero, so that messages are linear in
 // D[z][n] = sum_{j of species z} basis_n(d_ij) and Dv[k][z][n] = sum_j u_k basis_n(d_ij).
-// Rows are read and written a whole vector at a time, over the end of a species: the table is zero there.
+// Rows are read and written a whole vector at a time, over the end of a species, where the table is zero, but not over
+// the end of an atom, which may be another thread's.
 #ifndef TLMD_ENGINE_MOMENTS_H
 #define TLMD_ENGINE_MOMENTS_H
 
@@ -19,8 +20,8 @@ template <class real>
 static inline void add_moment(const Moments<real> &m, size_t atom, int species, int c, vec<real> basis, const real *u,
                               real sign) {
   const size_t column = (size_t) species * m.n_basis + c;
-  add_to(m.scalar + atom * m.width + column, basis);
-  for (int k = 0; k < 3; k++) add_to(m.vector + (atom * 3 + k) * m.width + column, basis * (sign * u[k]));
+  add_to(m.scalar + atom * m.pitch + column, basis);
+  for (int k = 0; k < 3; k++) add_to(m.vector + (atom * 3 + k) * m.pitch + column, basis * (sign * u[k]));
 }
 
 // Every thread reads all pairs and adds to its own atoms only: the sums do not depend on the number of threads.

@@ -8,7 +8,7 @@
 
 namespace tlmd::engine {
 
-static constexpr int FEWEST_BINS = 96, MOST_BINS = 2048;
+static constexpr int FEWEST_BINS = 96, USUAL_BINS = 256, MOST_BINS = 2048;
 
 template <class real> struct PaiNN<real>::Impl {
   Weights weights;
@@ -42,6 +42,7 @@ template <class real> struct PaiNN<real>::Impl {
     moments.n_basis = w.basis.size();
     moments.stride = padded(w.basis.size(), lanes);
     moments.width = w.n_species * moments.n_basis;
+    moments.pitch = moments.width - moments.n_basis + moments.stride;
     moments.ld = padded(moments.width);
     if (options.n_bins > 0) {
       const int rows = options.n_bins + DEGREE - 1;
@@ -114,9 +115,9 @@ template <class real> struct PaiNN<real>::Impl {
       if (options.keep_features) features[l].reserve(rows * f);
     }
     if (!by_moments) return;
-    const size_t sums = rows * 4 * moments.width, adjoint = rows * 4 * moments.ld;
+    const size_t sums = rows * 4 * moments.pitch, adjoint = rows * 4 * moments.ld;
     moments.scalar = moment_sums.reserve(sums);
-    moments.vector = moments.scalar + rows * moments.width;
+    moments.vector = moments.scalar + rows * moments.pitch;
     moments.scalar_adjoint = moment_adjoints.reserve(adjoint);
     moments.vector_adjoint = moments.scalar_adjoint + rows * moments.ld;
   }
@@ -190,7 +191,7 @@ template <class real> struct PaiNN<real>::Impl {
       start_from_species();
       message(0, false);
     } else {
-      std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.width, real(0));
+      std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.pitch, real(0));
       in_parallel(options.n_threads, [&](int thread) {
         const int n = pairs->n_owned;
         kernels.moments_forward(list, moments, share(n, thread), share(n, thread + 1));
@@ -314,11 +315,12 @@ TableChoice choose_bins(const Weights &w, const Pairs &sample, double tolerance)
   double square = 0;
   for (double f : truth) square += f * f;
   const double rms = std::sqrt(square / std::max<size_t>(truth.size(), 1));
+  if (rms == 0) return {USUAL_BINS, 0.0};  // a sample that says nothing
   for (int n_bins = FEWEST_BINS;;) {
     const auto f = forces(n_bins, table);
     double worst = 0;
     for (size_t k = 0; k < f.size(); k++) worst = std::max(worst, std::fabs(f[k] - truth[k]));
-    const double error = rms > 0 ? worst / rms : 0;
+    const double error = worst / rms;
     if (error <= tolerance || n_bins >= MOST_BINS) return {n_bins, error};
     // the error of a quintic spline goes with the sixth power of a bin's width
     const double wanted = n_bins * std::pow(error / tolerance, 1.0 / 6);

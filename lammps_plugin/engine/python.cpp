@@ -102,9 +102,10 @@ template <class real> static void bind(nb::module_ &m, const char *name) {
 NB_MODULE(_engine, m) {
   nb::class_<Weights>(m, "Weights")
       .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double cutoff,
-                          const std::vector<double> &centres, bool bessel, bool polynomial,
+                          const std::vector<double> &centres, double basis_width, bool bessel, bool polynomial,
                           const std::function<std::vector<double>(const std::string &)> &get) {
-        new (self) Weights(read_weights(n_species, width, n_layers, Basis{cutoff, centres, bessel, polynomial}, get));
+        new (self) Weights(
+            read_weights(n_species, width, n_layers, Basis{cutoff, centres, basis_width, bessel, polynomial}, get));
       });
   bind<float>(m, "Float");
   bind<double>(m, "Double");

@@ -64,9 +64,9 @@ template <class real> static inline void mix(const Update<real> &t, int first, i
     return;
   }
   const Moments<real> &m = *t.moments;
-  multiply(m.scalar + (size_t) first * m.width, m.width, rows, w.scalar, s.qn, 2 * f);
-  multiply(m.vector + (size_t) first * 3 * m.width, m.width, 3 * rows, w.vector, s.mu, f);
-  multiply(m.vector + (size_t) first * 3 * m.width, m.width, 3 * rows, w.folded, vu, 2 * f);
+  multiply(m.scalar + (size_t) first * m.pitch, m.pitch, rows, w.scalar, s.qn, 2 * f);
+  multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.vector, s.mu, f);
+  multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
   for (int a = 0; a < count; a++) {
     const real *q0 = t.embedding + (size_t) t.species[first + a] * f;
     for (int c = 0; c < f; c += lanes<real>) add_to(s.qn + (size_t) a * 2 * f + c, load(q0 + c));

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from tlmd.export import load_any
-from tlmd.graph import build_graph
-from tlmd.models.potential import evaluate, stress
+from tlmd.engine import Engine, predictor
+from tlmd.export import load_any, sample_graph
+from tlmd.graph import Graph, build_graph
+from tlmd.models.potential import stress
 
 
 class TLCalculator(Calculator):
     """`atoms.calc = TLCalculator("model.pt")`, a trained or an exported file.
+
+    backend: native (the engine; default on the CPU) or torch. Threads: torch.set_num_threads or OMP_NUM_THREADS.
 
     Properties: energy (eV), free_energy, energies (N,) eV, forces (N, 3) eV/A, and stress (6,) eV/A^3 in ASE's sign
     for systems that are periodic in three directions.
@@ -23,19 +28,29 @@ class TLCalculator(Calculator):
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
 
-    def __init__(self, model: Path | str, device: str = "cpu", **kwargs):
+    def __init__(self, model: Path | str, device: str = "cpu", backend: str | None = None, **kwargs):
         super().__init__(**kwargs)
         self.model, self.card = load_any(model, device)
         self.device = device
+        self.predict = predictor(self.model, backend, device, sample_graph(model, self.model))
+        self._features: Engine | None = None
+
+    def graph(self, atoms: Atoms) -> Graph:
+        """The graph of a frame for this model, vectors in float64."""
+        card = self.card
+        box = atoms.cell.array
+        return build_graph(atoms.numbers, atoms.positions, box, atoms.pbc, card.elements, card.cutoff, torch.float64)
+
+    def features(self, atoms: Atoms, layer: int = -1) -> np.ndarray:
+        """Scalar features (N, F) of the atoms after message layer `layer`, by the native engine."""
+        if self._features is None:
+            self._features = Engine(self.model, keep_features=True)
+        return self._features.features(self.graph(atoms), layer)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        card = self.card
-        graph = build_graph(
-            self.atoms.numbers, self.atoms.positions, self.atoms.cell.array, self.atoms.pbc, card.elements, card.cutoff,
-            getattr(torch, card.dtype),
-        ).to(self.device)  # fmt: skip
-        prediction = evaluate(self.model, graph)
+        graph = self.graph(self.atoms).to(self.device)
+        prediction = self.predict(graph)
         energy = prediction.energy.item()
         self.results = {
             "energy": energy,

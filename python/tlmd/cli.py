@@ -77,13 +77,14 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="labelled frames")],
     json_: Json = None,
     plot: Annotated[Optional[Path], typer.Option("--plot", help="write a parity plot to this file")] = None,
+    backend: Annotated[Optional[str], typer.Option(help="native (the engine) or torch")] = None,
 ) -> None:
     """tl-evaluate: errors of a model on labelled frames."""
     from tlmd.memory import keep_memory
     from tlmd.train.evaluate import evaluate_file
 
     keep_memory()
-    print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot)[0].line()}")
+    print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot, backend)[0].line()}")
 
 
 @entry

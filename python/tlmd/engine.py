@@ -5,25 +5,27 @@ Same numbers as models.potential.evaluate, which defines them; filters come from
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from tlmd import _engine
+from tlmd.errors import InputError
 from tlmd.graph import Graph
-from tlmd.models.potential import Prediction
+from tlmd.models.potential import Prediction, evaluate
 
-BINS = 192  # of the filter table where no sample says how many are needed
+BINS = 256  # of the filter table where no sample says how many are needed
 
 
 def weights_of(potential: Any) -> _engine.Weights:
     """The engine's weights from a trained Potential or from its exported form."""
     net, parameters = potential.net, potential.state_dict()
+    edges = net.edge_basis
     return _engine.Weights(
-        len(potential.elements), net.width, net.n_layers, float(potential.cutoff), net.edge_basis.centres.tolist(),
-        net.edge_basis.bessel, net.edge_basis.polynomial,
+        len(potential.elements), net.width, net.n_layers,
+        float(potential.cutoff), edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial,
         lambda name: parameters[name].to("cpu", torch.float64).reshape(-1).tolist(),
     )  # fmt: skip
 
@@ -31,10 +33,11 @@ def weights_of(potential: Any) -> _engine.Weights:
 class Engine:
     """Evaluates graphs with the parameters that `potential` (trained or exported) has now.
 
-    dtype: arithmetic, default the potential's. threads: default OMP_NUM_THREADS or 1. isa: avx512 | avx2 | portable |
-    auto (the best of this processor). n_bins: of the filter table; 0 evaluates filters directly (slow); None chooses
-    so many that the table's force error stays below 1e-6 of the rms force (float64: 1e-9) on `sample`, a Graph; `table_error` says
-    what it is, None if it was not measured. moment_species: layer 1 by moments up to so many elements.
+    dtype: arithmetic, default the potential's. threads: default torch.get_num_threads(). isa: avx512 | avx2 |
+    portable | auto (the best of this processor). n_bins: of the filter table; 0 evaluates filters directly (slow);
+    None chooses so many that the table's force error stays below 1e-6 of the rms force (float64: 1e-9) on `sample`, a
+    Graph; `table_error` says what it is, None if it was not measured. moment_species: layer 1 by moments up to so many
+    elements.
     """
 
     def __init__(
@@ -50,13 +53,13 @@ class Engine:
     ):
         weights = weights_of(potential)
         dtype = dtype or potential.net.embedding.weight.dtype
+        self.n_layers, self.keep_features = potential.net.n_layers, keep_features
         self.table_error: float | None = None
         if n_bins is None and sample is not None:
             n_bins, self.table_error = _engine.choose_bins(weights, *arrays_of(sample), dtype == torch.float64)
         self.n_bins = BINS if n_bins is None else n_bins
         kind = {torch.float32: _engine.Float, torch.float64: _engine.Double}[dtype]
-        threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 1)
-        self._painn = kind(weights, isa, threads, self.n_bins, moment_species, keep_features)
+        self._painn = kind(weights, isa, threads or torch.get_num_threads(), self.n_bins, moment_species, keep_features)
 
     @property
     def isa(self) -> str:
@@ -78,8 +81,28 @@ class Engine:
 
     def features(self, graph: Graph, layer: int = -1) -> np.ndarray:
         """Scalar features (N, F) after layer `layer`, float64; the engine must have been made with keep_features."""
+        if not self.keep_features:
+            raise InputError("no features kept", "keep_features=True", "make the engine with it")
+        if not -self.n_layers <= layer < self.n_layers:
+            raise InputError(f"layer {layer}", f"0 to {self.n_layers - 1}", "choose a message layer of the model")
         self._painn.evaluate(*arrays_of(graph))
-        return self._painn.features(layer)
+        return self._painn.features(layer % self.n_layers)
+
+
+def predictor(
+    model: Any, backend: str | None = None, device: torch.device | str = "cpu", sample: Graph | None = None
+) -> Callable[[Graph], Prediction]:
+    """What evaluates graphs with the parameters that `model` has now: backend native (default on the CPU; `sample` as
+    for Engine) or torch.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    backend = backend or ("native" if on_cpu else "torch")
+    if backend not in ("native", "torch") or (backend == "native" and not on_cpu):
+        raise InputError(f"backend {backend} on {device}", "native (on the CPU) or torch", "correct the backend")
+    if backend == "native":
+        return Engine(model, sample=sample).evaluate
+    dtype = model.net.embedding.weight.dtype
+    return lambda graph: evaluate(model, graph._replace(vectors=graph.vectors.to(dtype)))
 
 
 def arrays_of(graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tlmd.engine import Engine
 from tlmd.errors import InputError
 from tlmd.files import write_atomic
 from tlmd.graph import Graph, build_graph
@@ -22,6 +23,7 @@ from tlmd.models.potential import Potential, Prediction, evaluate
 
 CLUSTER = 24  # atoms of the test cluster
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # largest deviation in units of the largest value
+NATIVE_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}  # with the error of the filter table
 
 
 def export_model(
@@ -30,8 +32,9 @@ def export_model(
     """Write `model` (model.pt) as TorchScript to `out` (default MODEL-lammps.pt) and return the path.
 
     dtype: float32 | float64, default the model's own. frames: real frames (with the attributes of Sample) to compare
-    on; default the sample in the model file. The file is written, read back and compared with the eager model (energy,
-    forces, virial of every frame); on a mismatch InputError is raised and no file is left.
+    on; default the sample in the model file. The file is written, read back, and its script and the native engine are
+    compared with the eager model (energy, forces, virial of every frame); on a mismatch InputError is raised and no
+    file is left.
     """
     model = Path(model)
     out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
@@ -53,8 +56,11 @@ def export_model(
             extra = {"card.json": describe(potential, card).model_dump_json(indent=1)}
             torch.jit.save(scripted, str(temporary), _extra_files=extra)
             reloaded = load_exported(temporary)[0]
+        native = Engine(reloaded, sample=graphs[0])
         for number, graph in enumerate(graphs):
-            compare(evaluate(potential, graph), evaluate(reloaded, graph), potential.dtype, f"frame {number}")
+            eager = evaluate(potential, graph)
+            compare(eager, evaluate(reloaded, graph), TOLERANCE[potential.dtype], f"frame {number}")
+            compare(eager, native.evaluate(graph), NATIVE_TOLERANCE[potential.dtype], f"frame {number} (native engine)")
 
     write_atomic(out, write)
     return out
@@ -67,15 +73,17 @@ def graph_of(frame: Any, potential: Potential) -> Graph:
     )
 
 
-def compare(eager: Prediction, scripted: Prediction, dtype: torch.dtype, where: str) -> None:
-    """InputError if energy, forces or virial of the two predictions differ by more than the precision allows."""
+def compare(eager: Prediction, exported: Prediction, tolerance: float, where: str) -> None:
+    """InputError if energy, forces or virial of the two predictions differ by more than `tolerance`, relative to the
+    largest.
+    """
     for name in ("energy", "forces", "virial"):
-        a, b = getattr(eager, name), getattr(scripted, name)
+        a, b = getattr(eager, name), getattr(exported, name)
         deviation = float((a - b).abs().max() / a.abs().max().clamp(min=1e-12))
-        if not deviation <= TOLERANCE[dtype]:
+        if not deviation <= tolerance:
             raise InputError(
                 f"{name} of {where} off by {deviation:.1e} after export",
-                f"at most {TOLERANCE[dtype]:.0e}",
+                f"at most {tolerance:.0e}",
                 "report this model: the file was not written",
             )
 
@@ -129,3 +137,15 @@ def load_any(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, Ca
         return load_exported(path, device)
     potential, card = load_model(path)
     return potential.to(device), card
+
+
+def sample_graph(path: Path | str, model: torch.nn.Module) -> Graph | None:
+    """A real frame for choosing the engine's filter table: the test cluster of an exported file, else the sample of a
+    trained one.
+    """
+    if is_exported(path):
+        species, neighbours, vectors = model.test_species, model.test_neighbours, model.test_vectors
+        frame, volumes = torch.zeros(len(species), dtype=torch.long), torch.zeros(1, dtype=torch.float64)
+        return Graph(species, neighbours, vectors, frame, volumes)
+    sample = load_sample(path)
+    return sample and graph_of(sample, model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from tlmd.data.frames import read_frames
+from tlmd.engine import predictor
 from tlmd.export import load_any
 from tlmd.files import write_atomic
-from tlmd.models.potential import evaluate, stress
+from tlmd.graph import Graph
+from tlmd.models.potential import Prediction, stress
 from tlmd.train import distributed
 from tlmd.train.dataset import Batch, FrameSet
 
@@ -83,10 +85,10 @@ class Parity:
     stress: np.ndarray
 
 
-def batch_pairs(model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+def batch_pairs(predict: Callable[[Graph], Prediction], batch: Batch) -> list[tuple[Tensor, Tensor]]:
     """(label, prediction) of energy per atom (B,), forces (N, 3), stress (B, 3, 3); eV, A; NaN without a label."""
     labels = batch.labels
-    prediction = evaluate(model, batch.graph)
+    prediction = predict(batch.graph)
     return [
         (labels.energy / labels.n_atoms, prediction.energy / labels.n_atoms),
         (labels.forces, prediction.forces),
@@ -100,13 +102,17 @@ def evaluate_frames(
     batch_atoms: int = 1024,
     device: torch.device | str = "cpu",
     split: bool = False,
+    backend: str | None = None,
 ) -> tuple[Errors, Parity]:
-    """Errors of `model` on `frames`, and the pairs behind them; split: each process does a share and has its pairs."""
+    """Errors of `model` on `frames`, and the pairs behind them; split: each process does a share and has its pairs.
+    backend: as for tlmd.engine.predictor.
+    """
+    predict = predictor(model, backend, device, frames.graph(int(np.argmax(frames.sizes))) if len(frames) else None)
     errors = Errors()
     pairs: list[list[Tensor]] = [[], [], []]
     mine = range(distributed.rank(), len(frames), distributed.world()) if split else range(len(frames))
     for batch in frames.batches(mine, len(frames), batch_atoms, device):
-        for kind, (label, predicted) in enumerate(batch_pairs(model, batch)):
+        for kind, (label, predicted) in enumerate(batch_pairs(predict, batch)):
             known = torch.stack([label, predicted], dim=-1)[torch.isfinite(label)].to("cpu")
             errors.add(kind, known)
             pairs[kind].append(known)
@@ -119,13 +125,17 @@ def evaluate_frames(
 
 
 def evaluate_file(
-    model_path: Path, data_path: Path, json_path: Path | None = None, plot_path: Path | None = None
+    model_path: Path,
+    data_path: Path,
+    json_path: Path | None = None,
+    plot_path: Path | None = None,
+    backend: str | None = None,
 ) -> tuple[Errors, Parity]:
     """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked."""
     model, card = load_any(model_path)
     dtype = getattr(torch, card.dtype)
     frames = FrameSet(read_frames(data_path), card.elements, card.cutoff, dtype, str(data_path))
-    errors, parity = evaluate_frames(model, frames)
+    errors, parity = evaluate_frames(model, frames, backend=backend)
     if json_path is not None:
         text = json.dumps(errors.to_json(), indent=1)
         write_atomic(json_path, lambda temporary: temporary.write_text(text + "\n"))
