@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -35,12 +36,26 @@ def scripts_folder() -> Path:
     return Path(sysconfig.get_path("scripts"))
 
 
-def run_in(folder: Path, deck: str, ranks: int = 1, ok: bool = True, plugin_path: Path | None = None) -> Lammps:
-    """Write the deck into `folder`, run it there under mpirun, and check that it ended well (or, not ok, that it
-    failed).
+def run_in(
+    folder: Path,
+    deck: str,
+    ranks: int = 1,
+    ok: bool = True,
+    plugin_path: Path | None = None,
+    backend: str | None = None,
+    threads: int = 1,
+) -> Lammps:
+    """Write the deck, its pair_style tpainn with `backend`, into `folder`, run it there under mpirun, and check that it
+    ended well (or, not ok, that it failed).
     """
+    if backend is not None:
+        deck = re.sub(r"(pair_style +(?:hybrid\S* +)?tpainn)", rf"\1 backend {backend}", deck)
     (folder / "in.deck").write_text(deck)
-    environment = {**os.environ, "LAMMPS_PLUGIN_PATH": str(plugin_path or plugin_folder()), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "LAMMPS_PLUGIN_PATH": str(plugin_path or plugin_folder()),
+        "OMP_NUM_THREADS": str(threads),
+    }
     command = [scripts_folder() / "mpirun", "-n", str(ranks), scripts_folder() / "lmp", "-in", "in.deck"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500)
     text = done.stdout + done.stderr
@@ -48,9 +63,20 @@ def run_in(folder: Path, deck: str, ranks: int = 1, ok: bool = True, plugin_path
     return Lammps(done.returncode, text)
 
 
+@pytest.fixture(params=["native", "torchscript"])
+def backend(request) -> str:
+    return request.param
+
+
 @pytest.fixture
-def run_lammps(tmp_path):
-    """run(deck, ranks=1, ok=True, plugin_path=None) -> Lammps in tmp_path."""
+def run_lammps(tmp_path, backend):
+    """run(deck, ranks=1, ok=True, plugin_path=None) -> Lammps in tmp_path, once for each backend."""
+    return functools.partial(run_in, tmp_path, backend=backend)
+
+
+@pytest.fixture
+def run_as_written(tmp_path):
+    """The same with the deck as it is."""
     return functools.partial(run_in, tmp_path)
 
 

@@ -54,6 +54,8 @@ BAD = {
     "NULL without hybrid": ("{good} O NULL", "", "got NULL for type 2; wanted an element for every type"),
     "a misspelt keyword": ("{good} O H", "devise cpu", "got keyword devise; wanted backend, device or check"),
     "a misspelt value": ("{good} O H", "device gpu", "device: got gpu; wanted one of cpu, cuda, auto"),
+    "the native engine on a GPU": ("{good} O H", "backend native device cuda", "wanted device cpu or auto"),
+    "a misspelt backend": ("{good} O H", "backend fast", "backend: got fast; wanted one of native, torchscript"),
     "a keyword without value": ("{good} O H", "check", "check: got nothing; wanted one of yes, no"),
 }
 

