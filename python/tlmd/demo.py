@@ -123,7 +123,8 @@ class Road:
         run = read_log(md / "diffusion.log").runs[-1]
         length_ps = float(run.steps[-1] - run.steps[0]) * TIMESTEP_FS / 1000
         dump, log = md / "diffusion.dump.gz", md / "diffusion.log"
-        diffusion = measure_diffusion(dump, log, window_ps=(min(2.0, 0.2 * length_ps), min(20.0, 0.5 * length_ps)), elements=["O", "H"])
+        window = (min(2.0, 0.2 * length_ps), min(20.0, 0.5 * length_ps))
+        diffusion = measure_diffusion(dump, log, window_ps=window, elements=["O", "H"])
         structure = measure_structure(dump, log, pairs=[("O", "O")], elements=["O", "H"])
         parts = (density, diffusion, structure)
         records = [record for part in parts for record in part.records]
