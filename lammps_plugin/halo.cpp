@@ -2,7 +2,9 @@
 
 #include <sys/statvfs.h>
 #include <algorithm>
+#include <cstdlib>
 #include <numeric>
+#include <string>
 
 namespace tlmd {
 
@@ -81,7 +83,10 @@ void *Halo::own_half(size_t numbers_of_a_row, size_t size_of_a_number) {
     half_bytes = bytes + bytes / 4 / 64 * 64 + 64;
     struct statvfs space;
     const double wanted = 2.0 * half_bytes * n_here;
-    int enough = statvfs("/dev/shm", &space) == 0 && (double) space.f_bavail * space.f_frsize > 2 * wanted, all;
+    const char *setting = std::getenv("TLMD_SHARED_MEMORY");
+    int enough = !(setting && std::string(setting) == "no") && statvfs("/dev/shm", &space) == 0 &&
+                 (double) space.f_bavail * space.f_frsize > 2 * wanted,
+        all;
     MPI_Allreduce(&enough, &all, 1, MPI_INT, MPI_MIN, node);
     shared = all;
     if (shared) {

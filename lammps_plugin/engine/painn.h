@@ -76,7 +76,7 @@ template <class T> class Buffer {
  public:
   T *reserve(size_t n) {
     if (n <= size) return data();
-    size = n + n / 8;
+    size = n + n / 32;
     constexpr size_t huge = 1 << 21;  // bytes of a large page, which spares address translations
     size_t bytes = (size * sizeof(T) + 127) / 64 * 64;
     const bool big = bytes >= 2 * huge;

@@ -68,22 +68,25 @@ print "RESULT {name} $(pe:%.15g) {pressures}"
 """
 
 
-RUNS = [(1, "native", 1), (1, "native", 2), (2, "native", 1), (4, "native", 1)]
-RUNS += [(ranks, "torchscript", 1) for ranks in (1, 2, 4)]
+# ranks, backend, threads, whether ranks read each other's rows from shared memory
+RUNS = [(1, "native", 1, "yes"), (1, "native", 2, "yes"), (2, "native", 1, "yes"), (4, "native", 1, "yes")]
+RUNS += [(4, "native", 1, "no"), (2, "torchscript", 1, "no")]
+RUNS += [(ranks, "torchscript", 1, "yes") for ranks in (1, 2, 4)]
 
 
-@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}ranks-{}-{}threads".format(*run))
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}ranks-{}-{}threads-shared_{}".format(*run))
 def lammps_results(request, models, tmp_path_factory):
     """{(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on `param` ranks."""
     from .conftest import run_in
 
-    ranks, backend, threads = request.param
+    ranks, backend, threads, shared = request.param
     folder = tmp_path_factory.mktemp("parity")
     for system, atoms in SYSTEMS.items():
         write_data(folder / f"{system}.data", atoms, ids=7 + 3 * np.arange(len(atoms)) if system == "id_gaps" else None)
-    text = run_in(
-        folder, "".join(deck(*case, models[case[1]], ranks) for case in CASES), ranks, backend=backend, threads=threads
-    ).text
+    decks = "".join(deck(*case, models[case[1]], ranks) for case in CASES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLMD_SHARED_MEMORY", shared)
+        text = run_in(folder, decks, ranks, backend=backend, threads=threads).text
     found = [line.split()[1:] for line in text.splitlines() if line.startswith("RESULT")]
     assert len(found) == len(CASES)
     results = {}
