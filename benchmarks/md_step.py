@@ -1,161 +1,261 @@
-"""Energy and forces of liquid water with PaiNN: tlmd against schnetpack 2.1.1, same F, L, cutoff and basis, one
-thread, float32.
+"""The cost of one step of molecular dynamics of liquid water: tlmd's engine, its other paths, and rivals.
 
-    pip install --no-deps schnetpack==2.1.1 torch-ema tensorboardX && pip install h5py hydra-core pytorch-lightning
-    matscipy \\
-        torchmetrics fasteners dirsync hydra-colorlog progressbar protobuf
-    python benchmarks/md_step.py [--atoms 192 648 1536] [--width 64 128] [--rounds 3]
+    python benchmarks/md_step.py [--rivals ...] [--atoms 192 648 1536 20577] [--width 64 128] [--rounds 3] [--csv FILE]
 
-Both run their TorchScript path on the same frame with its neighbours given; the rival's list of pairs is made by the
-same search. Each measurement is a process of its own (peak memory = its resident maximum, less that after imports and
-inputs), rivals in turn, best time of all rounds; glibc malloc tuned for both (no mmap, no trim).
+eager        tlmd's potential in torch           torchscript, compile   the same, exported or through torch.compile
+native       tlmd's engine called from Python    lammps                 pair_style tpainn, 1 rank and thread; also
+                                                                        lammps-omp2: 2 threads, lammps-mpi2: 2 ranks
+schnetpack   its PaiNN, same F, layers, basis, cutoff; TorchScript
+mace         MACE 64x0e, 2 layers; TorchScript
+deepmd       se_e2_a, compressed, in its own LAMMPS; sizes in rivals.py
+
+Without --rivals those run whose packages are there (each may be installed beside tlmd, deepmd apart from it):
+
+    pip install --no-deps schnetpack==2.1.1 torch-ema tensorboardX && pip install h5py hydra-core pytorch-lightning \\
+        matscipy torchmetrics fasteners dirsync hydra-colorlog progressbar protobuf
+    pip install mace-torch  # its e3nn needs TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, which is set here
+    python -m venv dp && dp/bin/pip install 'deepmd-kit[cpu,lmp]'  # then: md_step.py --deepmd-venv dp
+
+float32, random weights, one thread unless stated. LAMMPS rivals are timed in real dynamics, neighbour lists (rebuilt
+every 20 steps) and integration included; the others evaluate energy and forces of the frame with neighbours given, made
+by the same search. Each measurement is a process of its own, rivals in turn, best of all rounds; glibc malloc tuned for
+all (no mmap, no trim). Memory: resident maximum less that after imports and inputs (compile: with the compiler); in
+LAMMPS what the pair style states. Error: the largest force error over the rms force, against float64. `x lammps`: times
+slower than lammps. Rivals in torch are left out beyond 5000 atoms unless --big: they need tens of GiB; schnetpack takes
+18 GiB of 1536 atoms with F=128.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import ctypes
+import importlib.util
 import json
+import math
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import time
-import typing
 import warnings
+from pathlib import Path
+
+from rivals import EAGER_FITS, ELEMENTS, LAMMPS, LAYERS, N_RADIAL, STEPS, prepare, time_lammps
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "200000000000", "MALLOC_TOP_PAD_": "268435456"}
-CUTOFF, LAYERS, N_RADIAL = 5.0, 3, 20
+OTHERS = ("schnetpack", "mace", "deepmd")  # whose weights are their own: no force error
+ONE_WIDTH = ("mace", "deepmd")  # measured once for each number of atoms
+COLUMNS = ("us", "kib", "error")
 
 
-def water(n_atoms: int):
-    """(numbers, positions, cell) of water molecules at 1 g/cm3 on a jittered lattice, n_atoms = 3 * (a whole cube's
-    part).
-    """
+def highest_memory() -> int:
+    """The resident maximum of this process in KiB since the last call of count_memory."""
+    return next(int(x.split()[1]) for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+
+
+def count_memory() -> int:
+    """Give free memory back, start a new maximum, and return the KiB that are resident now."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return highest_memory()
+
+
+def measure(rival: str, folder: Path, n_atoms: int) -> dict[str, float]:
+    """us/atom/step and peak KiB/atom of a rival in this process, which is to do nothing else, and its force error."""
     import numpy as np
-
-    n = n_atoms // 3
-    side = (n * 29.9) ** (1 / 3)
-    cells = int(np.ceil(n ** (1 / 3) - 1e-9))
-    rng = np.random.default_rng(0)
-    sites = np.stack(np.meshgrid(*[np.arange(cells)] * 3), -1).reshape(-1, 3)[:n] * side / cells
-    molecule = np.array([[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
-    turn = np.linalg.qr(rng.normal(size=(n, 3, 3)))[0]
-    positions = (sites[:, None] + molecule @ turn + rng.normal(scale=0.05, size=(n, 3, 3))).reshape(-1, 3)
-    return np.tile([8, 1, 1], n), positions, np.eye(3) * side
-
-
-def tlmd_step(n_atoms: int, width: int):
-    """A function that evaluates energy and forces once with tlmd's exported PaiNN."""
-    import tempfile
-
-    from tlmd.export import export_model, load_exported
-    from tlmd.graph import build_graph
-    from tlmd.modelfile import Architecture, Card, Sample, new_potential, save_model
-    from tlmd.models.potential import evaluate
-
-    numbers, positions, cell = water(n_atoms)
-    architecture = Architecture(width=width, n_layers=LAYERS, n_radial=N_RADIAL)
-    card = Card(elements=["O", "H"], cutoff=CUTOFF, architecture=architecture)
-    with tempfile.TemporaryDirectory() as folder:
-        trained = f"{folder}/model.pt"
-        sample = Sample(*(array[:24] for array in (numbers, positions)), cell * 0, cell.any(0) & False)
-        save_model(trained, new_potential(card.elements, CUTOFF, architecture), card, sample)
-        model, _ = load_exported(export_model(trained))
-    graph = build_graph(numbers, positions, cell, [True] * 3, card.elements, CUTOFF)
-    return lambda: evaluate(model, graph).forces
-
-
-def schnetpack_step(n_atoms: int, width: int):
-    """The same with schnetpack's PaiNN, scripted."""
-    import torch
-    import torch.utils.data.dataloader as dataloader
-
-    dataloader.T_co = typing.TypeVar("T_co", covariant=True)  # a name that schnetpack 2.1.1 expects of older torch
-    import schnetpack as spk
-
-    from tlmd.graph import neighbour_pairs
-
-    numbers, positions, cell = water(n_atoms)
-    i, j, vectors = neighbour_pairs(positions, cell, [True] * 3, CUTOFF)
-    representation = spk.representation.PaiNN(
-        n_atom_basis=width,
-        n_interactions=LAYERS,
-        radial_basis=spk.nn.BesselRBF(N_RADIAL, CUTOFF),
-        cutoff_fn=spk.nn.CosineCutoff(CUTOFF),
-    )
-    potential = spk.model.NeuralNetworkPotential(
-        representation,
-        input_modules=[spk.atomistic.PairwiseDistances()],
-        output_modules=[spk.atomistic.Atomwise(n_in=width, output_key="energy"), spk.atomistic.Forces()],
-    )
-    potential.requires_grad_(False)
-    model = torch.jit.script(potential)
-    r = torch.tensor(positions, dtype=torch.float32)
-    offsets = torch.tensor(vectors - (positions[j] - positions[i]), dtype=torch.float32)
-    inputs = {
-        "_n_atoms": torch.tensor([n_atoms]),
-        "_idx": torch.tensor([0]),
-        "_atomic_numbers": torch.tensor(numbers),
-        "_idx_m": torch.zeros(n_atoms, dtype=torch.long),
-        "_idx_i": torch.tensor(i),
-        "_idx_j": torch.tensor(j),
-        "_offsets": offsets,
-        "_cell": torch.tensor(cell, dtype=torch.float32)[None],
-    }
-    return lambda: model({**inputs, "_positions": r.clone()})["forces"]
-
-
-def worker(rival: str, n_atoms: int, width: int) -> None:
-    """Measure one rival in this process and print {"us": us/atom/step, "kib": peak KiB/atom} as JSON."""
     import torch
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    step = {"tlmd": tlmd_step, "schnetpack": schnetpack_step}[rival](n_atoms, width)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = STEPS[rival](folder, n_atoms)
+    before = count_memory()
     for _ in range(4):
-        step()
+        forces = step()
     times = []
-    while len(times) < 5 or (sum(times) < 6 and len(times) < 200):
+    while len(times) < 5 or (sum(times) < 3 and len(times) < 200):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"us": min(times) / n_atoms * 1e6, "kib": peak / n_atoms}))
+    peak = highest_memory() - before
+    error = math.nan if rival in OTHERS else force_error(folder, np.asarray(forces))
+    return {"us": min(times) / n_atoms * 1e6, "kib": peak / n_atoms, "error": error}
+
+
+def measure_lammps(rival: str, folder: Path, n_atoms: int, deepmd_venv: str) -> dict[str, float]:
+    """The same of a rival in LAMMPS."""
+    import numpy as np
+
+    result = time_lammps(rival, folder, n_atoms, deepmd_venv)
+    if rival in OTHERS:
+        return {**result, "error": math.nan}
+    return {**result, "error": force_error(folder, np.loadtxt(folder / f"{rival}.dump", skiprows=9))}
+
+
+def force_error(folder: Path, forces) -> float:
+    """max |F - F64| / rms(F64) against the reference in `folder`."""
+    import numpy as np
+
+    reference = np.load(folder / "reference.npy")
+    return float(np.abs(forces - reference).max() / np.sqrt((reference**2).mean()))
+
+
+def worker(task: str, folder: Path, n_atoms: int, width: int, deepmd_venv: str) -> None:
+    """What a process of its own does: print one JSON value."""
+    if task == "prepare":
+        print(json.dumps(prepare(folder, n_atoms, width)))
+    elif task in STEPS:
+        print(json.dumps(measure(task, folder, n_atoms)))
+    else:
+        print(json.dumps(measure_lammps(task, folder, n_atoms, deepmd_venv)))
+
+
+def start_worker(task: str, folder: Path, n_atoms: int, width: int, deepmd_venv: str):
+    """The value of a worker, or None if it failed: why goes to stderr."""
+    command = [sys.executable, __file__, "--worker", task, str(folder), str(n_atoms), str(width), deepmd_venv]
+    environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    why = (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
+    print(f"{task}, F={width}, {n_atoms} atoms: {why}", file=sys.stderr)
+    return None
+
+
+def best_of_rounds(rivals: list[str], rounds: int, *where) -> dict[str, dict[str, float]]:
+    """The least of every number of every rival; a rival that failed is left out and not tried again."""
+    best: dict[str, dict[str, float]] = {}
+    failed = set()
+    for _ in range(rounds):
+        for rival in rivals:
+            if rival in failed:
+                continue
+            result = start_worker(rival, *where)
+            if result is None:
+                failed.add(rival)
+                continue
+            old = best.setdefault(rival, result)
+            best[rival] = {key: min(old[key], result[key]) for key in result}
+    return best
+
+
+def peaks(folder: Path) -> tuple[float, ...] | None:
+    """GFLOP/s of one core, GB/s of its L2 and of DRAM, by peaks.cpp; None without a compiler."""
+    program = folder / "peaks"
+    source = Path(__file__).with_name("peaks.cpp")
+    try:
+        subprocess.run(["g++", "-std=c++17", "-O3", "-march=native", str(source), "-o", str(program)], check=True)
+        return tuple(map(float, subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def work_per_atom(width: int, pairs: float) -> tuple[float, float, float, float]:
+    """Flops of the engine's dense layers and of its sums over pairs, bytes that these load and store (from L1 or L2)
+    and bytes of the state kept for the reverse pass (from DRAM if it fits no cache), of one atom and step.
+    """
+    f, basis = width, N_RADIAL + 1
+    moments = len(ELEMENTS) * basis
+    dense = 10 * moments * f  # layer 1: moments to q (F), mu (3 F) and V, U (3 x 2F)
+    dense += (LAYERS - 1) * (2 + 3 + 1 + 3) * f * f  # update0, update2, context0, context2
+    dense += (2 + 2 + 0.5) * f * f  # last layer: update0, two thirds of update2, readout
+    dense += (LAYERS - 1) * 6 * f * f  # mix, from layer 2
+    # message.h, a pair and channel: forward 36 for three filters of six weights, 2 x 15 for both directions; backward
+    # 72 for filters and slopes, 26 + 32 for both directions, 9 for the sums over channels.
+    # moments.h, a pair and basis function: forward 12 + 2 x 7, backward 24 + 18.
+    sums = pairs * ((LAYERS - 1) * f * (36 + 30 + 72 + 58 + 9) + basis * (26 + 42))
+    # Numbers: 18 of the table, 5 of a neighbour's inputs, 4 of its sums (read and written) forward; 18, 5, 4 and 5
+    # adjoints (read and written) backward; a pair's geometry and slopes, 40 numbers, for every 16 channels.
+    moved = 4 * pairs * (LAYERS - 1) * f * (18 + 5 + 8 + 18 + 5 + 4 + 10 + 40 / 16)
+    state = 2 * 4 * (f * (15 * LAYERS + 5 * LAYERS) + 8 * moments)  # written and read once
+    return 4 * dense, sums, moved, state
+
+
+def roofline(width: int, pairs: float, us: float, peak: tuple[float, ...]) -> str:
+    """What the engine achieves of the peaks of a core, and what its parts would take at these."""
+    dense, sums, moved, state = work_per_atom(width, pairs)
+    flops, l2, dram = peak
+    achieved = (dense + sums) / us / 1e3
+    return (
+        f"{achieved:.0f} GFLOP/s of {flops:.0f} ({achieved / flops:.0%}). At the peaks: dense layers "
+        f"{dense / 1e6:.2f} MFLOP {dense / flops / 1e3:.1f} us, sums over {pairs:.1f} pairs/atom\n"
+        f"    {sums / 1e6:.2f} MFLOP {sums / flops / 1e3:.1f} us, their {moved / 1e6:.2f} MB from L2 "
+        f"{moved / l2 / 1e3:.1f} us, state {state / 1e3:.0f} kB from DRAM {state / dram / 1e3:.1f} us"
+    )
+
+
+def table_line(row: dict) -> str:
+    """A row as text; "-" where there is no number."""
+
+    def cell(key: str, form: str) -> str:
+        value = row.get(key)
+        return format("-", f">{form.split('.')[0]}") if value is None or math.isnan(value) else format(value, form)
+
+    numbers = f"{cell('us', '10.2f')} {cell('kib', '10.2f')} {cell('error', '10.1e')} {cell('x lammps', '9.2f')}"
+    return f"{row['F']:4d} {row['atoms']:6d}  {row['rival']:12s} {numbers}"
+
+
+def default_rivals(deepmd_venv: str) -> list[str]:
+    """Those whose packages are there."""
+    there = {name: importlib.util.find_spec(name) is not None for name in ("schnetpack", "mace", "lammps")}
+    rivals = ["eager", "torchscript", "compile", "native"] + (list(LAMMPS) if there["lammps"] else [])
+    rivals += [name for name in ("schnetpack", "mace") if there[name]]
+    return rivals + (["deepmd"] if deepmd_venv else [])
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rivals", nargs="+", choices=[*STEPS, *LAMMPS, "deepmd"])
+    parser.add_argument("--atoms", type=int, nargs="+", default=[192, 648, 1536, 20577])
+    parser.add_argument("--width", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--deepmd-venv", default="", help="virtual environment with deepmd-kit")
+    parser.add_argument("--big", action="store_true", help="also what needs more than 12 GiB")
+    parser.add_argument("--csv", type=Path, help="write the rows to this file")
+    parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--atoms", type=int, nargs="+", default=[192, 648, 1536])
-    parser.add_argument("--width", type=int, nargs="+", default=[64, 128])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    """Measure and print the table."""
+    args = arguments()
     if args.worker:
-        return worker(args.worker[0], int(args.worker[1]), int(args.worker[2]))
-    print(
-        "us/atom/step and peak KiB/atom, one thread, malloc tuned: " + " ".join(f"{k}={v}" for k, v in MALLOC.items())
-    )
-    print(
-        f"{'F':>4} {'atoms':>6} {'tlmd us':>9} {'spk us':>9} {'ratio':>6} {'tlmd KiB':>9} {'spk KiB':>9} {'ratio':>6}"
-    )
-    environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1"}
-    for width in args.width:
+        task, folder, n_atoms, width, venv = args.worker
+        return worker(task, Path(folder), int(n_atoms), int(width), venv)
+    rivals, rows, once = args.rivals or default_rivals(args.deepmd_venv), [], {}
+    with tempfile.TemporaryDirectory() as name:
+        peak = peaks(Path(name))
+        print("float32, one thread unless stated, malloc tuned: " + " ".join(f"{k}={v}" for k, v in MALLOC.items()))
+        print("peaks of a core: " + ("{} GFLOP/s, L2 {}, DRAM {} GB/s".format(*peak) if peak else "no compiler"))
+        print(f"{'F':>4} {'atoms':>6}  {'rival':12s} {'us/atom':>10} {'KiB/atom':>10} {'error':>10} {'x lammps':>9}")
         for n_atoms in args.atoms:
-            best: dict[str, dict[str, float]] = {}
-            for _ in range(args.rounds):
-                for rival in ("tlmd", "schnetpack"):
-                    command = [sys.executable, __file__, "--worker", rival, str(n_atoms), str(width)]
-                    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-                    result = json.loads(output.splitlines()[-1])
-                    old = best.setdefault(rival, result)
-                    best[rival] = {key: min(old[key], result[key]) for key in result}
-            a, b = best["tlmd"], best["schnetpack"]
-            print(
-                f"{width:4d} {n_atoms:6d} {a['us']:9.1f} {b['us']:9.1f} {b['us'] / a['us']:6.2f} "
-                f"{a['kib']:9.1f} {b['kib']:9.1f} {b['kib'] / a['kib']:6.2f}",
-                flush=True,
-            )
+            for width in args.width:
+                folder = Path(name) / f"{width}-{n_atoms}"
+                folder.mkdir()
+                where = (folder, n_atoms, width, args.deepmd_venv)
+                pairs = start_worker("prepare", *where)
+                if pairs is None:
+                    continue
+                fitting = [r for r in rivals if args.big or n_atoms <= EAGER_FITS or r not in STEPS or r == "native"]
+                fitting = [r for r in fitting if (r, n_atoms) not in once]
+                best = best_of_rounds(fitting, args.rounds, *where)
+                once |= {(r, n_atoms): best.get(r, {}) for r in ONE_WIDTH if r in fitting}
+                base = best.get("lammps", {}).get("us", math.nan)
+                for rival in rivals:
+                    found = best.get(rival) or once.get((rival, n_atoms), {})
+                    row = {"F": width, "atoms": n_atoms, "rival": rival, **found}
+                    row["x lammps"] = found.get("us", math.nan) / base
+                    print(table_line(row), flush=True)
+                    rows.append({key: "" if x != x else x for key, x in row.items()})  # no number, not NaN
+                engine = next((r for r in ("lammps", "native") if r in best), None)
+                if peak and engine:
+                    print(f"  roofline of {engine}: " + roofline(width, pairs, best[engine]["us"], peak), flush=True)
+    if args.csv:
+        with args.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["F", "atoms", "rival", *COLUMNS, "x lammps"])
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ void PairTPaiNN::load(const char *file) {
     if (data->check) data->model->self_test();
     summary = data->model->summary;
     data->native.reset();
+    data->first_step = true;
     if (data->backend != "torchscript" && !data->model->on_gpu) summary += start_native();
   } catch (const std::exception &e) {
     error->all(FLERR, "pair_style tpainn: {}", e.what());
@@ -201,7 +202,6 @@ void PairTPaiNN::init_style() {
                           "atomic atom_style or `special_bonds lj/coul 1 1 1`");
   neighbor->add_request(this, NeighConst::REQ_FULL);
   data->planned = false;
-  data->first_step = true;
 }
 
 double PairTPaiNN::init_one(int, int) { return data->model->cutoff; }
