@@ -120,30 +120,42 @@ def torchscript_step(folder: Path, n_atoms: int) -> Step:
 
 
 def native_step(folder: Path, n_atoms: int) -> Step:
-    """tlmd's engine called from Python with the dense rows of neighbours."""
-    from tlmd.engine import Engine, arrays_of
+    """tlmd's engine called from Python with its pairs given."""
+    from tlmd.engine import Engine, pairs_of
     from tlmd.export import load_exported, sample_graph
 
     model = load_exported(folder / "exported.pt")[0]
     engine = Engine(model, threads=1, sample=sample_graph(folder / "exported.pt", model))
-    arrays = arrays_of(graph_of(n_atoms))
-    return lambda: engine._painn.evaluate(*arrays)[1]
+    pairs = pairs_of(engine._weights, graph_of(n_atoms))
+    return lambda: engine._painn.evaluate(pairs)[1]
 
 
-def schnetpack_step(folder: Path, n_atoms: int) -> Step:
-    """schnetpack's PaiNN of the same size, scripted; its weights are its own."""
+def copies(n_atoms: int, n_frames: int):
+    """n_frames copies of the frame with its pairs: numbers, positions, cell (of one), i, j, shifts in A, frame of each
+    atom.
+    """
+    import numpy as np
+
+    from tlmd.graph import neighbour_pairs
+
+    numbers, positions, cell = water(n_atoms)
+    i, j, vectors = neighbour_pairs(positions, cell, [True] * 3, CUTOFF)
+    shifts = vectors - (positions[j] - positions[i])
+    first = np.repeat(np.arange(n_frames) * n_atoms, len(i))
+    i, j, shifts = np.tile(i, n_frames) + first, np.tile(j, n_frames) + first, np.tile(shifts, (n_frames, 1))
+    frame = np.repeat(np.arange(n_frames), n_atoms)
+    return np.tile(numbers, n_frames), np.tile(positions, (n_frames, 1)), cell, i, j, shifts, frame
+
+
+def schnetpack_model(n_atoms: int, width: int, n_frames: int = 1):
+    """schnetpack's PaiNN of the same size, its inputs but the positions, and the positions; its weights are its own."""
     import torch
     import torch.utils.data.dataloader as dataloader
 
     dataloader.T_co = typing.TypeVar("T_co", covariant=True)  # a name that schnetpack 2.1.1 expects of older torch
     import schnetpack as spk
 
-    from tlmd.graph import neighbour_pairs
-    from tlmd.modelfile import read_card
-
-    width = read_card(folder / "model.pt").architecture.width
-    numbers, positions, cell = water(n_atoms)
-    i, j, vectors = neighbour_pairs(positions, cell, [True] * 3, CUTOFF)
+    numbers, positions, cell, i, j, shifts, frame = copies(n_atoms, n_frames)
     representation = spk.representation.PaiNN(
         n_atom_basis=width,
         n_interactions=LAYERS,
@@ -155,31 +167,37 @@ def schnetpack_step(folder: Path, n_atoms: int) -> Step:
         input_modules=[spk.atomistic.PairwiseDistances()],
         output_modules=[spk.atomistic.Atomwise(n_in=width, output_key="energy"), spk.atomistic.Forces()],
     )
-    model = torch.jit.script(potential.requires_grad_(False))
-    r = torch.tensor(positions, dtype=torch.float32)
     inputs = {
-        "_n_atoms": torch.tensor([n_atoms]),
-        "_idx": torch.tensor([0]),
+        "_n_atoms": torch.full((n_frames,), n_atoms),
+        "_idx": torch.arange(n_frames),
         "_atomic_numbers": torch.tensor(numbers),
-        "_idx_m": torch.zeros(n_atoms, dtype=torch.long),
+        "_idx_m": torch.tensor(frame),
         "_idx_i": torch.tensor(i),
         "_idx_j": torch.tensor(j),
-        "_offsets": torch.tensor(vectors - (positions[j] - positions[i]), dtype=torch.float32),
-        "_cell": torch.tensor(cell, dtype=torch.float32)[None],
+        "_offsets": torch.tensor(shifts, dtype=torch.float32),
+        "_cell": torch.tensor(cell, dtype=torch.float32).repeat(n_frames, 1, 1),
     }
+    return potential, inputs, torch.tensor(positions, dtype=torch.float32)
+
+
+def schnetpack_step(folder: Path, n_atoms: int) -> Step:
+    """It scripted."""
+    import torch
+
+    from tlmd.modelfile import read_card
+
+    potential, inputs, r = schnetpack_model(n_atoms, read_card(folder / "model.pt").architecture.width)
+    model = torch.jit.script(potential.requires_grad_(False))
     return lambda: model({**inputs, "_positions": r.clone()})["forces"]
 
 
-def mace_step(folder: Path, n_atoms: int) -> Step:
-    """MACE 64x0e, 2 layers, l up to 3, correlation 3, 8 Bessel functions, cutoff 5 A, scripted; random weights."""
+def mace_model(n_atoms: int, n_frames: int = 1):
+    """MACE 64x0e, 2 layers, l up to 3, correlation 3, 8 Bessel functions, 5 A, random weights; and its inputs."""
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     import numpy as np
     import torch
     from e3nn import o3
-    from e3nn.util import jit
     from mace import modules
-
-    from tlmd.graph import neighbour_pairs
 
     torch.set_default_dtype(torch.float32)
     block = modules.interaction_classes
@@ -191,22 +209,28 @@ def mace_step(folder: Path, n_atoms: int) -> Step:
         hidden_irreps=o3.Irreps("64x0e"), MLP_irreps=o3.Irreps("16x0e"), gate=torch.nn.functional.silu,
         atomic_inter_scale=1.0, atomic_inter_shift=0.0,
     )  # fmt: skip
-    scripted = jit.compile(model.requires_grad_(False))
-    numbers, positions, cell = water(n_atoms)
-    i, j, vectors = neighbour_pairs(positions, cell, [True] * 3, CUTOFF)
-    shifts = vectors - (positions[j] - positions[i])
-    r = torch.tensor(positions, dtype=torch.float32)
+    numbers, positions, cell, i, j, shifts, frame = copies(n_atoms, n_frames)
     inputs = {
+        "positions": torch.tensor(positions, dtype=torch.float32),
         "node_attrs": torch.tensor(np.stack([numbers == 1, numbers == 8], 1), dtype=torch.float32),
         "edge_index": torch.tensor(np.stack([i, j])),
         "shifts": torch.tensor(shifts, dtype=torch.float32),
         "unit_shifts": torch.tensor(shifts @ np.linalg.inv(cell), dtype=torch.float32),
-        "cell": torch.tensor(cell, dtype=torch.float32),
-        "batch": torch.zeros(n_atoms, dtype=torch.long),
-        "ptr": torch.tensor([0, n_atoms]),
-        "head": torch.zeros(1, dtype=torch.long),
+        "cell": torch.tensor(np.tile(cell, (n_frames, 1)), dtype=torch.float32),
+        "batch": torch.tensor(frame),
+        "ptr": torch.arange(n_frames + 1) * n_atoms,
+        "head": torch.zeros(n_frames, dtype=torch.long),
     }
-    return lambda: scripted({**inputs, "positions": r.clone()})["forces"]
+    return model, inputs
+
+
+def mace_step(folder: Path, n_atoms: int) -> Step:
+    """It scripted."""
+    model, inputs = mace_model(n_atoms)
+    from e3nn.util import jit
+
+    scripted = jit.compile(model.requires_grad_(False))
+    return lambda: scripted({**inputs, "positions": inputs["positions"].clone()})["forces"]
 
 
 STEPS: dict[str, Callable[[Path, int], Step]] = {

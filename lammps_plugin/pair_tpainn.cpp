@@ -27,9 +27,7 @@
 using namespace LAMMPS_NS;
 
 static constexpr double EV_PER_KCAL_MOL = 0.0433641153087705;  // as tlmd.units
-
-static constexpr double TABLE_TOLERANCE = 1e-5;  // the check's, beyond the rounding of the precision
-static constexpr int CHECKED = 1000;             // atoms of a rank that the first step's check takes at most
+static constexpr int CHECKED = 1000;                           // atoms of a rank that the first step's check takes at most
 
 struct PairTPaiNN::Data {
   std::string backend, device = "auto";  // backend empty: native where there is no GPU
@@ -280,8 +278,7 @@ void PairTPaiNN::check_native() {
   double off = tlmd::deviation(checked, data->references, scripted, found), largest;
   if (std::isnan(off)) off = HUGE_VAL;
   MPI_Allreduce(&off, &largest, 1, MPI_DOUBLE, MPI_MAX, world);
-  const bool float64 = data->model->float64;
-  const double tolerance = data->model->tolerance() + 10 * tlmd::engine::table_tolerance(float64);
+  const double tolerance = data->model->tolerance() + 10 * tlmd::engine::table_tolerance(data->model->float64);
   if (largest > tolerance)
     throw std::runtime_error(fmt::format("got native forces or energies off by {:.1e} from the scripted model; wanted "
                                          "at most {:.1e}; use backend torchscript and report this model",

@@ -214,6 +214,8 @@ def test_says_what_is_wrong():
         engine.evaluate(graph._replace(species=torch.full_like(graph.species, 5)))
     with pytest.raises(RuntimeError, match="got neighbour 99; wanted 0 to 7; correct the graph"):
         engine.evaluate(graph._replace(neighbours=torch.full_like(graph.neighbours, 99)))
+    with pytest.raises(RuntimeError, match="got a vector between atoms that is NaN or infinite"):
+        engine.evaluate(graph._replace(vectors=graph.vectors * float("nan")))
     with pytest.raises(RuntimeError, match="got arrays that do not fit"):
         engine.evaluate(graph._replace(vectors=graph.vectors[:, :1]))
     with pytest.raises(InputError, match="got layer 3; wanted 0 to 2"):

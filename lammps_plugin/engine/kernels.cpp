@@ -4,13 +4,24 @@
 #include "geometry.h"
 #include "message.h"
 #include "moments.h"
-#include "update.h"
+#include "train_message.h"
+#include "train_update.h"
 
 namespace tlmd::engine::TLMD_ISA {
 
 template <class real> static Kernels<real> all() {
-  return {lanes<real>,           pair_geometry<real>,    message_forward<real>, message_backward<real>,
-          moments_forward<real>, moments_backward<real>, update_forward<real>,  update_backward<real>};
+  return {lanes<real>,
+          pair_geometry<real>,
+          message_forward<real>,
+          message_backward<real>,
+          moments_forward<real>,
+          moments_backward<real>,
+          update_forward<real>,
+          update_backward<real>,
+          train_message_forward<real>,
+          train_message_backward<real>,
+          train_forward<real>,
+          train_backward<real>};
 }
 
 void fill(Kernels<float> &kernels) { kernels = all<float>(); }

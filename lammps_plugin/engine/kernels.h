@@ -95,6 +95,44 @@ template <class real> struct Update {
   real *scratch = nullptr;      // scratch_size(width) numbers, of one thread
 };
 
+// A value and its tangent: arrays of the same shape.
+template <class real> struct Twin {
+  real *v = nullptr, *t = nullptr;
+};
+
+// One channel block of a message layer in training; shapes as in Message.
+template <class real> struct TrainMessage {
+  const real *table = nullptr, *changes = nullptr;  // changes (pairs, 4): of the distance in A and of the unit vector
+  Twin<real> inputs, sums, adjoints;
+  real *table_gradient = nullptr;  // as table, added to
+};
+
+// What the update of one layer keeps of each atom in training: q and mu before it, what is between, q and mu after it.
+template <class real> struct TrainStore {
+  Twin<real> q, mu, vu, hidden, mixed, q_out, mu_out, context, phi;  // widths F, 3F, 6F, F, 3F, F, 3F, F, 3F
+};
+
+// Of one layer and one thread; weights (in, out) as the matrices before packing, added to.
+template <class real> struct TrainGradients {
+  real *mix = nullptr, *update0 = nullptr, *update0_bias = nullptr, *update2 = nullptr, *update2_bias = nullptr;
+  real *context0 = nullptr, *context0_bias = nullptr, *context2 = nullptr, *context2_bias = nullptr;
+  real *energy = nullptr, *energy_bias = nullptr;  // last layer
+};
+
+template <class real> struct TrainUpdate {
+  int width = 0, n_atoms = 0;
+  bool last = false;
+  const LayerWeights<real> *weights = nullptr;
+  TrainStore<real> store;
+  Twin<real> state, inputs, adjoints;  // as in Update
+  const int *species = nullptr;
+  const real *scale = nullptr;                        // (species,)
+  const double *seeds = nullptr;                      // (N,) weight of each atom's energy
+  double *energies = nullptr, *energies_t = nullptr;  // (N,) last layer: the network's output
+  TrainGradients<real> gradients;
+  real *scratch = nullptr;  // train_scratch_size(width) numbers, of one thread
+};
+
 template <class real> struct Kernels {
   int lanes = 0;  // channels in a block
   void (*pair_geometry)(const double *vectors, int n, int n_bins, double cutoff, int *bin,
@@ -107,9 +145,14 @@ template <class real> struct Kernels {
   // atoms first .. first+count-1, count <= TILE
   void (*update_forward)(const Update<real> &, int first, int count) = nullptr;
   void (*update_backward)(const Update<real> &, int first, int count) = nullptr;
+  void (*train_message_forward)(const PairList<real> &, const TrainMessage<real> &) = nullptr;
+  void (*train_message_backward)(const PairList<real> &, const TrainMessage<real> &) = nullptr;
+  void (*train_forward)(const TrainUpdate<real> &, int first, int count) = nullptr;
+  void (*train_backward)(const TrainUpdate<real> &, int first, int count) = nullptr;
 };
 
 inline size_t scratch_size(int width) { return (size_t) TILE * 16 * width; }
+inline size_t train_scratch_size(int width) { return (size_t) TILE * 36 * width; }
 
 // "avx512", "avx2" or "portable"; "auto" takes the best of this processor, or TLMD_ISA from the environment. Throws
 // std::runtime_error if the processor lacks it.

@@ -1,6 +1,6 @@
 #include "painn.h"
 
-#include "pack.h"
+#include "tables.h"
 
 #include <algorithm>
 #include <cmath>
@@ -18,9 +18,8 @@ template <class real> struct PaiNN<real>::Impl {
   bool by_moments;
   Packed<real> packed;
   int width, n_blocks, lanes, n_layers;
-  int table_rows = 0;
-  std::vector<Buffer<real>> tables;  // of each message layer, (blocks, rows, 3, lanes)
-  Buffer<real> basis_table;          // (rows, stride)
+  Tables<real> tables;
+  Buffer<real> basis_table;  // (rows, stride)
   Moments<real> moments;
 
   const Pairs *pairs = nullptr;
@@ -37,56 +36,24 @@ template <class real> struct PaiNN<real>::Impl {
   Impl(const Weights &w, const Options &o)
       : weights(w), options(o), isa(choose_isa(o.isa)), kernels(kernels_of<real>(isa)),
         by_moments(w.n_species <= o.moment_species), packed(w, kernels.lanes, by_moments), width(packed.width),
-        n_blocks(width / kernels.lanes), lanes(kernels.lanes), n_layers(w.n_layers), tables(n_layers), inputs(n_layers),
-        kept(n_layers), features(n_layers), stores(n_layers) {
+        n_blocks(width / kernels.lanes), lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers),
+        features(n_layers), stores(n_layers) {
     moments.n_basis = w.basis.size();
     moments.stride = padded(w.basis.size(), lanes);
     moments.width = w.n_species * moments.n_basis;
     moments.pitch = moments.width - moments.n_basis + moments.stride;
     moments.ld = padded(moments.width);
-    if (options.n_bins > 0) {
-      const int rows = options.n_bins + DEGREE - 1;
-      Dense basis(rows, moments.n_basis);
-      basis.values = w.basis.fit(options.n_bins);
-      make_tables(basis);
-    }
+    if (options.n_bins > 0) make_tables(spline_basis(w.basis, options.n_bins));
   }
 
-  // Tables of all layers from rows of basis functions.
+  // Tables of all layers, and of layer 1's basis, from rows of basis functions.
   void make_tables(const Dense &basis) {
-    table_rows = basis.rows;
-    if (by_moments) {
-      moments.table = basis_table.reserve((size_t) table_rows * moments.stride);
-      for (int r = 0; r < table_rows; r++)
-        for (int k = 0; k < moments.n_basis; k++)
-          basis_table.data()[(size_t) r * moments.stride + k] = (real) basis.at(r, k);
-    }
-    for (int l = by_moments ? 1 : 0; l < n_layers; l++) {
-      const Dense filters = product(basis, packed.filters[l]);
-      real *table = tables[l].reserve((size_t) n_blocks * table_rows * 3 * lanes);
-      for (int c = 0; c < width; c++)
-        for (int r = 0; r < table_rows; r++)
-          for (int part = 0; part < 3; part++)
-            table[(((size_t) (c / lanes) * table_rows + r) * 3 + part) * lanes + c % lanes] =
-                (real) filters.at(r, part * width + c);
-    }
-  }
-
-  // No table: each pair has two rows of its own, the filters and their slopes.
-  void exact_tables() {
-    const int n_pairs = (int) pairs->neighbour.size();
-    Dense basis(2 * n_pairs + DEGREE, moments.n_basis);
-    for (int p = 0; p < n_pairs; p++) {
-      const double *r = &pairs->vectors[3 * (size_t) p];
-      weights.basis.evaluate(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]), &basis.at(2 * p, 0),
-                             &basis.at(2 * p + 1, 0));
-      PairGeometry<real> &g = geometry.data()[p];
-      std::fill_n(g.value, DEGREE, real(0));
-      std::fill_n(g.slope, DEGREE, real(0));
-      g.value[0] = g.slope[1] = 1;
-      bins.data()[p] = 2 * p;
-    }
-    make_tables(basis);
+    tables.build(basis, packed, lanes, by_moments ? 1 : 0);
+    if (!by_moments) return;
+    moments.table = basis_table.reserve((size_t) basis.rows * moments.stride);
+    for (int r = 0; r < basis.rows; r++)
+      for (int k = 0; k < moments.n_basis; k++)
+        basis_table.data()[(size_t) r * moments.stride + k] = (real) basis.at(r, k);
   }
 
   void reserve() {
@@ -134,7 +101,7 @@ template <class real> struct PaiNN<real>::Impl {
     in_parallel(options.n_threads, [&](int thread) {
       for (int b = share(n_blocks, thread); b < share(n_blocks, thread + 1); b++) {
         Message<real> m;
-        m.table = tables[l].data() + (size_t) b * table_rows * 3 * lanes;
+        m.table = tables.block(l, b);
         m.inputs = inputs[l].data() + b * input_block;
         m.sums = state.data() + b * state_block;
         m.adjoints = adjoints.data() + b * input_block;
@@ -221,7 +188,7 @@ template <class real> struct PaiNN<real>::Impl {
                             weights.basis.cutoff, bins.data() + start, geometry.data() + start);
       std::fill_n(slopes.data() + (size_t) thread * n_pairs * 4, (size_t) n_pairs * 4, real(0));
     });
-    if (options.n_bins <= 0) exact_tables();
+    if (options.n_bins <= 0) make_tables(exact_basis(weights.basis, given, bins.data(), geometry.data()));
     list = {given.n_owned, given.first.data(),   given.directed.data(), given.neighbour.data(),
             bins.data(),   given.species.data(), geometry.data()};
     layer_of_species();
@@ -281,10 +248,10 @@ template <class real> const real *PaiNN<real>::features(int layer) const { retur
 template <class real> int PaiNN<real>::feature_stride() const { return impl->width; }
 template <class real> size_t PaiNN<real>::memory() const {
   const Impl &i = *impl;
-  size_t bytes = i.basis_table.bytes() + i.bins.bytes() + i.geometry.bytes() + i.slopes.bytes() + i.state.bytes() +
-                 i.adjoints.bytes() + i.moment_sums.bytes() + i.moment_adjoints.bytes() + i.scratch.bytes();
-  for (int l = 0; l < i.n_layers; l++)
-    bytes += i.tables[l].bytes() + i.inputs[l].bytes() + i.kept[l].bytes() + i.features[l].bytes();
+  size_t bytes = i.tables.bytes() + i.basis_table.bytes() + i.bins.bytes() + i.geometry.bytes() + i.slopes.bytes() +
+                 i.state.bytes() + i.adjoints.bytes() + i.moment_sums.bytes() + i.moment_adjoints.bytes() +
+                 i.scratch.bytes();
+  for (int l = 0; l < i.n_layers; l++) bytes += i.inputs[l].bytes() + i.kept[l].bytes() + i.features[l].bytes();
   return bytes;
 }
 

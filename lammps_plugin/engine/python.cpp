@@ -1,13 +1,13 @@
 // The engine as the Python module tlmd._engine; python/tlmd/engine.py is its face.
-#include "painn.h"
+#include "training.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/function.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -41,18 +41,21 @@ static Pairs pairs_of(const Species &species, const Neighbours &neighbours, cons
     if (neighbours.data()[s] < 0 || neighbours.data()[s] >= n)
       throw std::runtime_error("got neighbour " + std::to_string(neighbours.data()[s]) + "; wanted 0 to " +
                                std::to_string(n - 1) + "; correct the graph");
+  for (size_t s = 0; s < vectors.size(); s++)
+    if (!std::isfinite(vectors.data()[s]))
+      throw std::runtime_error("got a vector between atoms that is NaN or infinite; wanted finite numbers; check the "
+                               "positions and the cell");
   return whole_system(n, k, species.data(), neighbours.data(), vectors.data(), cutoff);
 }
 
 template <class real> class Face {
  public:
   Face(const Weights &weights, const std::string &isa, int threads, int n_bins, int moment_species, bool keep)
-      : weights(weights), painn(weights, Options{isa, threads, n_bins, moment_species, keep}) {}
+      : width(weights.width), painn(weights, Options{isa, threads, n_bins, moment_species, keep}) {}
 
   // atom energies (N,) eV, forces (N, 3) eV/A, virials (N, 3, 3) eV: each atom's share of -r (x) dE/dr
-  nb::tuple evaluate(const Species &species, const Neighbours &neighbours, const Vectors &vectors) {
-    pairs = pairs_of(species, neighbours, vectors, weights.basis.cutoff, weights.n_species);
-    const size_t n = pairs.n_owned;
+  nb::tuple evaluate(const Pairs &pairs) {
+    n = pairs.n_owned;
     std::vector<double> forces(3 * n), virials(9 * n);
     {
       nb::gil_scoped_release release;
@@ -72,7 +75,7 @@ template <class real> class Face {
 
   // scalar features (N, F) after a layer of the last evaluation
   auto features(int layer) const {
-    const size_t n = pairs.n_owned, f = weights.width;
+    const size_t f = width;
     std::vector<double> q(n * f);
     const real *from = painn.features(layer);
     for (size_t i = 0; i < n; i++) std::copy_n(from + i * painn.feature_stride(), f, &q[i * f]);
@@ -83,41 +86,100 @@ template <class real> class Face {
   std::string isa() const { return painn.isa(); }
 
  private:
-  Weights weights;
+  size_t width, n = 0;
   PaiNN<real> painn;
-  Pairs pairs;
   Result result;
 };
 
-template <class real> static void bind(nb::module_ &m, const char *name) {
-  nb::class_<Face<real>>(m, name)
+using Slopes = Array<double, nb::ndim<1>>;
+using Slopes3 = Array<double, nb::ndim<2>>;
+using Slopes9 = Array<double, nb::ndim<3>>;
+
+template <class real> class TrainingFace {
+ public:
+  TrainingFace(const Weights &weights, const std::string &isa, int threads, int n_bins)
+      : training(weights, Options{isa, threads, n_bins, 0, false}) {}
+
+  // Gradients by the parameters' names, flat, of a loss with the slopes given: with respect to what Face::evaluate
+  // returns, energies (N,), forces (N, 3), virials (N, 3, 3).
+  nb::dict gradients(const Pairs &pairs, const Slopes &energies, const Slopes3 &forces, const Slopes9 &virials) {
+    const size_t n = pairs.n_owned;
+    if (energies.size() != n || forces.size() != 3 * n || virials.size() != 9 * n)
+      throw std::runtime_error("got slopes that do not fit; wanted (N,), (N, 3), (N, 3, 3); correct the call");
+    std::vector<double> changes(pairs.vectors.size());
+    std::vector<std::pair<std::string, std::vector<double>>> found;
+    {
+      nb::gil_scoped_release release;
+      for (size_t i = 0; i < n; i++)
+        for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
+          for (int a = 0; a < 3; a++) {
+            double t = forces.data()[3 * i + a] - forces.data()[3 * (size_t) pairs.neighbour[p] + a];
+            for (int b = 0; b < 3; b++) t -= virials.data()[9 * i + 3 * b + a] * pairs.vectors[3 * (size_t) p + b];
+            changes[3 * (size_t) p + a] = t;
+          }
+      training.gradients(
+          pairs, energies.data(), changes.data(),
+          [&](const std::string &name, const std::vector<double> &values) { found.emplace_back(name, values); });
+    }
+    nb::dict result;
+    for (auto &[name, values] : found) {
+      const size_t size = values.size();
+      result[name.c_str()] = numpy(std::move(values), {size});
+    }
+    return result;
+  }
+
+  size_t memory() const { return training.memory(); }
+
+ private:
+  Training<real> training;
+};
+
+template <class real> static void bind(nb::module_ &m, const std::string &name) {
+  nb::class_<Face<real>>(m, name.c_str())
       .def(nb::init<const Weights &, const std::string &, int, int, int, bool>(), "weights"_a, "isa"_a, "threads"_a,
            "n_bins"_a, "moment_species"_a, "keep_features"_a)
-      .def("evaluate", &Face<real>::evaluate, "species"_a, "neighbours"_a, "vectors"_a)
+      .def("evaluate", &Face<real>::evaluate, "pairs"_a)
       .def("features", &Face<real>::features, "layer"_a)
       .def_prop_ro("memory", &Face<real>::memory)
       .def_prop_ro("isa", &Face<real>::isa);
+  nb::class_<TrainingFace<real>>(m, (name + "Training").c_str())
+      .def(nb::init<const Weights &, const std::string &, int, int>(), "weights"_a, "isa"_a, "threads"_a, "n_bins"_a)
+      .def("gradients", &TrainingFace<real>::gradients, "pairs"_a, "energies"_a, "forces"_a, "virials"_a)
+      .def_prop_ro("memory", &TrainingFace<real>::memory);
 }
 
 NB_MODULE(_engine, m) {
+  nb::set_leak_warnings(false);  // a graph that is kept to the end of the process is no leak
   nb::class_<Weights>(m, "Weights")
       .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double cutoff,
                           const std::vector<double> &centres, double basis_width, bool bessel, bool polynomial,
-                          const std::function<std::vector<double>(const std::string &)> &get) {
-        new (self) Weights(
-            read_weights(n_species, width, n_layers, Basis{cutoff, centres, basis_width, bessel, polynomial}, get));
+                          const nb::callable &get) {
+        new (self)
+            Weights(read_weights(n_species, width, n_layers, Basis{cutoff, centres, basis_width, bessel, polynomial},
+                                 [&](const std::string &name) {
+                                   const auto values = nb::cast<Array<double, nb::ndim<1>>>(get(name));
+                                   return std::vector<double>(values.data(), values.data() + values.size());
+                                 }));
       });
+  nb::class_<Pairs>(m, "Pairs")
+      .def(
+          "__init__",
+          [](Pairs *self, const Weights &w, const Species &species, const Neighbours &neighbours,
+             const Vectors &vectors) {
+            new (self) Pairs(pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species));
+          },
+          "weights"_a, "species"_a, "neighbours"_a, "vectors"_a);
   bind<float>(m, "Float");
   bind<double>(m, "Double");
   m.def("available_isas", &available_isas);
   m.def(
       "choose_bins",
-      [](const Weights &w, const Species &species, const Neighbours &neighbours, const Vectors &vectors, bool float64) {
-        const auto choice = choose_bins(w, pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species),
-                                        table_tolerance(float64));
+      [](const Weights &w, const Pairs &sample, bool float64) {
+        const auto choice = choose_bins(w, sample, table_tolerance(float64));
         return nb::make_tuple(choice.n_bins, choice.error);
       },
-      "weights"_a, "species"_a, "neighbours"_a, "vectors"_a, "float64"_a);
+      "weights"_a, "sample"_a, "float64"_a);
 }
 
 }  // namespace tlmd::engine

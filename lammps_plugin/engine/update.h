@@ -15,15 +15,15 @@ template <class real> struct Scratch {
       : qn(p), mu(p + 2 * TILE * f), vu(mu + 3 * TILE * f), three(vu + 6 * TILE * f), one(three + 3 * TILE * f) {}
 };
 
-// Rows of q (ld numbers apart) and mu of a tile from, or to, the blocked state.
+// Rows of q (ld numbers apart) and mu (f apart) of a tile from, or to, the blocked state of n_atoms atoms.
 template <bool write, class real>
-static inline void state_rows(const Update<real> &u, int first, int count, real *q, int ld, real *mu) {
+static inline void state_rows(real *state, int n_atoms, int f, int first, int count, real *q, int ld, real *mu) {
   constexpr int n = lanes<real>;
-  for (int c = 0; c < u.width; c += n) {
-    real *row = u.state + ((size_t) c / n * u.n_owned + first) * 4 * n;
+  for (int c = 0; c < f; c += n) {
+    real *row = state + ((size_t) c / n * n_atoms + first) * 4 * n;
     for (int a = 0; a < count; a++, row += 4 * n)
       for (int k = 0; k < 4; k++) {
-        real *flat = k == 0 ? q + (size_t) a * ld + c : mu + ((size_t) a * 3 + k - 1) * u.width + c;
+        real *flat = k == 0 ? q + (size_t) a * ld + c : mu + ((size_t) a * 3 + k - 1) * f + c;
         if (write)
           store(row + k * n, load(flat));
         else
@@ -59,7 +59,7 @@ template <class real> static inline void mix(const Update<real> &t, int first, i
   const LayerWeights<real> &w = *t.weights;
   real *vu = t.store.vu + (size_t) first * 6 * f;
   if (!t.moments) {
-    state_rows<false>(t, first, count, s.qn, 2 * f, s.mu);
+    state_rows<false>(t.state, t.n_owned, f, first, count, s.qn, 2 * f, s.mu);
     multiply(s.mu, f, 3 * rows, w.mix, vu, 2 * f);
     return;
   }
@@ -142,7 +142,7 @@ template <class real> static void update_forward(const Update<real> &t, int firs
     }
   }
   if (t.last) return read_out(t, first, count, rows, s.qn, s.one);
-  state_rows<true>(t, first, count, s.qn, 2 * f, s.mu);
+  state_rows<true>(t.state, t.n_owned, f, first, count, s.qn, 2 * f, s.mu);
   make_inputs(t, first, count, rows, s.qn, s);
 }
 
@@ -163,7 +163,7 @@ static inline void outer_adjoints(const Update<real> &t, int first, int count, i
     multiply(s.one, f, rows, t.weights->context0_t, q, f);
     return;
   }
-  state_rows<false>(t, first, count, q, f, s.mu);
+  state_rows<false>(t.state, t.n_owned, f, first, count, q, f, s.mu);
   const real *phi_vv = t.store.phi_vv + (size_t) first * f, *mu = t.store.mu + (size_t) first * 3 * f;
   for (int c = 0; c < f; c += n) {
     const real *row = t.adjoints + ((size_t) c / n * t.n_rows + first) * 5 * n;
@@ -234,7 +234,7 @@ template <class real> static void update_backward(const Update<real> &t, int fir
   }
   if (!t.moments) {
     multiply(s.vu, 2 * f, 3 * rows, t.weights->mix_t, s.mu, f, !t.last);
-    state_rows<true>(t, first, count, q, f, s.mu);
+    state_rows<true>(t.state, t.n_owned, f, first, count, q, f, s.mu);
     return;
   }
   const Moments<real> &m = *t.moments;

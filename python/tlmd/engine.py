@@ -26,7 +26,7 @@ def weights_of(potential: Any) -> _engine.Weights:
     return _engine.Weights(
         len(potential.elements), net.width, net.n_layers,
         float(potential.cutoff), edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial,
-        lambda name: parameters[name].to("cpu", torch.float64).reshape(-1).tolist(),
+        lambda name: parameters[name].detach().to("cpu", torch.float64).reshape(-1).numpy(),
     )  # fmt: skip
 
 
@@ -56,8 +56,9 @@ class Engine:
         self.n_layers, self.keep_features = potential.net.n_layers, keep_features
         self.table_error: float | None = None
         if n_bins is None and sample is not None:
-            n_bins, self.table_error = _engine.choose_bins(weights, *arrays_of(sample), dtype == torch.float64)
+            n_bins, self.table_error = _engine.choose_bins(weights, pairs_of(weights, sample), dtype == torch.float64)
         self.n_bins = BINS if n_bins is None else n_bins
+        self._weights = weights
         kind = {torch.float32: _engine.Float, torch.float64: _engine.Double}[dtype]
         self._painn = kind(weights, isa, threads or torch.get_num_threads(), self.n_bins, moment_species, keep_features)
 
@@ -73,11 +74,8 @@ class Engine:
 
     def evaluate(self, graph: Graph) -> Prediction:
         """Energy, forces, virial and atom energies of every frame in `graph`, as models.potential.evaluate."""
-        energies, forces, virials = map(torch.from_numpy, self._painn.evaluate(*arrays_of(graph)))
-        n_frames = len(graph.volumes)
-        energy = energies.new_zeros(n_frames).index_add(0, graph.frame, energies)
-        virial = virials.new_zeros(n_frames, 3, 3).index_add(0, graph.frame, virials)
-        return Prediction(energy, forces, virial, energies)
+        energies, forces, virials = map(torch.from_numpy, self._painn.evaluate(pairs_of(self._weights, graph)))
+        return of_frames(graph, energies, forces, virials)
 
     def features(self, graph: Graph, layer: int = -1) -> np.ndarray:
         """Scalar features (N, F) after layer `layer`, float64; the engine must have been made with keep_features."""
@@ -85,7 +83,7 @@ class Engine:
             raise InputError("no features kept", "keep_features=True", "make the engine with it")
         if not -self.n_layers <= layer < self.n_layers:
             raise InputError(f"layer {layer}", f"0 to {self.n_layers - 1}", "choose a message layer of the model")
-        self._painn.evaluate(*arrays_of(graph))
+        self._painn.evaluate(pairs_of(self._weights, graph))
         return self._painn.features(layer % self.n_layers)
 
 
@@ -105,9 +103,70 @@ def predictor(
     return lambda graph: evaluate(model, graph._replace(vectors=graph.vectors.to(dtype)))
 
 
-def arrays_of(graph: Graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """species (N,) int32, neighbours (N, K) int32, vectors (N, K, 3) float64."""
-    return (
+def choose_bins(potential: Any, sample: Graph) -> tuple[int, float]:
+    """Bins of the filter table for a potential, and the table's force error on `sample` in units of the rms force."""
+    weights = weights_of(potential)
+    return _engine.choose_bins(
+        weights, pairs_of(weights, sample), potential.net.embedding.weight.dtype == torch.float64
+    )
+
+
+class _Evaluation(torch.autograd.Function):
+    """Energies (N,), forces (N, 3), virials (N, 3, 3) of the atoms; its backward pass is the engine's, with respect to
+    the parameters alone.
+    """
+
+    @staticmethod
+    def forward(ctx, weights, pairs, settings, names, *parameters):
+        ctx.set_materialize_grads(False)
+        ctx.weights, ctx.pairs, ctx.settings, ctx.names, ctx.parameters = weights, pairs, settings, names, parameters
+        double, threads, n_bins = settings
+        kind = _engine.Double if double else _engine.Float
+        return tuple(map(torch.from_numpy, kind(weights, "auto", threads, n_bins, 4, False).evaluate(pairs)))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, energies, forces, virials):
+        n = max(len(slope) for slope in (energies, forces, virials) if slope is not None)
+        shapes = ((energies, (n,)), (forces, (n, 3)), (virials, (n, 3, 3)))
+        slopes = [np.zeros(s) if t is None else np.ascontiguousarray(t.numpy(), np.float64) for t, s in shapes]
+        double, threads, n_bins = ctx.settings
+        kind = _engine.DoubleTraining if double else _engine.FloatTraining
+        found = kind(ctx.weights, "auto", threads, n_bins).gradients(ctx.pairs, *slopes)
+        return (
+            None,
+            None,
+            None,
+            None,
+            *(
+                torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if needed else None
+                for name, p, needed in zip(ctx.names, ctx.parameters, ctx.needs_input_grad[4:], strict=True)
+            ),
+        )
+
+
+def evaluate_for_training(potential: Any, graph: Graph, n_bins: int) -> Prediction:
+    """As models.potential.evaluate with create_graph: what is made of the prediction has gradients with respect to the
+    potential's parameters, by the engine's tangent passes. Not with respect to positions.
+    """
+    weights = weights_of(potential)
+    names, parameters = zip(*potential.named_parameters(), strict=True)
+    settings = parameters[0].dtype == torch.float64, torch.get_num_threads(), n_bins
+    return of_frames(graph, *_Evaluation.apply(weights, pairs_of(weights, graph), settings, names, *parameters))
+
+
+def of_frames(graph: Graph, energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Prediction:
+    """The prediction from the numbers of the atoms: energies (N,), forces (N, 3), virials (N, 3, 3)."""
+    n_frames = len(graph.volumes)
+    energy = energies.new_zeros(n_frames).index_add(0, graph.frame, energies)
+    virial = virials.new_zeros(n_frames, 3, 3).index_add(0, graph.frame, virials)
+    return Prediction(energy, forces, virial, energies)
+
+
+def pairs_of(weights: _engine.Weights, graph: Graph) -> _engine.Pairs:
+    """The engine's pairs of a graph, those within the cutoff."""
+    return _engine.Pairs(
+        weights,
         graph.species.numpy().astype(np.int32),
         np.ascontiguousarray(graph.neighbours.numpy(), dtype=np.int32),
         np.ascontiguousarray(graph.vectors.numpy(), dtype=np.float64),

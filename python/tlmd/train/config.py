@@ -74,6 +74,9 @@ class TrainingConfig(Section):
     early_stopping: int = Field(0, ge=0, description="stop after so many validations without progress; 0: never")
     dtype: Literal["float32", "float64"] = "float32"
     device: str = Field("auto", description="auto, cpu, cuda")
+    backend: Literal["native", "torch"] | None = Field(
+        None, description="gradients by the native engine (default on the CPU) or by torch"
+    )
     threads: int | None = Field(None, gt=0, description="torch threads of each process; absent: torch's choice")
     tensorboard: bool = Field(False, description="write event files into the run folder as well")
 

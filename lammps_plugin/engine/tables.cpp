@@ -1,0 +1,57 @@
+#include "tables.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tlmd::engine {
+
+template <class real>
+void Tables<real>::build(const Dense &basis, const Packed<real> &packed, int n_lanes, int first_layer) {
+  rows = basis.rows;
+  lanes = n_lanes;
+  tables.resize(packed.filters.size());
+  for (size_t l = first_layer; l < tables.size(); l++) {
+    const Dense filters = product(basis, packed.filters[l]);
+    real *table = tables[l].reserve(packed.width / lanes * block_size());
+    for (int c = 0; c < packed.width; c++)
+      for (int r = 0; r < rows; r++)
+        for (int part = 0; part < 3; part++)
+          table[(((size_t) (c / lanes) * rows + r) * 3 + part) * lanes + c % lanes] =
+              (real) filters.at(r, part * packed.width + c);
+  }
+}
+
+template <class real> size_t Tables<real>::bytes() const {
+  size_t n = 0;
+  for (const auto &table : tables) n += table.bytes();
+  return n;
+}
+
+template <class real>
+Dense exact_basis(const Basis &basis, const Pairs &pairs, int *bins, PairGeometry<real> *geometry) {
+  const int n_pairs = (int) pairs.neighbour.size();
+  Dense rows(2 * n_pairs + DEGREE, basis.size());
+  for (int p = 0; p < n_pairs; p++) {
+    const double *r = &pairs.vectors[3 * (size_t) p];
+    basis.evaluate(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]), &rows.at(2 * p, 0), &rows.at(2 * p + 1, 0));
+    PairGeometry<real> &g = geometry[p];
+    std::fill_n(g.value, DEGREE, real(0));
+    std::fill_n(g.slope, DEGREE, real(0));
+    g.value[0] = g.slope[1] = 1;
+    bins[p] = 2 * p;
+  }
+  return rows;
+}
+
+Dense spline_basis(const Basis &basis, int n_bins) {
+  Dense rows(n_bins + DEGREE - 1, basis.size());
+  rows.values = basis.fit(n_bins);
+  return rows;
+}
+
+template class Tables<float>;
+template class Tables<double>;
+template Dense exact_basis(const Basis &, const Pairs &, int *, PairGeometry<float> *);
+template Dense exact_basis(const Basis &, const Pairs &, int *, PairGeometry<double> *);
+
+}  // namespace tlmd::engine

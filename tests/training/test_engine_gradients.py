@@ -1,0 +1,164 @@
+"""The engine's gradients of losses on energies, forces and virials against eager double backward in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase.data import atomic_numbers
+
+from tlmd.engine import evaluate_for_training
+from tlmd.graph import Graph, batch_graphs, build_graph
+from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.potential import Potential, Prediction, evaluate
+
+SYMBOLS = ["H", "C", "N", "O", "F", "P", "S", "Cl"]
+CUTOFF = 4.0
+
+
+def random_potential(n_species: int, **architecture) -> Potential:
+    torch.manual_seed(10 + n_species)
+    settings = {"width": 34, "n_layers": 3, "n_radial": 8} | architecture
+    potential = new_potential(SYMBOLS[:n_species], CUTOFF, Architecture(**settings)).cast(torch.float64)
+    potential.scale[:] = torch.linspace(2.0, 3.0, n_species)
+    return potential
+
+
+def graph_of(potential: Potential, positions, cell=None) -> Graph:
+    species = np.random.default_rng(0).integers(len(potential.elements), size=len(positions))
+    numbers = np.array([atomic_numbers[s] for s in potential.elements])[species]
+    box = np.zeros((3, 3)) if cell is None else np.asarray(cell, float)
+    return build_graph(numbers, positions, box, [cell is not None] * 3, potential.elements, CUTOFF, torch.float64)
+
+
+def lattice(n: int, spacing: float) -> np.ndarray:
+    sites = np.stack(np.meshgrid(*[np.arange(float(n))] * 3), -1).reshape(-1, 3)
+    return (sites + np.random.default_rng(1).uniform(-0.2, 0.2, sites.shape)) * spacing
+
+
+SYSTEMS = {
+    "liquid": (lattice(4, 2.2), np.eye(3) * 8.8),
+    "triclinic": (lattice(3, 2.2), [[6.6, 0, 0], [2.0, 6.8, 0], [-1.5, 2.5, 6.4]]),
+    "small box": (lattice(1, 3.0), np.eye(3) * 2.9),
+    "isolated atoms": (lattice(2, 50.0), None),
+    "pair and single": (np.array([[0.0, 0, 0], [1.1, 0, 0], [30.0, 0, 0]]), None),
+    "at the cutoff": (np.array([[0.0, 0, 0], [CUTOFF, 0, 0], [0, 1.5, 0]]), None),
+}
+
+
+def loss(prediction: Prediction) -> torch.Tensor:
+    """Nonlinear in everything that is predicted, different for every atom and component."""
+    random = torch.Generator().manual_seed(0)
+    total = torch.zeros((), dtype=torch.float64)
+    for value in (prediction.energy, prediction.atom_energies, prediction.forces, prediction.virial):
+        weight = torch.randn(value.shape, generator=random, dtype=torch.float64)
+        total = total + (weight * value).sum() + 0.1 * (value - weight).square().mean()
+    return total
+
+
+def gradients(potential: Potential, prediction: Prediction) -> dict[str, torch.Tensor]:
+    potential.zero_grad()
+    loss(prediction).backward()
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in potential.named_parameters()}
+
+
+def assert_equal(found: dict, truth: dict, tolerance: float) -> None:
+    scale = max(float(t.abs().max()) for t in truth.values())
+    assert scale > 0
+    for name, gradient in truth.items():
+        assert found[name].shape == gradient.shape
+        assert float((found[name] - gradient).abs().max()) <= tolerance * scale, name
+
+
+@pytest.mark.parametrize("where", SYSTEMS)
+def test_equals_double_backward(where):
+    potential = random_potential(2)
+    graph = graph_of(potential, *SYSTEMS[where])
+    truth = gradients(potential, evaluate(potential, graph, create_graph=True))
+    assert_equal(gradients(potential, evaluate_for_training(potential, graph, n_bins=0)), truth, 1e-10)
+
+
+@pytest.mark.parametrize("n_species", range(1, 9))
+def test_numbers_of_species(n_species):
+    potential = random_potential(n_species)
+    graph = graph_of(potential, *SYSTEMS["liquid"])
+    truth = gradients(potential, evaluate(potential, graph, create_graph=True))
+    assert_equal(gradients(potential, evaluate_for_training(potential, graph, n_bins=0)), truth, 1e-10)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"width": 64, "n_radial": 20},
+        {"width": 6, "n_layers": 1},
+        {"n_layers": 2},
+        {"n_layers": 4, "radial": "gaussian", "envelope": "cosine"},
+    ],
+    ids=str,
+)
+def test_architectures(architecture):
+    potential = random_potential(3, **architecture)
+    graph = graph_of(potential, *SYSTEMS["liquid"])
+    truth = gradients(potential, evaluate(potential, graph, create_graph=True))
+    assert_equal(gradients(potential, evaluate_for_training(potential, graph, n_bins=0)), truth, 1e-10)
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
+def test_float32_with_a_table(isa, monkeypatch):
+    from tlmd import _engine
+
+    if isa not in _engine.available_isas():
+        pytest.skip(f"this processor has no {isa}")
+    potential = random_potential(2, width=64, n_radial=20)
+    graph = graph_of(potential, *SYSTEMS["liquid"])
+    truth = gradients(potential, evaluate(potential, graph, create_graph=True))
+    rms = float(torch.cat([t.flatten() for t in truth.values()]).square().mean().sqrt())
+    monkeypatch.setenv("TLMD_ISA", isa)
+    potential.cast(torch.float32)
+    found = gradients(potential, evaluate_for_training(potential, graph, n_bins=300))
+    largest = max(float((found[name].double() - t).abs().max()) for name, t in truth.items())
+    assert largest < 1e-3 * rms
+    error = torch.cat([(found[name].double() - t).flatten() for name, t in truth.items()])
+    assert float(error.square().mean().sqrt()) < 1e-5 * rms
+
+
+def test_batches_and_threads():
+    """Several frames at once; any number of threads; the same bits every time."""
+    potential = random_potential(2)
+    names = ("liquid", "pair and single", "triclinic")
+    batch = batch_graphs([graph_of(potential, *SYSTEMS[name]) for name in names])
+    truth = gradients(potential, evaluate(potential, batch, create_graph=True))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            first = gradients(potential, evaluate_for_training(potential, batch, n_bins=0))
+            assert_equal(first, truth, 1e-10)
+            again = gradients(potential, evaluate_for_training(potential, batch, n_bins=0))
+            assert all(torch.equal(first[name], again[name]) for name in first)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_energies_alone_and_frozen_parameters():
+    potential = random_potential(2)
+    graph = graph_of(potential, *SYSTEMS["liquid"])
+    for parameter in potential.net.embedding.parameters():
+        parameter.requires_grad_(False)
+    results = []
+    for prediction in (evaluate(potential, graph, create_graph=True), evaluate_for_training(potential, graph, 0)):
+        potential.zero_grad()
+        prediction.energy.sum().backward()
+        assert potential.net.embedding.weight.grad is None
+        results.append({n: p.grad.clone() for n, p in potential.named_parameters() if p.grad is not None})
+    eager, native = results
+    assert_equal({n: native[n] for n in eager}, eager, 1e-10)
+
+
+def test_gradients_end_there():
+    """No second derivative is pretended."""
+    potential = random_potential(1)
+    graph = graph_of(potential, *SYSTEMS["triclinic"])
+    energy = evaluate_for_training(potential, graph, 0).energy.sum()
+    (slope,) = torch.autograd.grad(energy, potential.net.embedding.weight, create_graph=True)
+    assert not slope.requires_grad
