@@ -53,7 +53,7 @@ def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
     """eager, compile or native."""
     import torch
 
-    from tlmd.engine import choose_bins, evaluate_for_training
+    from tlmd.engine import TrainingEngine
     from tlmd.graph import batch_graphs, build_graph
     from tlmd.modelfile import Architecture, new_potential
     from tlmd.models.potential import evaluate
@@ -64,10 +64,10 @@ def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
     frame = build_graph(numbers, positions, cell, [True] * 3, ELEMENTS, CUTOFF)
     graph = batch_graphs([frame] * n_frames)
     if rival == "native":
-        n_bins = choose_bins(potential, frame)[0]
+        engine = TrainingEngine(potential, frame)
 
         def predict():
-            return evaluate_for_training(potential, graph, n_bins)
+            return engine.evaluate(graph)
     else:
         model = torch.compile(potential, dynamic=False) if rival == "compile" else potential
 

@@ -19,6 +19,7 @@ template <class real> struct PaiNN<real>::Impl {
   Packed<real> packed;
   int width, n_blocks, lanes, n_layers;
   Tables<real> tables;
+  Dense splines{0, 0};
   Buffer<real> basis_table;  // (rows, stride)
   Moments<real> moments;
 
@@ -43,7 +44,16 @@ template <class real> struct PaiNN<real>::Impl {
     moments.width = w.n_species * moments.n_basis;
     moments.pitch = moments.width - moments.n_basis + moments.stride;
     moments.ld = padded(moments.width);
-    if (options.n_bins > 0) make_tables(spline_basis(w.basis, options.n_bins));
+    if (options.n_bins > 0) {
+      splines = spline_basis(w.basis, options.n_bins);
+      make_tables(splines);
+    }
+  }
+
+  void set_weights(const Weights &w) {
+    weights = w;
+    packed = Packed<real>(w, kernels.lanes, by_moments);
+    if (options.n_bins > 0) make_tables(splines);
   }
 
   // Tables of all layers, and of layer 1's basis, from rows of basis functions.
@@ -223,6 +233,7 @@ template <class real> PaiNN<real>::~PaiNN() = default;
 template <class real> int PaiNN<real>::n_layers() const { return impl->n_layers; }
 template <class real> const std::string &PaiNN<real>::isa() const { return impl->isa; }
 template <class real> void PaiNN<real>::set_threads(int n) { impl->options.n_threads = std::max(n, 1); }
+template <class real> void PaiNN<real>::set_weights(const Weights &w) { impl->set_weights(w); }
 template <class real> void PaiNN<real>::begin(const Pairs &pairs) { impl->begin(pairs); }
 template <class real> void PaiNN<real>::forward(int layer) {
   impl->message(layer, false);

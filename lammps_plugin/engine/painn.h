@@ -108,6 +108,7 @@ template <class real> class PaiNN {
   int n_layers() const;
   const std::string &isa() const;
   void set_threads(int n);
+  void set_weights(const Weights &);  // of the same architecture
 
   void begin(const Pairs &);  // keeps a pointer to the pairs until finish
   void forward(int layer);    // message and update of layer 1 .. n_layers - 1

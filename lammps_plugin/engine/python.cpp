@@ -82,6 +82,7 @@ template <class real> class Face {
     return numpy(std::move(q), {n, f});
   }
 
+  void set_weights(const Weights &weights) { painn.set_weights(weights); }
   size_t memory() const { return painn.memory(); }
   std::string isa() const { return painn.isa(); }
 
@@ -129,6 +130,7 @@ template <class real> class TrainingFace {
     return result;
   }
 
+  void set_weights(const Weights &weights) { training.set_weights(weights); }
   size_t memory() const { return training.memory(); }
 
  private:
@@ -139,12 +141,14 @@ template <class real> static void bind(nb::module_ &m, const std::string &name) 
   nb::class_<Face<real>>(m, name.c_str())
       .def(nb::init<const Weights &, const std::string &, int, int, int, bool>(), "weights"_a, "isa"_a, "threads"_a,
            "n_bins"_a, "moment_species"_a, "keep_features"_a)
+      .def("set_weights", &Face<real>::set_weights, "weights"_a)
       .def("evaluate", &Face<real>::evaluate, "pairs"_a)
       .def("features", &Face<real>::features, "layer"_a)
       .def_prop_ro("memory", &Face<real>::memory)
       .def_prop_ro("isa", &Face<real>::isa);
   nb::class_<TrainingFace<real>>(m, (name + "Training").c_str())
       .def(nb::init<const Weights &, const std::string &, int, int>(), "weights"_a, "isa"_a, "threads"_a, "n_bins"_a)
+      .def("set_weights", &TrainingFace<real>::set_weights, "weights"_a)
       .def("gradients", &TrainingFace<real>::gradients, "pairs"_a, "energies"_a, "forces"_a, "virials"_a)
       .def_prop_ro("memory", &TrainingFace<real>::memory);
 }

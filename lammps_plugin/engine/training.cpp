@@ -92,6 +92,12 @@ template <class real> struct Training<real>::Impl {
     }
   }
 
+  void set_weights(const Weights &w) {
+    weights = w;
+    packed = Packed<real>(w, kernels.lanes, false);
+    if (options.n_bins > 0) tables.build(basis, packed, lanes, 0);
+  }
+
   template <class F> void in_parallel(int n, const F &work) {
 #pragma omp parallel for schedule(static) num_threads(options.n_threads) if (options.n_threads > 1)
     for (int k = 0; k < n; k++) work(k);
@@ -355,6 +361,7 @@ template <class real> struct Training<real>::Impl {
 template <class real>
 Training<real>::Training(const Weights &w, const Options &o) : impl(std::make_unique<Impl>(w, o)) {}
 template <class real> Training<real>::~Training() = default;
+template <class real> void Training<real>::set_weights(const Weights &w) { impl->set_weights(w); }
 
 template <class real>
 void Training<real>::gradients(const Pairs &pairs, const double *seeds, const double *changes,

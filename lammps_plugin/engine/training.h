@@ -14,6 +14,7 @@ template <class real> class Training {
  public:
   Training(const Weights &, const Options &);  // moments and features play no part
   ~Training();
+  void set_weights(const Weights &);  // of the same architecture
 
   // Seeds (N,), changes (pairs, 3) eV/A per unit of loss. `put` gets each gradient under its parameter's name in
   // Potential's state_dict, in its layout there; also of scale and reference.

@@ -103,26 +103,17 @@ def predictor(
     return lambda graph: evaluate(model, graph._replace(vectors=graph.vectors.to(dtype)))
 
 
-def choose_bins(potential: Any, sample: Graph) -> tuple[int, float]:
-    """Bins of the filter table for a potential, and the table's force error on `sample` in units of the rms force."""
-    weights = weights_of(potential)
-    return _engine.choose_bins(
-        weights, pairs_of(weights, sample), potential.net.embedding.weight.dtype == torch.float64
-    )
-
-
 class _Evaluation(torch.autograd.Function):
     """Energies (N,), forces (N, 3), virials (N, 3, 3) of the atoms; its backward pass is the engine's, with respect to
     the parameters alone.
     """
 
     @staticmethod
-    def forward(ctx, weights, pairs, settings, names, *parameters):
+    def forward(ctx, engine, weights, pairs, *parameters):
         ctx.set_materialize_grads(False)
-        ctx.weights, ctx.pairs, ctx.settings, ctx.names, ctx.parameters = weights, pairs, settings, names, parameters
-        double, threads, n_bins = settings
-        kind = _engine.Double if double else _engine.Float
-        return tuple(map(torch.from_numpy, kind(weights, "auto", threads, n_bins, 4, False).evaluate(pairs)))
+        ctx.engine, ctx.weights, ctx.pairs, ctx.parameters = engine, weights, pairs, parameters
+        engine.painn.set_weights(weights)
+        return tuple(map(torch.from_numpy, engine.painn.evaluate(pairs)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -130,29 +121,42 @@ class _Evaluation(torch.autograd.Function):
         n = max(len(slope) for slope in (energies, forces, virials) if slope is not None)
         shapes = ((energies, (n,)), (forces, (n, 3)), (virials, (n, 3, 3)))
         slopes = [np.zeros(s) if t is None else np.ascontiguousarray(t.numpy(), np.float64) for t, s in shapes]
-        double, threads, n_bins = ctx.settings
-        kind = _engine.DoubleTraining if double else _engine.FloatTraining
-        found = kind(ctx.weights, "auto", threads, n_bins).gradients(ctx.pairs, *slopes)
+        ctx.engine.training.set_weights(ctx.weights)
+        found = ctx.engine.training.gradients(ctx.pairs, *slopes)
         return (
-            None,
             None,
             None,
             None,
             *(
                 torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if needed else None
-                for name, p, needed in zip(ctx.names, ctx.parameters, ctx.needs_input_grad[4:], strict=True)
+                for name, p, needed in zip(ctx.engine.names, ctx.parameters, ctx.needs_input_grad[3:], strict=True)
             ),
         )
 
 
-def evaluate_for_training(potential: Any, graph: Graph, n_bins: int) -> Prediction:
-    """As models.potential.evaluate with create_graph: what is made of the prediction has gradients with respect to the
-    potential's parameters, by the engine's tangent passes. Not with respect to positions.
+class TrainingEngine:
+    """Predictions of `potential` that have gradients with respect to its parameters, by the engine's tangent passes.
+
+    n_bins as for Engine, chosen once on `sample`; threads: torch.get_num_threads().
     """
-    weights = weights_of(potential)
-    names, parameters = zip(*potential.named_parameters(), strict=True)
-    settings = parameters[0].dtype == torch.float64, torch.get_num_threads(), n_bins
-    return of_frames(graph, *_Evaluation.apply(weights, pairs_of(weights, graph), settings, names, *parameters))
+
+    def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None):
+        weights, double = weights_of(potential), potential.net.embedding.weight.dtype == torch.float64
+        if n_bins is None:
+            n_bins = _engine.choose_bins(weights, pairs_of(weights, sample), double)[0] if sample else BINS
+        self.potential, self.threads = potential, torch.get_num_threads()
+        self.names = [name for name, _ in potential.named_parameters()]
+        evaluation = _engine.Double if double else _engine.Float
+        gradients = _engine.DoubleTraining if double else _engine.FloatTraining
+        self.painn = evaluation(weights, "auto", self.threads, n_bins, 4, False)
+        self.training = gradients(weights, "auto", self.threads, n_bins)
+
+    def evaluate(self, graph: Graph) -> Prediction:
+        """As models.potential.evaluate with create_graph, for the parameters of now; not with respect to positions."""
+        weights = weights_of(self.potential)
+        return of_frames(
+            graph, *_Evaluation.apply(self, weights, pairs_of(weights, graph), *self.potential.parameters())
+        )
 
 
 def of_frames(graph: Graph, energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Prediction:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.data import atomic_numbers
 
-from tlmd.engine import evaluate_for_training
+from tlmd.engine import TrainingEngine
 from tlmd.graph import Graph, batch_graphs, build_graph
 from tlmd.modelfile import Architecture, new_potential
 from tlmd.models.potential import Potential, Prediction, evaluate
@@ -75,7 +75,7 @@ def test_equals_double_backward(where):
     potential = random_potential(2)
     graph = graph_of(potential, *SYSTEMS[where])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
-    assert_equal(gradients(potential, evaluate_for_training(potential, graph, n_bins=0)), truth, 1e-10)
+    assert_equal(gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(graph)), truth, 1e-10)
 
 
 @pytest.mark.parametrize("n_species", range(1, 9))
@@ -83,7 +83,7 @@ def test_numbers_of_species(n_species):
     potential = random_potential(n_species)
     graph = graph_of(potential, *SYSTEMS["liquid"])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
-    assert_equal(gradients(potential, evaluate_for_training(potential, graph, n_bins=0)), truth, 1e-10)
+    assert_equal(gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(graph)), truth, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_architectures(architecture):
     potential = random_potential(3, **architecture)
     graph = graph_of(potential, *SYSTEMS["liquid"])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
-    assert_equal(gradients(potential, evaluate_for_training(potential, graph, n_bins=0)), truth, 1e-10)
+    assert_equal(gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(graph)), truth, 1e-10)
 
 
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
@@ -115,7 +115,7 @@ def test_float32_with_a_table(isa, monkeypatch):
     rms = float(torch.cat([t.flatten() for t in truth.values()]).square().mean().sqrt())
     monkeypatch.setenv("TLMD_ISA", isa)
     potential.cast(torch.float32)
-    found = gradients(potential, evaluate_for_training(potential, graph, n_bins=300))
+    found = gradients(potential, TrainingEngine(potential, n_bins=300).evaluate(graph))
     largest = max(float((found[name].double() - t).abs().max()) for name, t in truth.items())
     assert largest < 1e-3 * rms
     error = torch.cat([(found[name].double() - t).flatten() for name, t in truth.items()])
@@ -132,9 +132,9 @@ def test_batches_and_threads():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            first = gradients(potential, evaluate_for_training(potential, batch, n_bins=0))
+            first = gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(batch))
             assert_equal(first, truth, 1e-10)
-            again = gradients(potential, evaluate_for_training(potential, batch, n_bins=0))
+            again = gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(batch))
             assert all(torch.equal(first[name], again[name]) for name in first)
     finally:
         torch.set_num_threads(before)
@@ -146,7 +146,10 @@ def test_energies_alone_and_frozen_parameters():
     for parameter in potential.net.embedding.parameters():
         parameter.requires_grad_(False)
     results = []
-    for prediction in (evaluate(potential, graph, create_graph=True), evaluate_for_training(potential, graph, 0)):
+    for prediction in (
+        evaluate(potential, graph, create_graph=True),
+        TrainingEngine(potential, n_bins=0).evaluate(graph),
+    ):
         potential.zero_grad()
         prediction.energy.sum().backward()
         assert potential.net.embedding.weight.grad is None
@@ -159,6 +162,6 @@ def test_gradients_end_there():
     """No second derivative is pretended."""
     potential = random_potential(1)
     graph = graph_of(potential, *SYSTEMS["triclinic"])
-    energy = evaluate_for_training(potential, graph, 0).energy.sum()
+    energy = TrainingEngine(potential, n_bins=0).evaluate(graph).energy.sum()
     (slope,) = torch.autograd.grad(energy, potential.net.embedding.weight, create_graph=True)
     assert not slope.requires_grad

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlmd.engine import choose_bins
+from tlmd.engine import TrainingEngine
 from tlmd.errors import InputError
 from tlmd.modelfile import Card, save_model
 from tlmd.models.potential import Potential
@@ -58,7 +58,7 @@ class Loop:
         self.task, self.config, self.run_folder, self.device = task, config, run, device
         training, world = config.training, distributed.world()
         self.model: nn.Module = task.model
-        self.n_bins = self.bins_of_engine()
+        self.engine = self.start_engine()
         self.parameters = [p for group in task.groups for p in group["params"]]
         self.optimizer = optimizer_of(task.groups, config.optimizer)
         self.schedule = Schedule(config.optimizer, training.max_steps)
@@ -75,15 +75,15 @@ class Loop:
         if task.replay is not None:
             self.replay_order = Shuffled(task.replay.sizes, 1, 1, config.seed + REPLAY_SEED)
 
-    def bins_of_engine(self) -> int | None:
-        """Size of the native engine's filter table, from the largest frame and the first parameters; None: torch."""
+    def start_engine(self) -> TrainingEngine | None:
+        """The native engine, its filter table by the largest frame and the first parameters; None: torch."""
         backend = self.config.training.backend or ("native" if self.device.type == "cpu" else "torch")
         if backend == "torch":
             return None
         if self.device.type != "cpu":
             raise InputError(f"training.backend native on {self.device}", "device cpu", "leave the backend out")
         train = self.task.train
-        return choose_bins(self.model, train.graph(int(np.argmax(train.sizes))))[0]
+        return TrainingEngine(self.model, train.graph(int(np.argmax(train.sizes))))
 
     def run(self) -> None:
         """Train to the end; afterwards the model holds the best averaged parameters."""
@@ -124,7 +124,7 @@ class Loop:
         self.optimizer.zero_grad()
         if mine:
             weights = weights_at(self.config.loss, self.step)
-            loss = batch_loss(self.model, collate(mine, self.device), self.config.loss, weights, counts, self.n_bins)
+            loss = batch_loss(self.model, collate(mine, self.device), self.config.loss, weights, counts, self.engine)
             loss.backward()
         distributed.add_gradients(self.parameters)
         value = float(distributed.total(loss.detach()))

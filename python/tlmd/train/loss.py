@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tlmd.engine import evaluate_for_training
+from tlmd.engine import TrainingEngine
 from tlmd.models.potential import Prediction, evaluate, stress
 from tlmd.train.config import LossConfig
 from tlmd.train.dataset import Batch, Counts, count
@@ -46,13 +46,15 @@ def masked_sum(predicted: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     return penalty(error, config).sum()
 
 
-def predict(model: nn.Module, batch: Batch, weights: Weights, counts: Counts, n_bins: int | None = None) -> Prediction:
-    """What the loss needs: without labels or weights for forces and stress, energies alone and no gradient. n_bins: of
-    the native engine's filter table; None: by torch.
+def predict(
+    model: nn.Module, batch: Batch, weights: Weights, counts: Counts, engine: TrainingEngine | None = None
+) -> Prediction:
+    """What the loss needs, by `engine` if there is one; by torch without labels or weights for forces and stress,
+    energies alone and no gradient.
     """
     graph = batch.graph
-    if n_bins is not None:
-        return evaluate_for_training(model, graph, n_bins)
+    if engine is not None:
+        return engine.evaluate(graph)
     if (weights.forces and counts.forces) or (weights.stress and counts.stress):
         return evaluate(model, graph, create_graph=True)
     atoms = model(graph.species, graph.vectors, graph.neighbours)
@@ -67,17 +69,17 @@ def batch_loss(
     config: LossConfig,
     weights: Weights,
     counts: Counts | None = None,
-    n_bins: int | None = None,
+    engine: TrainingEngine | None = None,
 ) -> Tensor:
     """Loss of a batch: sum over kinds of weight * (sum of penalties) / (number of labels of that kind), dimensionless.
 
     Errors: energy in eV per atom, force components in eV/A, stress components in eV/A^3. `counts`: of the whole
-    batch, when this process holds a part of it, so that the losses of all processes add up. n_bins: as for predict.
+    batch, when this process holds a part of it, so that the losses of all processes add up. engine: as for predict.
     """
     labels = batch.labels
     counts = counts or count(labels)
     volumes = batch.graph.volumes
-    prediction = predict(model, batch, weights, counts, n_bins)
+    prediction = predict(model, batch, weights, counts, engine)
     pairs = (
         (prediction.energy / labels.n_atoms, labels.energy / labels.n_atoms),
         (prediction.forces, labels.forces),
