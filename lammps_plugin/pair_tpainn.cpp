@@ -27,7 +27,7 @@
 using namespace LAMMPS_NS;
 
 static constexpr double EV_PER_KCAL_MOL = 0.0433641153087705;  // as tlmd.units
-static constexpr int CHECKED = 1000;                           // atoms of a rank that the first step's check takes at most
+static constexpr int CHECKED = 1000;  // atoms of a rank that the first step's check takes at most
 
 struct PairTPaiNN::Data {
   std::string backend, device = "auto";  // backend empty: native where there is no GPU
