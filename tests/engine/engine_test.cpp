@@ -1,7 +1,7 @@
 // The engine checked against itself, for the sanitizers: energies against forces, instruction sets and numbers of
 // threads against each other, and a system cut into ranks with ghosts against the whole. (tests/test_engine.py compares
 // with PyTorch.)
-#include "engine/painn.h"
+#include "engine/training.h"
 
 #include <cmath>
 #include <cstdio>
@@ -226,6 +226,26 @@ static void same(const Answer &a, const Answer &b, double tolerance, const char 
   check(off <= tolerance, what, off);
 }
 
+// The gradients of all parameters, one after the other, for a loss with random slopes.
+template <class real> static Answer gradients(const Weights &w, const Options &options, const System &s) {
+  const Pairs pairs = pairs_of(s, all_of(s), s.size(), w.basis.cutoff);
+  std::mt19937 random(1);
+  std::normal_distribution<double> normal;
+  std::vector<double> seeds(s.size()), changes(pairs.vectors.size());
+  for (double &v : seeds) v = normal(random);
+  for (double &v : changes) v = normal(random);
+  Answer answer;
+  Training<real> training(w, options);
+  for (int repeat = 0; repeat < 2; repeat++) {
+    answer.forces.clear();
+    training.set_weights(w);
+    training.gradients(pairs, seeds.data(), changes.data(), [&](const std::string &, const std::vector<double> &g) {
+      answer.forces.insert(answer.forces.end(), g.begin(), g.end());
+    });
+  }
+  return answer;
+}
+
 static void one_case(const Weights &w, const System &s) {
   Options options;
   options.isa = "portable";
@@ -241,11 +261,14 @@ static void one_case(const Weights &w, const System &s) {
     const double slope = (up - whole<double>(w, options, moved).energy) / (2 * h);
     check(std::fabs(truth.forces[k] + slope) < 1e-6 * largest(truth), "force against energy", truth.forces[k] + slope);
   }
+  const bool train = w.width == 6 && w.n_species == 2;  // the sanitizers make it slow
+  const Answer slopes = train ? gradients<double>(w, options, s) : Answer();
   for (const std::string &isa : available_isas())
     for (const int threads : {1, 3})
       for (const int moment_species : {0, 8}) {
         options.isa = isa, options.n_threads = threads, options.moment_species = moment_species;
         options.keep_features = threads == 3;
+        if (train && moment_species == 0) same(slopes, gradients<double>(w, options, s), 1e-11, "gradients");
         same(truth, whole<double>(w, options, s), 1e-11, "float64");
         same(truth, whole<float>(w, options, s), 1e-4, "float32");
         for (const int ranks : {2, 4}) same(truth, in_ranks<double>(w, options, s, ranks), 1e-11, "ranks");
