@@ -7,7 +7,7 @@ namespace tlmd {
 
 double deviation(const engine::Pairs &pairs, const std::vector<double> &references, const engine::Result &a,
                  const engine::Result &b) {
-  std::vector<double> force(3 * (size_t) pairs.n_rows, 0.0);  // of b minus a
+  std::vector<double> slopes(a.slopes.size());  // of b minus a
   double off_force = 0, off_energy = 0, largest_slope = 0, largest_energy = 0;
   for (int i = 0; i < pairs.n_owned; i++) {
     off_energy = std::max(off_energy, std::fabs(b.energies[i] - a.energies[i]));
@@ -15,14 +15,13 @@ double deviation(const engine::Pairs &pairs, const std::vector<double> &referenc
     if (std::isnan(a.energies[i]) || std::isnan(b.energies[i])) return NAN;
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
       for (int d = 0; d < 3; d++) {
-        const double off = b.slopes[3 * (size_t) p + d] - a.slopes[3 * (size_t) p + d];
+        double &off = slopes[3 * (size_t) p + d];
+        off = b.slopes[3 * (size_t) p + d] - a.slopes[3 * (size_t) p + d];
         if (std::isnan(off)) return NAN;
         largest_slope = std::max(largest_slope, std::fabs(a.slopes[3 * (size_t) p + d]));
-        force[3 * (size_t) i + d] += off;
-        force[3 * (size_t) pairs.neighbour[p] + d] -= off;
       }
   }
-  for (double off : force) off_force = std::max(off_force, std::fabs(off));
+  for (double off : engine::forces_of(pairs, slopes)) off_force = std::max(off_force, std::fabs(off));
   auto ratio = [](double off, double scale) { return off > 0 ? off / scale : 0.0; };
   return std::max(ratio(off_force, largest_slope), ratio(off_energy, largest_energy));
 }

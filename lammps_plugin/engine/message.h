@@ -78,6 +78,19 @@ template <class real> static void message_forward(const PairList<real> &the_pair
   }
 }
 
+// Filters of a pair and their slopes with the distance.
+template <class real>
+static inline void filters(const PairGeometry<real> &geometry, const real *row, Filter<real> &w, Filter<real> &dw) {
+  constexpr int n = lanes<real>;
+#pragma GCC unroll 6
+  for (int k = 0; k < DEGREE; k++, row += 3 * n) {
+    const vec<real> s = load(row), t = load(row + n), g = load(row + 2 * n);
+    const real value = geometry.value[k], slope = geometry.slope[k];
+    w.s += value * s, w.t += value * t, w.g += value * g;
+    dw.s += slope * s, dw.t += slope * t, dw.g += slope * g;
+  }
+}
+
 template <class real> static void message_backward(const PairList<real> &the_pairs, const Message<real> &the_message) {
   const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
   const Message<real> m = the_message;
@@ -90,13 +103,7 @@ template <class real> static void message_backward(const PairList<real> &the_pai
       const PairGeometry<real> &geometry = pairs.geometry[p];
       const real *row = m.table + (size_t) pairs.bin[p] * 3 * n, *u = geometry.unit;
       Filter<real> w, dw;
-#pragma GCC unroll 6
-      for (int k = 0; k < DEGREE; k++, row += 3 * n) {
-        const vec<real> s = load(row), t = load(row + n), g = load(row + 2 * n);
-        const real value = geometry.value[k], slope = geometry.slope[k];
-        w.s += value * s, w.t += value * t, w.g += value * g;
-        dw.s += slope * s, dw.t += slope * t, dw.g += slope * g;
-      }
+      filters(geometry, row, w, dw);
       const size_t j = pairs.neighbour[p];
       const Inputs<real> xj(m.inputs + j * 5 * n);
       const vec<real> along_i = u[0] * hi.x + u[1] * hi.y + u[2] * hi.z;

@@ -141,6 +141,18 @@ template <class real> void Packed<real>::fold_first_layer(const Weights &w, Laye
   p.folded_t = keep(transposed(folded));
 }
 
+template <class real> void Packed<real>::start(const Pairs &pairs, real *state, real *inputs) const {
+  for (int c = 0; c < width; c++) {
+    const size_t block = c / lanes, lane = c % lanes;
+    for (int i = 0; i < pairs.n_owned; i++)
+      state[(block * pairs.n_owned + i) * 4 * lanes + lane] += embedding[(size_t) pairs.species[i] * width + c];
+    for (int j = 0; j < pairs.n_rows; j++)
+      for (int part = 0; part < 2; part++)
+        inputs[((block * pairs.n_rows + j) * 5 + part) * lanes + lane] +=
+            species_inputs[((size_t) pairs.species[j] * 2 + part) * width + c];
+  }
+}
+
 template class Packed<float>;
 template class Packed<double>;
 

@@ -23,6 +23,9 @@ template <class real> class Packed {
  public:
   Packed(const Weights &, int lanes, bool moments);
 
+  // Layer 1 by species: adds q to the blocked state of the atoms, S and T to the blocked inputs of the rows.
+  void start(const Pairs &, real *state, real *inputs) const;
+
   int width;                               // F padded
   std::vector<LayerWeights<real>> layers;  // updates, each with the context network of the layer after it
   std::vector<real> embedding;             // (species, F)

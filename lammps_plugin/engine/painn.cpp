@@ -1,6 +1,7 @@
 #include "painn.h"
 
 #include "tables.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <cmath>
@@ -99,17 +100,10 @@ template <class real> struct PaiNN<real>::Impl {
     moments.vector_adjoint = moments.scalar_adjoint + rows * moments.ld;
   }
 
-  template <class F> void in_parallel(int n, const F &work) {  // work(item, thread), items dealt out in order
-#pragma omp parallel for schedule(static) num_threads(options.n_threads) if (options.n_threads > 1)
-    for (int k = 0; k < n; k++) work(k);
-  }
-
-  int share(int n, int part) const { return (int) ((long) n * part / options.n_threads); }
-
   void message(int l, bool reverse) {
     const size_t n_pairs = pairs->neighbour.size();
-    in_parallel(options.n_threads, [&](int thread) {
-      for (int b = share(n_blocks, thread); b < share(n_blocks, thread + 1); b++) {
+    in_shares(n_blocks, options.n_threads, [&](int first, int end, int thread) {
+      for (int b = first; b < end; b++) {
         Message<real> m;
         m.table = tables.block(l, b);
         m.inputs = inputs[l].data() + b * input_block;
@@ -138,41 +132,24 @@ template <class real> struct PaiNN<real>::Impl {
     u.scale = packed.scale.data();
     u.energies = energies.data();
     u.features = options.keep_features ? features[l].data() : nullptr;
-    in_parallel(options.n_threads, [&](int thread) {
+    in_shares(n_tiles, options.n_threads, [&](int first, int end, int thread) {
       Update<real> mine = u;
       mine.scratch = scratch.data() + thread * scratch_size(width);
-      for (int k = share(n_tiles, thread); k < share(n_tiles, thread + 1); k++)
+      for (int k = first; k < end; k++)
         (reverse ? kernels.update_backward : kernels.update_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
     });
   }
 
-  // Layer 1 without moments: every row's inputs and every atom's state by its species.
-  void start_from_species() {
-    real *q = state.data(), *x = inputs[0].data();
-    std::fill_n(q, n_blocks * state_block, real(0));
-    std::fill_n(x, n_blocks * input_block, real(0));
-    for (int c = 0; c < width; c++) {
-      const size_t block = c / lanes, lane = c % lanes;
-      for (int i = 0; i < pairs->n_owned; i++)
-        q[block * state_block + (size_t) i * 4 * lanes + lane] =
-            packed.embedding[(size_t) pairs->species[i] * width + c];
-      for (int j = 0; j < pairs->n_rows; j++)
-        for (int part = 0; part < 2; part++)
-          x[block * input_block + ((size_t) j * 5 + part) * lanes + lane] =
-              packed.species_inputs[((size_t) pairs->species[j] * 2 + part) * width + c];
-    }
-  }
-
   void layer_of_species() {
     if (!by_moments) {
-      start_from_species();
+      std::fill_n(state.data(), n_blocks * state_block, real(0));
+      std::fill_n(inputs[0].data(), n_blocks * input_block, real(0));
+      packed.start(*pairs, state.data(), inputs[0].data());
       message(0, false);
     } else {
       std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.pitch, real(0));
-      in_parallel(options.n_threads, [&](int thread) {
-        const int n = pairs->n_owned;
-        kernels.moments_forward(list, moments, share(n, thread), share(n, thread + 1));
-      });
+      in_shares(pairs->n_owned, options.n_threads,
+                [&](int first, int end, int) { kernels.moments_forward(list, moments, first, end); });
     }
     update(0, false);
   }
@@ -180,11 +157,10 @@ template <class real> struct PaiNN<real>::Impl {
   void layer_of_species_back() {
     update(0, true);
     if (!by_moments) return message(0, true);
-    in_parallel(options.n_threads, [&](int thread) {
+    in_shares(pairs->n_owned, options.n_threads, [&](int first, int end, int thread) {
       Moments<real> mine = moments;
       mine.slopes = slopes.data() + thread * pairs->neighbour.size() * 4;
-      const int n = pairs->n_owned;
-      kernels.moments_backward(list, mine, share(n, thread), share(n, thread + 1));
+      kernels.moments_backward(list, mine, first, end);
     });
   }
 
@@ -192,10 +168,9 @@ template <class real> struct PaiNN<real>::Impl {
     pairs = &given;
     const int n_pairs = (int) given.neighbour.size();
     reserve();
-    in_parallel(options.n_threads, [&](int thread) {
-      const int start = share(n_pairs, thread), n = share(n_pairs, thread + 1) - start;
-      kernels.pair_geometry(given.vectors.data() + 3 * (size_t) start, n, std::max(options.n_bins, 1),
-                            weights.basis.cutoff, bins.data() + start, geometry.data() + start);
+    in_shares(n_pairs, options.n_threads, [&](int first, int end, int thread) {
+      kernels.pair_geometry(given.vectors.data() + 3 * (size_t) first, end - first, std::max(options.n_bins, 1),
+                            weights.basis.cutoff, bins.data() + first, geometry.data() + first);
       std::fill_n(slopes.data() + (size_t) thread * n_pairs * 4, (size_t) n_pairs * 4, real(0));
     });
     if (options.n_bins <= 0) make_tables(exact_basis(weights.basis, given, bins.data(), geometry.data()));
@@ -213,8 +188,8 @@ template <class real> struct PaiNN<real>::Impl {
       const int z = pairs->species[i];
       result.energies[i] = energies[i] * weights.scale[z] + weights.reference[z];
     }
-    in_parallel(options.n_threads, [&](int thread) {
-      for (int p = share(n_pairs, thread); p < share(n_pairs, thread + 1); p++) {
+    in_shares(n_pairs, options.n_threads, [&](int first, int end, int) {
+      for (int p = first; p < end; p++) {
         double sum[4] = {0, 0, 0, 0}, u[3];
         for (int t = 0; t < options.n_threads; t++)
           for (int k = 0; k < 4; k++) sum[k] += slopes.data()[((size_t) t * n_pairs + p) * 4 + k];
@@ -275,27 +250,20 @@ double PaiNN<real>::memory_per_atom(const Weights &w, double pairs_per_atom, dou
 }
 
 TableChoice choose_bins(const Weights &w, const Pairs &sample, double tolerance) {
-  Result exact, table;
-  auto forces = [&](int n_bins, Result &result) {
+  auto forces = [&](int n_bins) {
     Options options;
     options.n_bins = n_bins;
+    Result result;
     PaiNN<double>(w, options).evaluate(sample, result);
-    std::vector<double> f(3 * (size_t) sample.n_owned);
-    for (int i = 0; i < sample.n_owned; i++)
-      for (int p = sample.first[i]; p < sample.first[i + 1]; p++)
-        for (int k = 0; k < 3; k++) {
-          f[3 * i + k] += result.slopes[3 * (size_t) p + k];
-          f[3 * (size_t) sample.neighbour[p] + k] -= result.slopes[3 * (size_t) p + k];
-        }
-    return f;
+    return forces_of(sample, result.slopes);
   };
-  const auto truth = forces(0, exact);
+  const auto truth = forces(0);
   double square = 0;
   for (double f : truth) square += f * f;
   const double rms = std::sqrt(square / std::max<size_t>(truth.size(), 1));
   if (rms == 0) return {USUAL_BINS, 0.0};  // a sample that says nothing
   for (int n_bins = FEWEST_BINS;;) {
-    const auto f = forces(n_bins, table);
+    const auto f = forces(n_bins);
     double worst = 0;
     for (size_t k = 0; k < f.size(); k++) worst = std::max(worst, std::fabs(f[k] - truth[k]));
     const double error = worst / rms;

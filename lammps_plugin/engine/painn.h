@@ -63,6 +63,9 @@ struct Result {
   std::vector<double> slopes;    // (pairs, 3) dE/dr_ij, eV/A, of both directions together
 };
 
+// Forces (n_rows, 3) eV/A on the rows from the slopes (pairs, 3).
+std::vector<double> forces_of(const Pairs &, const std::vector<double> &slopes);
+
 struct Options {
   std::string isa = "auto";  // as choose_isa
   int n_threads = 1;

@@ -56,16 +56,15 @@ template <class real> class Face {
   // atom energies (N,) eV, forces (N, 3) eV/A, virials (N, 3, 3) eV: each atom's share of -r (x) dE/dr
   nb::tuple evaluate(const Pairs &pairs) {
     n = pairs.n_owned;
-    std::vector<double> forces(3 * n), virials(9 * n);
+    std::vector<double> forces, virials(9 * n);
     {
       nb::gil_scoped_release release;
       painn.evaluate(pairs, result);
+      forces = forces_of(pairs, result.slopes);
       for (size_t i = 0; i < n; i++)
         for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
           for (int a = 0; a < 3; a++) {
             const double slope = result.slopes[3 * (size_t) p + a];
-            forces[3 * i + a] += slope;
-            forces[3 * (size_t) pairs.neighbour[p] + a] -= slope;
             for (int b = 0; b < 3; b++) virials[9 * i + 3 * b + a] -= pairs.vectors[3 * (size_t) p + b] * slope;
           }
     }

@@ -12,17 +12,18 @@ template <class T> struct Dual {
   T v{}, t{};
 };
 
-// Filters of a pair and their tangents: the slope of the table times the change of the distance.
+// Filters of a pair and their tangents: the slopes times the change of the distance.
 template <class real>
-static inline void filters(const PairGeometry<real> &geometry, const real *row, real along, Dual<Filter<real>> &w) {
-  constexpr int n = lanes<real>;
-#pragma GCC unroll 6
-  for (int k = 0; k < DEGREE; k++, row += 3 * n) {
-    const vec<real> s = load(row), t = load(row + n), g = load(row + 2 * n);
-    const real value = geometry.value[k], change = geometry.slope[k] * along;
-    w.v.s += value * s, w.v.t += value * t, w.v.g += value * g;
-    w.t.s += change * s, w.t.t += change * t, w.t.g += change * g;
-  }
+static inline Dual<Filter<real>> filters(const PairGeometry<real> &geometry, const real *row, real along) {
+  Dual<Filter<real>> w;
+  filters(geometry, row, w.v, w.t);
+  w.t.s *= along, w.t.t *= along, w.t.g *= along;
+  return w;
+}
+
+template <class real> static inline Dual<Inputs<real>> inputs_of(const TrainMessage<real> &m, size_t j) {
+  constexpr size_t n = 5 * lanes<real>;
+  return {Inputs<real>(m.inputs.v + j * n), Inputs<real>(m.inputs.t + j * n)};
 }
 
 // What a neighbour's inputs send along u: added to the sums of the receiver.
@@ -43,19 +44,15 @@ static void train_message_forward(const PairList<real> &the_pairs, const TrainMe
   const PairList<real> pairs = the_pairs;
   const TrainMessage<real> m = the_message;
   constexpr int n = lanes<real>;
-  auto inputs = [&](size_t j) {
-    return Dual<Inputs<real>>{Inputs<real>(m.inputs.v + j * 5 * n), Inputs<real>(m.inputs.t + j * 5 * n)};
-  };
   for (int i = 0; i < pairs.n_atoms; i++) {
-    const Dual<Inputs<real>> here = inputs(i);
+    const Dual<Inputs<real>> here = inputs_of(m, i);
     Dual<Sums<real>> sums;
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
       const PairGeometry<real> &geometry = pairs.geometry[p];
       const real *change = m.changes + 4 * (size_t) p;
-      Dual<Filter<real>> w;
-      filters(geometry, m.table + (size_t) pairs.bin[p] * 3 * n, change[0], w);
+      const auto w = filters(geometry, m.table + (size_t) pairs.bin[p] * 3 * n, change[0]);
       const size_t j = pairs.neighbour[p];
-      receive(sums, w, inputs(j), geometry.unit, change + 1, real(1));
+      receive(sums, w, inputs_of(m, j), geometry.unit, change + 1, real(1));
       if (p >= pairs.directed[i]) continue;
       Dual<Sums<real>> there;
       receive(there, w, here, geometry.unit, change + 1, real(-1));
@@ -98,9 +95,6 @@ static void train_message_backward(const PairList<real> &the_pairs, const TrainM
   const PairList<real> pairs = the_pairs;
   const TrainMessage<real> m = the_message;
   constexpr int n = lanes<real>;
-  auto inputs = [&](size_t j) {
-    return Dual<Inputs<real>>{Inputs<real>(m.inputs.v + j * 5 * n), Inputs<real>(m.inputs.t + j * 5 * n)};
-  };
   auto sums = [&](size_t j) {
     return Dual<Sums<real>>{Sums<real>(m.sums.v + j * 4 * n), Sums<real>(m.sums.t + j * 4 * n)};
   };
@@ -109,17 +103,17 @@ static void train_message_backward(const PairList<real> &the_pairs, const TrainM
     adjoint.t.add_to_row(m.adjoints.t + j * 5 * n);
   };
   for (int i = 0; i < pairs.n_atoms; i++) {
-    const Dual<Inputs<real>> xi = inputs(i);
+    const Dual<Inputs<real>> xi = inputs_of(m, i);
     const Dual<Sums<real>> hi = sums(i);
     Dual<Inputs<real>> bi;
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
       const PairGeometry<real> &geometry = pairs.geometry[p];
       const real *change = m.changes + 4 * (size_t) p;
       const size_t row = (size_t) pairs.bin[p] * 3 * n, j = pairs.neighbour[p];
-      Dual<Filter<real>> w, x;
-      filters(geometry, m.table + row, change[0], w);
+      const auto w = filters(geometry, m.table + row, change[0]);
+      Dual<Filter<real>> x;
       Dual<Inputs<real>> bj;
-      give_back(hi, w, inputs(j), geometry.unit, change + 1, real(1), bj, x);
+      give_back(hi, w, inputs_of(m, j), geometry.unit, change + 1, real(1), bj, x);
       add(bj, j);
       if (p < pairs.directed[i]) give_back(sums(j), w, xi, geometry.unit, change + 1, real(-1), bi, x);
       real *gradient = m.table_gradient + row;

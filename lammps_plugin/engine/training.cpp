@@ -1,6 +1,7 @@
 #include "training.h"
 
 #include "tables.h"
+#include "threads.h"
 
 #include <algorithm>
 #include <cmath>
@@ -25,36 +26,31 @@ template <class real> class TwinBuffer {
   size_t half = 0;
 };
 
-// The gradients of one layer's dense weights, summed over threads. `keep` hands out room in the order of a walk.
-template <class real> class Arena {
- public:
-  TrainGradients<real> of(const LayerWeights<real> &w, int f, bool last, real *p) {
-    real *start = p;
-    auto take = [&](size_t n) {
-      real *here = p;
-      p += padded((int) n, 16);
-      return here;
-    };
-    TrainGradients<real> g;
-    g.mix = take((size_t) f * 2 * f);
-    g.update0 = take((size_t) 2 * f * f);
-    g.update0_bias = take(f);
-    g.update2 = take((size_t) f * w.update2.n);
-    g.update2_bias = take(w.update2.n);
-    g.context0 = take((size_t) f * w.context0.n);
-    g.context0_bias = take(w.context0.n);
-    if (last) {
-      g.energy = take(w.context0.n);
-      g.energy_bias = take(16);
-    } else {
-      g.context2 = take((size_t) f * w.context2.n);
-      g.context2_bias = take(w.context2.n);
-    }
-    size = p - start;
-    return g;
+// Places for the gradients of one layer's dense weights, one after the other from `start`; returns their size.
+template <class real>
+static size_t place_gradients(const LayerWeights<real> &w, int f, bool last, real *start, TrainGradients<real> &g) {
+  size_t size = 0;
+  auto take = [&](size_t n) {
+    real *here = start ? start + size : nullptr;
+    size += padded((int) n, 16);
+    return here;
+  };
+  g.mix = take((size_t) f * 2 * f);
+  g.update0 = take((size_t) 2 * f * f);
+  g.update0_bias = take(f);
+  g.update2 = take((size_t) f * w.update2.n);
+  g.update2_bias = take(w.update2.n);
+  g.context0 = take((size_t) f * w.context0.n);
+  g.context0_bias = take(w.context0.n);
+  if (last) {
+    g.energy = take(w.context0.n);
+    g.energy_bias = take(1);
+  } else {
+    g.context2 = take((size_t) f * w.context2.n);
+    g.context2_bias = take(w.context2.n);
   }
-  size_t size = 0;  // numbers of the last walk
-};
+  return size;
+}
 
 template <class real> struct Training<real>::Impl {
   Weights weights;
@@ -85,11 +81,10 @@ template <class real> struct Training<real>::Impl {
       basis = spline_basis(w.basis, options.n_bins);
       tables.build(basis, packed, lanes, 0);
     }
-    Arena<real> walk;
-    for (int l = 0; l < n_layers; l++) {
-      walk.of(packed.layers[l], width, l == n_layers - 1, nullptr);
-      layer_arena = std::max(layer_arena, walk.size);
-    }
+    TrainGradients<real> none;
+    for (int l = 0; l < n_layers; l++)
+      layer_arena =
+          std::max(layer_arena, place_gradients<real>(packed.layers[l], width, l == n_layers - 1, nullptr, none));
   }
 
   void set_weights(const Weights &w) {
@@ -97,12 +92,6 @@ template <class real> struct Training<real>::Impl {
     packed = Packed<real>(w, kernels.lanes, false);
     if (options.n_bins > 0) tables.build(basis, packed, lanes, 0);
   }
-
-  template <class F> void in_parallel(int n, const F &work) {
-#pragma omp parallel for schedule(static) num_threads(options.n_threads) if (options.n_threads > 1)
-    for (int k = 0; k < n; k++) work(k);
-  }
-  int share(int n, int part) const { return (int) ((long) n * part / options.n_threads); }
 
   void reserve() {
     const size_t n = pairs->n_owned, n_pairs = pairs->neighbour.size(), f = width, rows = n + SLACK;
@@ -151,26 +140,31 @@ template <class real> struct Training<real>::Impl {
   }
 
   void message(int l, bool reverse) {
-    in_parallel(n_blocks, [&](int b) {
-      auto of = [&](Twin<real> x, size_t stride) { return Twin<real>{x.v + b * stride, x.t + b * stride}; };
-      TrainMessage<real> m;
-      m.table = tables.block(l, b);
-      m.changes = changes.data();
-      m.inputs = of(inputs[l].data(), input_block);
-      m.sums = of(state.data(), state_block);
-      m.adjoints = of(adjoints.data(), input_block);
-      if (!reverse) return kernels.train_message_forward(list, m);
-      std::fill_n(m.adjoints.v, input_block, real(0));
-      std::fill_n(m.adjoints.t, input_block, real(0));
-      m.table_gradient = table_gradients[l].data() + b * tables.block_size();
-      std::fill_n(m.table_gradient, tables.block_size(), real(0));
-      kernels.train_message_backward(list, m);
+    in_shares(n_blocks, options.n_threads, [&](int first, int end, int) {
+      for (int b = first; b < end; b++) {
+        auto of = [&](Twin<real> x, size_t stride) { return Twin<real>{x.v + b * stride, x.t + b * stride}; };
+        TrainMessage<real> m;
+        m.table = tables.block(l, b);
+        m.changes = changes.data();
+        m.inputs = of(inputs[l].data(), input_block);
+        m.sums = of(state.data(), state_block);
+        m.adjoints = of(adjoints.data(), input_block);
+        m.table_gradient = table_gradients[l].data() + b * tables.block_size();
+        if (reverse) {
+          std::fill_n(m.adjoints.v, input_block, real(0));
+          std::fill_n(m.adjoints.t, input_block, real(0));
+          std::fill_n(m.table_gradient, tables.block_size(), real(0));
+        }
+        (reverse ? kernels.train_message_backward : kernels.train_message_forward)(list, m);
+      }
     });
   }
 
   TrainGradients<real> gradients_of(int l, int thread) {
     real *p = arena.data() + ((size_t) thread * n_layers + l) * layer_arena;
-    return Arena<real>().of(packed.layers[l], width, l == n_layers - 1, p);
+    TrainGradients<real> g;
+    place_gradients(packed.layers[l], width, l == n_layers - 1, p, g);
+    return g;
   }
 
   void update(int l, bool reverse) {
@@ -187,36 +181,21 @@ template <class real> struct Training<real>::Impl {
     u.seeds = seeds.data();
     u.energies = energies.data();
     u.energies_t = energies_t.data();
-    in_parallel(options.n_threads, [&](int thread) {
+    in_shares(n_tiles, options.n_threads, [&](int first, int end, int thread) {
       TrainUpdate<real> mine = u;
       mine.gradients = gradients_of(l, thread);
       mine.scratch = scratch.data() + thread * train_scratch_size(width);
-      for (int k = share(n_tiles, thread); k < share(n_tiles, thread + 1); k++)
+      for (int k = first; k < end; k++)
         (reverse ? kernels.train_backward : kernels.train_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
     });
-  }
-
-  // Every atom's q, and what it sends in layer 1, by its species; tangents are zero.
-  void start() {
-    state.clear();
-    inputs[0].clear();
-    real *q = state.data().v, *x = inputs[0].data().v;
-    for (int c = 0; c < width; c++) {
-      const size_t block = c / lanes, lane = c % lanes;
-      for (int i = 0; i < pairs->n_owned; i++) {
-        const size_t z = pairs->species[i];
-        q[block * state_block + (size_t) i * 4 * lanes + lane] = packed.embedding[z * width + c];
-        for (int part = 0; part < 2; part++)
-          x[block * input_block + ((size_t) i * 5 + part) * lanes + lane] =
-              packed.species_inputs[(z * 2 + part) * width + c];
-      }
-    }
   }
 
   void run() {
     std::fill_n(arena.data(), layer_arena * n_layers * options.n_threads, real(0));
     for (auto &gradient : table_gradients) gradient.reserve(n_blocks * tables.block_size());
-    start();
+    state.clear();
+    inputs[0].clear();
+    packed.start(*pairs, state.data().v, inputs[0].data().v);  // tangents are zero
     for (int l = 0; l < n_layers; l++) {
       message(l, false);
       update(l, false);

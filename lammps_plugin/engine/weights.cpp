@@ -1,4 +1,4 @@
-// Weights by name, and pairs from a matrix of neighbours.
+// Weights by name, pairs from a matrix of neighbours, forces from slopes of pairs.
 #include "painn.h"
 
 #include <stdexcept>
@@ -58,6 +58,17 @@ Pairs whole_system(int n, int k, const int *species, const int *neighbours, cons
     pairs.first.push_back((int) pairs.neighbour.size());
   }
   return pairs;
+}
+
+std::vector<double> forces_of(const Pairs &pairs, const std::vector<double> &slopes) {
+  std::vector<double> forces(3 * (size_t) pairs.n_rows, 0.0);
+  for (int i = 0; i < pairs.n_owned; i++)
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
+      for (int k = 0; k < 3; k++) {
+        forces[3 * (size_t) i + k] += slopes[3 * (size_t) p + k];
+        forces[3 * (size_t) pairs.neighbour[p] + k] -= slopes[3 * (size_t) p + k];
+      }
+  return forces;
 }
 
 }  // namespace tlmd::engine

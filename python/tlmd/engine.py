@@ -87,17 +87,22 @@ class Engine:
         return self._painn.features(layer % self.n_layers)
 
 
+def choose_backend(backend: str | None, device: torch.device | str) -> str:
+    """native or torch: the one given, else native on the CPU; InputError if there is no such thing on `device`."""
+    on_cpu = torch.device(device).type == "cpu"
+    backend = backend or ("native" if on_cpu else "torch")
+    if backend not in ("native", "torch") or (backend == "native" and not on_cpu):
+        raise InputError(f"backend {backend} on {device}", "native (on the CPU) or torch", "correct the backend")
+    return backend
+
+
 def predictor(
     model: Any, backend: str | None = None, device: torch.device | str = "cpu", sample: Graph | None = None
 ) -> Callable[[Graph], Prediction]:
     """What evaluates graphs with the parameters that `model` has now: backend native (default on the CPU; `sample` as
     for Engine) or torch.
     """
-    on_cpu = torch.device(device).type == "cpu"
-    backend = backend or ("native" if on_cpu else "torch")
-    if backend not in ("native", "torch") or (backend == "native" and not on_cpu):
-        raise InputError(f"backend {backend} on {device}", "native (on the CPU) or torch", "correct the backend")
-    if backend == "native":
+    if choose_backend(backend, device) == "native":
         return Engine(model, sample=sample).evaluate
     dtype = model.net.embedding.weight.dtype
     return lambda graph: evaluate(model, graph._replace(vectors=graph.vectors.to(dtype)))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlmd.engine import TrainingEngine
+from tlmd.engine import TrainingEngine, choose_backend
 from tlmd.errors import InputError
 from tlmd.modelfile import Card, save_model
 from tlmd.models.potential import Potential
@@ -77,11 +77,8 @@ class Loop:
 
     def start_engine(self) -> TrainingEngine | None:
         """The native engine, its filter table by the largest frame and the first parameters; None: torch."""
-        backend = self.config.training.backend or ("native" if self.device.type == "cpu" else "torch")
-        if backend == "torch":
+        if choose_backend(self.config.training.backend, self.device) == "torch":
             return None
-        if self.device.type != "cpu":
-            raise InputError(f"training.backend native on {self.device}", "device cpu", "leave the backend out")
         train = self.task.train
         return TrainingEngine(self.model, train.graph(int(np.argmax(train.sizes))))
 
