@@ -48,8 +48,18 @@ frames = 3
 frames_per_item = 1
 equilibrate_ps = 0.03
 spacing_ps = 0.01
+[systems.turned]
+kind = "turned"
+molecules = 8
+frames = 2
+equilibrate_ps = 0.03
+spacing_ps = 0.01
+fraction = 1.0
 [systems.dimer]
 kind = "dimer"
+frames = 6
+[systems.contact]
+kind = "contact"
 frames = 6
 [systems.monomer]
 kind = "monomer"
@@ -118,6 +128,33 @@ def test_dimer_energy_is_the_formula(finished):
             angle = np.arccos(bonds[0] @ bonds[1] / length.prod())
             energy += 529.581 * ((length - BOND_A) ** 2).sum() + 37.95 * (angle - np.deg2rad(ANGLE_DEG)) ** 2
         assert frame.energy == pytest.approx(energy * EV_PER_KCAL_MOL, abs=1e-6)
+
+
+def test_contacts_are_as_near_as_asked(finished):
+    frames = [frame for frame in finished[1] if frame.info["kind"] == "contact"]
+    assert len(frames) == 6
+    ranges = np.array([finished[0].systems["contact"].model_dump()[key] for key in ("oo_A", "oh_A", "hh_A")])
+    for number, frame in enumerate(frames):
+        a, b = frame.positions.reshape(2, 3, 3)
+        distance = np.linalg.norm(a[:, None] - b, axis=-1)
+        shortest = np.array([distance[0, 0], min(distance[0, 1:].min(), distance[1:, 0].min()), distance[1:, 1:].min()])
+        along = (number + 0.5) / len(frames)
+        low, high = ranges[number % 3]
+        assert shortest[number % 3] == pytest.approx(low + along * (high - low), abs=1e-6)
+        assert (shortest >= ranges[:, 0] - 1e-6).all()
+
+
+def test_turned_molecules_keep_their_shape_and_distance(finished):
+    frames = [frame for frame in finished[1] if frame.info["kind"] == "turned"]
+    assert frames
+    for frame in frames:
+        vectors = frame.positions[:, None] - frame.positions
+        fractions = vectors @ np.linalg.inv(frame.cell)
+        distance = np.linalg.norm((fractions - np.round(fractions)) @ frame.cell, axis=-1).reshape(8, 3, 8, 3)
+        inside = np.arange(8)
+        assert np.all((0.8 < distance[inside, 0, inside, 1:]) & (distance[inside, 0, inside, 1:] < 1.2))
+        distance[inside, :, inside, :] = np.inf
+        assert distance[:, 0, :, 1:].min() > 1.25 and distance[:, 1:, :, 1:].min() > 0.65
 
 
 @pytest.mark.parametrize("kind", ["rattled", "cluster"])
@@ -244,5 +281,5 @@ def test_committed_configuration_is_a_large_mixture():
     frames = {name: system.frames for name, system in config.systems.items()}
     assert sum(frames.values()) >= 2500
     assert {system.kind for system in config.systems.values()} == {
-        "bulk", "rattled", "stretched", "cluster", "dimer", "monomer"
+        "bulk", "rattled", "stretched", "turned", "cluster", "dimer", "contact", "monomer"
     }  # fmt: skip

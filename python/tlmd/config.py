@@ -188,8 +188,38 @@ class DimerConfig(SystemConfig):
     displacement_A: float = Field(0.04, ge=0)  # standard deviation of each coordinate
 
 
+class ContactConfig(SystemConfig):
+    """Two molecules of which one pair of atoms is brought near: O-O, O-H and H-H in turn, distances scanned evenly.
+
+    Dynamics of the liquid never comes here, so that nothing else teaches a network to keep atoms apart.
+    """
+
+    kind: Literal["contact"]
+    frames_per_item: int = Field(100, gt=0)
+    oo_A: Ordered = (1.9, 3.0)
+    oh_A: Ordered = (1.25, 2.2)
+    hh_A: Ordered = (0.6, 2.2)
+    displacement_A: float = Field(0.04, ge=0)  # standard deviation of each coordinate
+
+
+class TurnedConfig(BulkConfig):
+    """Bulk frames in which a part of the molecules is turned at random about O, down to the distances given."""
+
+    kind: Literal["turned"]
+    fraction: float = Field(0.25, gt=0, le=1)
+    oh_A: Positive = 1.3
+    hh_A: Positive = 0.7
+
+
 AnySystem = Annotated[
-    BulkConfig | RattledConfig | StretchedConfig | ClusterConfig | MonomerConfig | DimerConfig,
+    BulkConfig
+    | RattledConfig
+    | StretchedConfig
+    | TurnedConfig
+    | ClusterConfig
+    | MonomerConfig
+    | DimerConfig
+    | ContactConfig,
     Field(discriminator="kind"),
 ]
 
@@ -213,7 +243,7 @@ class GenerateConfig(StageConfig):
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
     energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
-    force_tolerance: Positive = 1e-5  # eV/A
+    force_tolerance: Positive = 5e-5  # eV/A; the mesh of pppm may change by the rounding of the box
     systems: dict[str, AnySystem]
 
     @model_validator(mode="after")

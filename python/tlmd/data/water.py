@@ -65,6 +65,24 @@ class Stretched(Bulk):
             yield frame.replace(positions=molecules.reshape(-1, 3))
 
 
+class Turned(Bulk):
+    """Bulk frames, a part of the molecules turned at random, as near to the others as the settings allow."""
+
+    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+        settings = self.settings
+        nearest = np.array([0.0, settings.oh_A, settings.hh_A])
+        for frame in super().sample(item, rng, teacher):
+            molecules = _whole(frame).reshape(-1, 3, 3)
+            for chosen in np.flatnonzero(rng.random(len(molecules)) < settings.fraction):
+                others = np.delete(molecules, chosen, axis=0)
+                centre = molecules[chosen, :1]
+                for turned in centre + _oriented(np.repeat(molecules[chosen, None] - centre, 20, axis=0), rng):
+                    if (_contacts(turned, others, frame.cell) >= nearest).all():
+                        molecules[chosen] = turned
+                        break
+            yield frame.replace(positions=molecules.reshape(-1, 3))
+
+
 class Cluster(System):
     """Free clusters; the size grows with the item."""
 
@@ -107,13 +125,39 @@ class Dimer(System):
             yield _frame(pair)
 
 
+class Contact(System):
+    """Two molecules with one pair of atoms at a given distance and no other pair nearer than its own limit."""
+
+    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+        settings, count = self.settings, self.count(item)
+        ranges = np.array([settings.oo_A, settings.oh_A, settings.hh_A])
+        first = sum(self.count(i) for i in range(item))
+        for number in range(first, first + count):
+            kind = number % 3
+            distance = ranges[kind] @ [1 - (number + 0.5) / self.frames, (number + 0.5) / self.frames]
+            nearest = ranges[:, 0].copy()
+            nearest[kind] = distance - 1e-9
+            while True:
+                pair = _oriented(_molecules(2), rng)
+                pair += rng.normal(scale=settings.displacement_A, size=pair.shape)
+                hydrogens = rng.integers(1, 3, 2)
+                a, b = ((0, 0), (0, hydrogens[1]), hydrogens)[kind]
+                direction = rng.normal(size=3)
+                pair[1] += pair[0, a] - pair[1, b] + distance * direction / np.linalg.norm(direction)
+                if (_contacts(pair[0], pair[1:]) >= nearest).all():
+                    break
+            yield _frame(pair)
+
+
 SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
     config.BulkConfig: Bulk,
     config.RattledConfig: Rattled,
     config.StretchedConfig: Stretched,
+    config.TurnedConfig: Turned,
     config.ClusterConfig: Cluster,
     config.MonomerConfig: Monomer,
     config.DimerConfig: Dimer,
+    config.ContactConfig: Contact,
 }
 
 
@@ -151,6 +195,16 @@ def _whole(frame: Frame) -> np.ndarray:
     molecules = frame.positions.reshape(-1, 3, 3)
     fractions = (molecules - molecules[:, :1]) @ np.linalg.inv(frame.cell)
     return (molecules[:, :1] + (fractions - np.round(fractions)) @ frame.cell).reshape(-1, 3)
+
+
+def _contacts(molecule: np.ndarray, others: np.ndarray, cell: np.ndarray | None = None) -> np.ndarray:
+    """The shortest O-O, O-H and H-H distances (A) of a molecule (3, 3) to others (M, 3, 3), minimum image in a cell."""
+    vectors = others[:, None] - molecule[None, :, None]  # (M, 3, 3, 3)
+    if cell is not None:
+        fractions = vectors @ np.linalg.inv(cell)
+        vectors = (fractions - np.round(fractions)) @ cell
+    distances = np.linalg.norm(vectors, axis=-1).min(axis=0)
+    return np.array([distances[0, 0], min(distances[0, 1:].min(), distances[1:, 0].min()), distances[1:, 1:].min()])
 
 
 def _frame(positions: np.ndarray, cell: np.ndarray | None = None) -> Frame:
