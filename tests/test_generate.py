@@ -13,7 +13,8 @@ from tlmd import cli
 from tlmd.config import GenerateConfig, SPCFwConfig, load_config
 from tlmd.data import classical
 from tlmd.data.frames import Frame, read_frames, write_frames
-from tlmd.data.spcfw import ANGLE_DEG, BOND_A, SPCFw, nearest_contact
+from tlmd.data.lammps_water import nearest_contact
+from tlmd.data.spcfw import ANGLE_DEG, BOND_A, SPCFw
 from tlmd.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL
 
@@ -21,6 +22,7 @@ COMMITTED = Path(__file__).parents[1] / "inputs" / "water" / "classical.toml"
 TOML = """
 seed = 3
 [teacher]
+name = "spcfw"
 cutoff_A = 5.0
 [systems.bulk]
 kind = "bulk"

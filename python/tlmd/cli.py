@@ -98,6 +98,17 @@ def generate(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def calibrate(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-calibrate: a classical water model matched to a few DFT frames, as a LAMMPS include that tl-generate takes."""
+    from tlmd.config import load_config
+    from tlmd.data.calibrate import calibrate
+    from tlmd.train.config import CalibrateConfig
+
+    settings = load_config(CalibrateConfig, config, set_)
+    calibrate(settings, out or settings.out)
+
+
+@entry
 def export(
     model: Annotated[Path, typer.Argument(help="trained model (model.pt)")],
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="file to write (default MODEL-lammps.pt)")] = None,

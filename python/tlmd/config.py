@@ -211,6 +211,14 @@ class TurnedConfig(BulkConfig):
     hh_A: Positive = 0.7
 
 
+class FileConfig(SystemConfig):
+    """Frames of a file, evenly spread, to be labelled anew: another teacher on the same configurations."""
+
+    kind: Literal["file"]
+    file: ConfigPath
+    frames_per_item: int = Field(100, gt=0)
+
+
 AnySystem = Annotated[
     BulkConfig
     | RattledConfig
@@ -219,15 +227,15 @@ AnySystem = Annotated[
     | ClusterConfig
     | MonomerConfig
     | DimerConfig
-    | ContactConfig,
+    | ContactConfig
+    | FileConfig,
     Field(discriminator="kind"),
 ]
 
 
-class SPCFwConfig(Section):
-    """The teacher SPC/Fw: flexible water (Wu, Tepper, Voth 2006), evaluated by LAMMPS."""
+class WaterTeacherConfig(Section):
+    """What every teacher of water has; LAMMPS evaluates it."""
 
-    name: Literal["spcfw"] = "spcfw"
     cutoff_A: Positive = 9.0  # of labels of periodic frames; free clusters have none
     accuracy: Positive = 1e-6  # of pppm, relative
     sampling_cutoff_A: Positive = 6.0  # of the trajectories, that only propose configurations
@@ -236,10 +244,23 @@ class SPCFwConfig(Section):
     min_contact_A: Positive = 1.25  # O-H of different molecules: nearer frames are dropped (H has no core)
 
 
+class SPCFwConfig(WaterTeacherConfig):
+    """The teacher SPC/Fw: flexible water (Wu, Tepper, Voth 2006)."""
+
+    name: Literal["spcfw"] = "spcfw"
+
+
+class CalibratedConfig(WaterTeacherConfig):
+    """A force field that tl-calibrate matched to a few DFT frames."""
+
+    name: Literal["calibrated"]
+    include: ConfigPath = Field(description="forcefield.in of the run folder of tl-calibrate")
+
+
 class GenerateConfig(StageConfig):
     """tl-generate: which systems, labelled by which teacher."""
 
-    teacher: SPCFwConfig = SPCFwConfig()
+    teacher: Annotated[SPCFwConfig | CalibratedConfig, Field(discriminator="name")] = SPCFwConfig()
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
     energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
@@ -251,3 +272,17 @@ class GenerateConfig(StageConfig):
         if not self.systems:
             raise ValueError("at least one table [systems.NAME]")
         return self
+
+
+class CalibrateTermsConfig(Section):
+    """The terms of tl-calibrate and how firmly they keep to their priors: units of regularisation are eV/A."""
+
+    cutoff_A: Positive = Field(6.0, description="end of the pair splines")
+    low_A: tuple[Positive, Positive, Positive] = Field(
+        (2.2, 1.2, 1.2), description="start of the O-O, O-H, H-H splines"
+    )
+    spacing_A: Positive = Field(0.24, description="distance of their knots")
+    smoothness: Positive = Field(10.0, description="on second differences of spline coefficients")
+    ridge: Positive = Field(0.03, description="on spline coefficients")
+    molecule: Positive = Field(3.0, description="on the polynomials of a molecule, at 0.2 A and 0.5 rad")
+    charge: Positive = Field(0.3, description="on the factor of the product of charges")

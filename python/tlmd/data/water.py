@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tlmd import config
-from tlmd.data.frames import Frame
-from tlmd.data.spcfw import ANGLE_DEG, BOND_A, MASS_G_MOL, SPCFw
+from tlmd.data.frames import Frame, read_frames
+from tlmd.data.lammps_water import LammpsWater
+from tlmd.data.spcfw import ANGLE_DEG, BOND_A, MASS_G_MOL
 from tlmd.data.system import System
+from tlmd.errors import InputError
 from tlmd.units import GCM3_PER_GMOL_A3
 
 
 class Bulk(System):
     """Periodic liquid: temperature and density spread evenly over the items."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         settings = self.settings
         temperature = _spread(settings.temperature_K, item, 0.7548776662466927)
         density = _spread(settings.density_g_cm3, item, 0.5698402909980532)
@@ -38,7 +42,7 @@ class Bulk(System):
 class Rattled(Bulk):
     """Bulk frames, box strained and atoms displaced."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         for frame in super().sample(item, rng, teacher):
             strain = np.eye(3) + np.tril(rng.normal(scale=self.settings.strain, size=(3, 3)))
             positions = _whole(frame) @ strain
@@ -51,7 +55,7 @@ class Rattled(Bulk):
 class Stretched(Bulk):
     """Bulk frames, a part of the molecules with new bond lengths and angle, orientation kept."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         for frame in super().sample(item, rng, teacher):
             molecules = _whole(frame).reshape(-1, 3, 3)
             chosen = rng.random(len(molecules)) < self.settings.fraction
@@ -68,7 +72,7 @@ class Stretched(Bulk):
 class Turned(Bulk):
     """Bulk frames, a part of the molecules turned at random, as near to the others as the settings allow."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         settings = self.settings
         nearest = np.array([0.0, settings.oh_A, settings.hh_A])
         for frame in super().sample(item, rng, teacher):
@@ -86,7 +90,7 @@ class Turned(Bulk):
 class Cluster(System):
     """Free clusters; the size grows with the item."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         settings = self.settings
         low, high = settings.molecules
         molecules = low + item % (high - low + 1)
@@ -104,7 +108,7 @@ class Cluster(System):
 class Monomer(System):
     """Single molecules with any bond lengths and angle."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         count = self.count(item)
         length, angle = _geometry(self.settings, count, rng)
         for molecule in _oriented(_molecules(count, length, angle), rng):
@@ -114,7 +118,7 @@ class Monomer(System):
 class Dimer(System):
     """Two molecules, O-O distance from near to far."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         count = self.count(item)
         low, high = self.settings.distance_A
         first = sum(self.count(i) for i in range(item))
@@ -128,7 +132,7 @@ class Dimer(System):
 class Contact(System):
     """Two molecules with one pair of atoms at a given distance and no other pair nearer than its own limit."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: SPCFw) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         settings, count = self.settings, self.count(item)
         ranges = np.array([settings.oo_A, settings.oh_A, settings.hh_A])
         first = sum(self.count(i) for i in range(item))
@@ -149,6 +153,23 @@ class Contact(System):
             yield _frame(pair)
 
 
+class Read(System):
+    """Frames of a file without their labels; `kind`, `source` and the rest of their info stay."""
+
+    def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
+        frames = _read(self.settings.file)
+        if len(frames) < self.frames:
+            raise InputError(f"{len(frames)} frames in {self.settings.file}", f"{self.frames}", "ask for fewer frames")
+        first = sum(self.count(i) for i in range(item))
+        for index in np.linspace(0, len(frames) - 1, self.frames).round().astype(int)[first : first + self.count(item)]:
+            yield frames[index].replace(energy=None, forces=None, stress=None)
+
+
+@functools.lru_cache(1)
+def _read(path: Path) -> list[Frame]:
+    return read_frames(path, check=False)
+
+
 SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
     config.BulkConfig: Bulk,
     config.RattledConfig: Rattled,
@@ -158,6 +179,7 @@ SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
     config.MonomerConfig: Monomer,
     config.DimerConfig: Dimer,
     config.ContactConfig: Contact,
+    config.FileConfig: Read,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tlmd.config import ConfigPath, Section, StageConfig
+from tlmd.config import CalibrateTermsConfig, ConfigPath, Positive, Section, StageConfig
 from tlmd.modelfile import Architecture
 
 Weight = float | tuple[float, float]
@@ -121,3 +121,18 @@ class FinetuneConfig(TrainConfig):
 
     transfer: TransferConfig
     replay: ReplayConfig | None = None
+
+
+class CalibrateConfig(StageConfig):
+    """tl-calibrate: a classical water model matched to a few DFT frames by regularised linear least squares."""
+
+    data: DataConfig
+    n_frames: int | None = Field(None, gt=0, description="use so many frames of data.train only")
+    select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
+    energy: float = Field(1.0, ge=0, description="weight of (eV/atom)^2, against forces")
+    forces: float = Field(1.0, ge=0, description="weight of (eV/A)^2")
+    strengths: list[Positive] = Field(
+        [0.001, 0.01, 0.1, 1.0, 10.0, 100.0],
+        description="factors on the regularisation, chosen by leaving out a frame in turn; 1 if there is but one frame",
+    )
+    terms: CalibrateTermsConfig = CalibrateTermsConfig()
