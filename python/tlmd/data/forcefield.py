@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +94,20 @@ def molecule(coefficients: np.ndarray) -> tuple[list[float], list[float], float,
     bond, angle = Polynomial([0, *coefficients[:DEGREE]]), Polynomial([0, *coefficients[DEGREE : 2 * DEGREE]])
     bond_bond, bond_angle = coefficients[2 * DEGREE : 2 * DEGREE + 2]
     bend = minimum(angle, *(np.deg2rad(BEND_DEG) - ANGLE), "angle")
-    angle = angle(Polynomial([bend, 1])).coef
     bond = bond + Polynomial([0, bond_angle * bend])  # class2 measures this angle from theta0
     stretch = minimum(bond, STRETCH_A[0] - BOND_A, STRETCH_A[1] - BOND_A, "bond")
-    bond = bond(Polynomial([stretch, 1])).coef
     theta = float(np.rad2deg(ANGLE + bend))
-    return [BOND_A + stretch, *bond[2:]], [theta, *angle[2:]], float(bond_bond), float(bond_angle)
+    return (
+        [BOND_A + stretch, *taylor(bond, stretch)],
+        [theta, *taylor(angle, bend)],
+        float(bond_bond),
+        float(bond_angle),
+    )
+
+
+def taylor(energy: Polynomial, at: float) -> list[float]:
+    """K2, K3, K4 of `energy` about `at`."""
+    return [float(energy.deriv(k)(at)) / math.factorial(k) for k in range(2, DEGREE + 1)]
 
 
 def minimum(energy: Polynomial, low: float, high: float, name: str) -> float:
