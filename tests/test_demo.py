@@ -18,6 +18,7 @@ SCRIPT = Path(sysconfig.get_path("scripts")) / "tl-demo"
 def test_the_whole_road(tmp_path):
     out = tmp_path / "demo"
     command = [SCRIPT, "--out", out, "--steps", "6", "--frames", "2", "--md-minutes", "5", "--md-steps", "400"]
+    command += ["--classical-frames", "40", "--classical-steps", "200"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("classical", "scratch", "autotuned"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sysconfig
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,48 @@ from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
 from tlmd.analysis.report import COLUMNS, table_rows, write_records, write_report
 from tlmd.analysis.thermo import read_log
+from tlmd.config import GenerateConfig, load_config
 from tlmd.errors import InputError
 from tlmd.installed import PRETRAINED_WATER, plugin_folder, water_inputs
 from tlmd.train.evaluate import evaluate_file
 
 TEMPERATURE_K = 298.15
 TIMESTEP_FS = 1.0  # the decks' own default is 0.5; the demo takes the longest step that flexible water bears
+CLASSICAL = "classical.toml"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+COMMANDS = {"lmp", "mpirun"} | {f"tl-{stage}" for stage in ("calibrate", "generate", "pretrain", "finetune", "export")}
 EQUILIBRATION = 20_000  # steps before each of the two runs
 CAPTION = "Errors on 108 unseen revPBE0-D3 frames: energy E in meV/atom, force F in meV/A"
-NOTE = "The classical model was not tuned; its energies are moved by one constant per atom."
+NOTE = (
+    "The classical row: the network taught by the calibrated classical model; energies moved by one constant per atom."
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the demo does: steps and DFT frames of scratch and autotuning, classical frames and steps on them, wall
+    time (minutes) and steps of each MD run, at most.
+    """
+
+    steps: int
+    frames: int
+    classical_frames: int
+    classical_steps: int
+    md_minutes: float
+    md_steps: int
 
 
 class Road:
     """The demo in one folder: each stage prints its command and keeps its output; a killed training resumes."""
 
-    def __init__(self, out: Path, steps: int, frames: int, md_minutes: float, md_steps: int):
-        self.out, self.steps, self.frames = out.absolute(), steps, frames
-        self.md_minutes, self.md_steps = md_minutes, md_steps
+    def __init__(self, out: Path, size: Size, from_scratch: bool):
+        self.out, self.size, self.from_scratch = out.absolute(), size, from_scratch
         self.inputs = water_inputs()
         console = Console()
         self.console = console if console.is_terminal else Console(width=120)
         self.started = time.monotonic()
-        self.threads = min(2, os.cpu_count() or 1)
+        self.cores = min(2, os.cpu_count() or 1)
+        self.unstable: dict[str, str] = {}
         self.out.mkdir(parents=True, exist_ok=True)
 
     def say(self, text: str) -> None:
@@ -53,7 +73,7 @@ class Road:
         threads = environment.get("OMP_NUM_THREADS")
         shown = [f"OMP_NUM_THREADS={threads}"] if threads else []
         self.say("$ " + " ".join(shown + [Path(word).name if word.startswith("/") else word for word in words]))
-        words[0] = str(Path(sysconfig.get_path("scripts")) / words[0])
+        words = [str(SCRIPTS / word) if word in COMMANDS else word for word in words]
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
             env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
@@ -68,23 +88,36 @@ class Road:
     def run(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self.finish(self.start(command, log, **environment), log)
 
-    def train(self) -> None:
-        """The shipped classical model, then scratch and autotuning side by side: same frames, same steps."""
-        (self.out / "classical").mkdir(exist_ok=True)
-        shutil.copy(PRETRAINED_WATER, self.out / "classical" / "model.pt")
-        common = ["--set", f"training.max_steps={self.steps}", "--set", f"training.n_frames={self.frames}"]
-        started = []
-        for name, stage, toml in (
-            ("scratch", "tl-pretrain", "scratch.toml"),
-            ("autotuned", "tl-finetune", "finetune.toml"),
-        ):
-            command = [stage, self.inputs / toml, "--out", self.out / name, *common]
-            if name == "autotuned":
-                command += ["--set", f"transfer.start_from={self.out / 'classical' / 'model.pt'}"]
-            log = self.out / "logs" / f"{name}.output"
-            started.append((self.start(command, log), log))
-        for process, log in started:
-            self.finish(process, log)
+    def teach(self) -> None:
+        """A classical model matched to the DFT frames, its labels, and a network that learns them: from the shipped
+        SPC/Fw model, or from nothing. Beside it, on the other core, the same network learns the DFT frames alone.
+        """
+        out, size, logs = self.out, self.size, self.out / "logs"
+        few = ["--set", f"training.n_frames={size.frames}"]
+        field, frames = out / "classical" / "forcefield", out / "classical" / "frames"
+        command = ["tl-calibrate", self.inputs / "calibrate.toml", "--out", field, "--set", f"n_frames={size.frames}"]
+        self.run(command, logs / "calibrate.output")
+        whole = sum(system.frames for system in load_config(GenerateConfig, self.inputs / CLASSICAL).systems.values())
+        command = ["mpirun", "-n", str(self.cores), "tl-generate", self.inputs / CLASSICAL, "--out", frames]
+        settings = {"scale": size.classical_frames / whole, "teacher.name": "calibrated"}
+        settings["teacher.include"] = field / "forcefield.in"
+        self.run(command + overrides(settings), logs / "generate.output")
+        command = ["tl-pretrain", self.inputs / "scratch.toml", "--out", out / "scratch", *few]
+        command += overrides({"training.max_steps": size.steps})
+        scratch = self.start(command, logs / "scratch.output")
+        settings = {"data.train": frames / "frames.extxyz.xz", "training.max_steps": size.classical_steps}
+        settings["loss.ramp_steps"] = size.classical_steps
+        if self.from_scratch:
+            command = ["tl-pretrain", self.inputs / "pretrain.toml"]
+            settings["data.level_of_theory"] = "classical, calibrated to revPBE0-D3"
+        else:
+            command = ["tl-finetune", self.inputs / "teach.toml"]
+            settings["transfer.start_from"] = PRETRAINED_WATER
+        self.run([*command, "--out", out / "classical", *overrides(settings)], logs / "classical.output")
+        command = ["tl-finetune", self.inputs / "finetune.toml", "--out", out / "autotuned", *few]
+        settings = {"transfer.start_from": out / "classical" / "model.pt", "training.max_steps": size.steps}
+        self.run(command + overrides(settings), logs / "autotuned.output")
+        self.finish(scratch, logs / "scratch.output")
 
     def errors(self) -> list[dict[str, str]]:
         """Test errors of the three models, one row each; the classical energies are moved by one constant per atom."""
@@ -95,10 +128,10 @@ class Road:
             "energy_mae_mev_per_atom": float(abs(error).mean()),
             "energy_rmse_mev_per_atom": float((error**2).mean() ** 0.5),
         }
-        rows = [error_row("classical (SPC/Fw)", 0, 0, classical)]
+        rows = [error_row("classical, calibrated", self.size.frames, 0, classical)]
         for name, title in (("scratch", "from scratch"), ("autotuned", "autotuned (T-PaiNN)")):
             test = json.loads((self.out / name / "errors.json").read_text())["test"]
-            rows.append(error_row(title, self.frames, self.steps, test))
+            rows.append(error_row(title, self.size.frames, self.size.steps, test))
         return rows
 
     def simulate(self) -> None:
@@ -108,27 +141,41 @@ class Road:
         for name in ("density", "diffusion"):
             deck = self.inputs / f"{name}.in"
             variables = {"model": folder / "model-lammps.pt", "data": self.inputs / "water64.data", "name": name}
-            variables |= {"temperature": TEMPERATURE_K, "timestep": TIMESTEP_FS, "limit": round(60 * self.md_minutes)}
-            variables |= {"equilibrate": min(EQUILIBRATION, self.md_steps), "steps": self.md_steps}
+            variables |= {
+                "temperature": TEMPERATURE_K,
+                "timestep": TIMESTEP_FS,
+                "limit": round(60 * self.size.md_minutes),
+            }
+            variables |= {"equilibrate": min(EQUILIBRATION, self.size.md_steps), "steps": self.size.md_steps}
             command = ["lmp", "-in", deck]  # so small a box goes faster by threads than by ranks
             for key, value in variables.items():
                 command += ["-var", key, value]
-            environment = {"LAMMPS_PLUGIN_PATH": str(plugin_folder()), "OMP_NUM_THREADS": str(self.threads)}
-            self.run(command, self.out / "md" / f"{name}.output", **environment)
+            environment = {"LAMMPS_PLUGIN_PATH": str(plugin_folder()), "OMP_NUM_THREADS": str(self.cores)}
+            try:
+                self.run(command, self.out / "md" / f"{name}.output", **environment)
+            except InputError as error:
+                self.unstable[name] = str(error)
+                self.say(f"{name}: the run broke off, nothing of it is used; {error}")
 
     def analyse(self) -> Measurement:
         """Density, diffusion and structure of the runs against experiment."""
         md = self.out / "md"
-        density = measure_density(md / "density.log", elements=["O", "H"], temperature_K=TEMPERATURE_K)
-        run = read_log(md / "diffusion.log").runs[-1]
+        parts = []
+        if "density" not in self.unstable:
+            parts.append(measure_density(md / "density.log", elements=["O", "H"], temperature_K=TEMPERATURE_K))
+        if "diffusion" not in self.unstable:
+            parts += self.motion(md / "diffusion.dump.gz", md / "diffusion.log")
+        records = [record for part in parts for record in part.records]
+        return Measurement(records, {caption: figure for part in parts for caption, figure in part.figures.items()})
+
+    def motion(self, dump: Path, log: Path) -> list[Measurement]:
+        """Diffusion and structure of the NVE run."""
+        run = read_log(log).runs[-1]
         length_ps = float(run.steps[-1] - run.steps[0]) * TIMESTEP_FS / 1000
-        dump, log = md / "diffusion.dump.gz", md / "diffusion.log"
         window = (min(2.0, 0.2 * length_ps), min(20.0, 0.5 * length_ps))
         diffusion = measure_diffusion(dump, log, window_ps=window, elements=["O", "H"])
         structure = measure_structure(dump, log, pairs=[("O", "O")], elements=["O", "H"])
-        parts = (density, diffusion, structure)
-        records = [record for part in parts for record in part.records]
-        return Measurement(records, {caption: figure for part in parts for caption, figure in part.figures.items()})
+        return [diffusion, structure]
 
 
 def error_row(title: str, frames: int, steps: int, errors: dict[str, Any]) -> dict[str, str]:
@@ -144,13 +191,20 @@ def error_row(title: str, frames: int, steps: int, errors: dict[str, Any]) -> di
     }
 
 
-def demo(out: Path, steps: int, frames: int, md_minutes: float, md_steps: int) -> None:
+def overrides(settings: dict[str, Any]) -> list[str]:
+    """--set KEY=VALUE for each."""
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+
+
+def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
     """Run the road in the folder `out`, which gets classical/, scratch/ and autotuned/model.pt,
     autotuned/model-lammps.pt, md/, results.json and report.html; ends with one table.
+
+    Raises InputError at the end if an MD run broke off: what else was measured is shown and kept.
     """
-    road = Road(out, steps, frames, md_minutes, md_steps)
+    road = Road(out, size, from_scratch)
     road.say(f"tl-demo: liquid water, revPBE0-D3, in {road.out}")
-    road.train()
+    road.teach()
     errors = road.errors()
     road.simulate()
     result = road.analyse()
@@ -162,6 +216,10 @@ def demo(out: Path, steps: int, frames: int, md_minutes: float, md_steps: int) -
     tables = {f"{CAPTION}. {NOTE}": errors}
     write_report(road.out / "report.html", "tl-demo: liquid water", result.records, figures, tables)
     show(road, errors, result.records)
+    if road.unstable:
+        raise InputError(
+            f"an unstable simulation: {'; '.join(road.unstable.values())}", "MD to its end", "train with more frames"
+        )
 
 
 def show(road: Road, errors: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
