@@ -24,7 +24,7 @@ from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import Parity, evaluate_frames
 from tlmd.train.loop import Loop, Task
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import Result, conclude, data_files, frame_sets, new_card, read_data, setup
+from tlmd.train.stage import Result, conclude, frame_sets, new_card, read_data, setup
 
 
 def finetune(config: FinetuneConfig, out: Path) -> Result:
@@ -36,8 +36,7 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
     """
     with distributed.processes():
         device = setup(config)
-        files = data_files(config.data) | {"start_from": config.transfer.start_from}
-        run = RunFolder(out, "finetune", config, files | ({"replay": config.replay.frames} if config.replay else {}))
+        run = RunFolder(out, "finetune", config, config.input_files())
         try:
             data = read_data(config)
             model, pretrained = load_model(config.transfer.start_from)
