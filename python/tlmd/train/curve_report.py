@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -229,12 +230,16 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 def plot(curves: dict[tuple[str, str], list[Row]], config: CurveConfig, where: str, path: Path) -> None:
     """Errors against frames, log-log: a row of panels for each kind of labels, a colour for each method."""
     labels = list(dict.fromkeys(name for name, _ in curves))
-    figure = Figure(figsize=(11, 4.2 * len(labels)))
+    figure = Figure(figsize=(11, 4.2 * len(labels)), layout="constrained")
     for index, (name, kind) in enumerate((name, kind) for name in labels for kind in KINDS):
         axes = figure.add_subplot(len(labels), len(KINDS), index + 1, xscale="log", yscale="log")
         for (taught, budget), rows in curves.items():
             if taught == name:
                 draw(axes, rows, list(config.methods), key_of(where, kind, config.measure), budget)
+        for axis, ticks in ((axes.xaxis, (1.0, 2.0, 5.0)), (axes.yaxis, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))):
+            axis.set_major_locator(LogLocator(subs=ticks))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("training frames")
         axes.set_ylabel(f"{where} {kind} {config.measure.upper()}, {KINDS[kind][1]}")
         axes.set_title(f"labels: {name}", fontsize=9)

@@ -58,7 +58,8 @@ class Curve:
     """The runs of a learning curve: those that are known, the rows of those that have ended, those that failed."""
 
     def __init__(self, config: CurveConfig, out: Path):
-        self.config, self.out, self.console = config, out, Console(soft_wrap=True)
+        self.config, self.out = config, out
+        self.console = Console() if Console().is_terminal else Console(width=160)
         self.fingerprint = functools.cache(sha256)
         self.seeds = list(dict.fromkeys(config.seeds))
         offered = self.check_data()
@@ -183,7 +184,7 @@ class Curve:
         error = future.exception()
         if error is not None:
             self.failed[job] = error
-            self.console.print(f"{job.name}: FAILED", markup=False, highlight=False)
+            self.say(f"{job.name}: FAILED")
             return []
         self.ended(job)
         self.write_csv()
@@ -191,9 +192,11 @@ class Curve:
         where = "valid" if self.config.search else "test"
         found = [(row.get(key_of(where, kind, self.config.measure)), unit) for kind, (_, unit) in KINDS.items()]
         errors = ", ".join(f"{number(value)} {unit}" for value, unit in found if value is not None)
-        text = f"{job.name}: {where} {self.config.measure.upper()} {errors}; {60 * row['minutes']:.0f} s"
-        self.console.print(text, markup=False, highlight=False)
+        self.say(f"{job.name}: {where} {self.config.measure.upper()} {errors}; {60 * row['minutes']:.0f} s")
         return self.open(self.longer(job))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def ordered(self) -> list[dict[str, Any]]:
         """The rows by labels, frames, method, budget, seed, as in the configuration."""
@@ -215,7 +218,7 @@ class Curve:
             self.write_csv()
             write_report(self.ordered(), self.config, self.out, self.console)
         for job, error in self.failed.items():
-            self.console.print(f"{job.name}: {error}", markup=False, highlight=False)
+            self.say(f"{job.name}: {error}")
         if self.failed:
             raise InputError(
                 f"{len(self.failed)} of {len(self.known)} runs that failed (see above)",
