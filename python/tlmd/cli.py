@@ -72,6 +72,17 @@ def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def curve(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-curve: errors against the number of training frames, for several methods; or a search of hyper-parameters."""
+    from tlmd.config import load_config
+    from tlmd.train.config import CurveConfig
+    from tlmd.train.curves import curve
+
+    settings = load_config(CurveConfig, config, set_)
+    curve(settings, out or settings.out)
+
+
+@entry
 def evaluate(
     model: Annotated[Path, typer.Argument(help="trained or exported model")],
     data: Annotated[Path, typer.Argument(help="labelled frames")],

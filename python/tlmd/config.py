@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from tlmd.errors import InputError, nearest
 
-Model = TypeVar("Model", bound="StageConfig")
+Model = TypeVar("Model", bound="Section")
 
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:

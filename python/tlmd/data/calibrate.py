@@ -23,7 +23,7 @@ from tlmd.files import write_atomic
 from tlmd.train.config import CalibrateConfig
 from tlmd.train.evaluate import Errors
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import data_files, error_table, select_frames
+from tlmd.train.stage import error_table, select_frames
 
 MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued
 
@@ -54,11 +54,11 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     few of them, or a fit that gives no stable molecule.
     """
     data = config.data
-    run = RunFolder(out, "calibrate", config, data_files(data))
+    run = RunFolder(out, "calibrate", config, data.files())
     try:
         frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
         sets = {"train": frames}
-        sets |= {name: read_frames(path) for name in ("valid", "test") if (path := getattr(data, name)) is not None}
+        sets |= {name: read_frames(path) for name, path in data.files().items() if name != "train"}
         found = [(frame, molecules_of(frame)) for frame in frames]
         usable = [(frame, molecules) for frame, molecules in found if molecules is not None]
         if not usable or not any(has_labels(frame, config) for frame, _ in usable):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tlmd.config import CalibrateTermsConfig, ConfigPath, Positive, Section, StageConfig
 from tlmd.modelfile import Architecture
@@ -19,7 +20,13 @@ class DataConfig(Section):
     )
     valid_fraction: float = Field(0.1, ge=0, lt=1, description="part of `train` held out when `valid` is absent")
     test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")
+    split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
     level_of_theory: str = Field("unknown", description="written into the model card")
+
+    def files(self) -> dict[str, Path]:
+        """The files of frames, by name of the set."""
+        files = {"train": self.train, "valid": self.valid, "test": self.test}
+        return {name: path for name, path in files.items() if path is not None}
 
 
 class ModelConfig(Architecture):
@@ -79,6 +86,7 @@ class TrainingConfig(Section):
     )
     threads: int | None = Field(None, gt=0, description="torch threads of each process; absent: torch's choice")
     tensorboard: bool = Field(False, description="write event files into the run folder as well")
+    plots: bool = Field(True, description="draw parity and history at the end")
 
 
 class TrainConfig(StageConfig):
@@ -89,6 +97,10 @@ class TrainConfig(StageConfig):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig
+
+    def input_files(self) -> dict[str, Path]:
+        """The files whose hashes a run records."""
+        return self.data.files()
 
 
 class PretrainConfig(TrainConfig):
@@ -122,6 +134,10 @@ class FinetuneConfig(TrainConfig):
     transfer: TransferConfig
     replay: ReplayConfig | None = None
 
+    def input_files(self) -> dict[str, Path]:
+        files = super().input_files() | {"start_from": self.transfer.start_from}
+        return files | ({"replay": self.replay.frames} if self.replay else {})
+
 
 class CalibrateConfig(StageConfig):
     """tl-calibrate: a classical water model matched to a few DFT frames by regularised linear least squares."""
@@ -136,3 +152,45 @@ class CalibrateConfig(StageConfig):
         description="factors on the regularisation, chosen by leaving out a frame in turn; 1 if there is but one frame",
     )
     terms: CalibrateTermsConfig = CalibrateTermsConfig()
+
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class MethodConfig(Section):
+    """A method of a learning curve: the TOML of a stage, and keys that are set in it as by --set."""
+
+    stage: Literal["pretrain", "finetune"]
+    config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
+    set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
+    steps: Count | None = Field(None, description="budget of this method; absent: that of all")
+
+
+class ConvergeConfig(Section):
+    gain: float = Field(0.03, ge=0, lt=1, description="smallest gain in the validation loss that earns more steps")
+    max_steps: Count = Field(description="longest budget")
+
+
+class CurveConfig(Section):
+    """tl-curve: errors of methods against the number of training frames."""
+
+    out: ConfigPath = Path("curve")
+    methods: dict[Annotated[str, Field(pattern=r"^[\w.+]+$")], MethodConfig] = Field(min_length=1)
+    baseline: str | None = Field(None, description="the method that the others are compared with; absent: the first")
+    sizes: list[Count | Literal["all"]] = Field(min_length=1, description="numbers of training frames")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1, description="of frames and weights")
+    labels: list[Literal["all", "energies"]] = Field(["all"], min_length=1, description="what the loss sees")
+    steps: Count = Field(description="budget: the same number of steps for every method and size")
+    converge: ConvergeConfig | None = Field(None, description="double the budget as long as that pays")
+    split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
+    search: bool = Field(False, description="sort by validation errors, and leave the test frames alone")
+    measure: Literal["mae", "rmse"] = Field("mae", description="of table and plot; curve.csv has both")
+    keep_models: bool = Field(True, description="keep model.pt and checkpoint.pt of each finished run")
+    threads: Count = Field(1, description="of each run")
+    jobs: Count | None = Field(None, description="runs at once; absent: cores / threads")
+
+    @model_validator(mode="after")
+    def _baseline_is_a_method(self) -> CurveConfig:
+        if self.baseline is not None and self.baseline not in self.methods:
+            raise ValueError(f"baseline '{self.baseline}' that is one of the methods: {', '.join(self.methods)}")
+        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -72,8 +73,15 @@ class FrameSet:
         """At most `n` of the frames, evenly spread over the set; the set itself if it is not larger."""
         if len(self) <= n:
             return self
-        chosen = np.linspace(0, len(self) - 1, n).round().astype(int)
-        return FrameSet([self.frames[i] for i in chosen], self.elements, self.cutoff, self.dtype, self.name)
+        return self.subset(np.linspace(0, len(self) - 1, n).round().astype(int))
+
+    def subset(self, chosen: Sequence[int]) -> FrameSet:
+        """The frames `chosen`, with the labels and graphs that this set already has."""
+        part = copy.copy(self)
+        for name in ("frames", "labels", "counts", "_graphs"):
+            setattr(part, name, [getattr(self, name)[i] for i in chosen])
+        part.sizes = self.sizes[chosen]
+        return part
 
     def graph(self, index: int) -> Graph:
         """Graph of one frame."""

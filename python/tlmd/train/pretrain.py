@@ -15,7 +15,7 @@ from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import evaluate_frames
 from tlmd.train.loop import Loop, Task
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import Data, Result, conclude, data_files, frame_sets, new_card, read_data, setup
+from tlmd.train.stage import Data, Result, conclude, frame_sets, new_card, read_data, setup
 
 
 def pretrain(config: PretrainConfig, out: Path) -> Result:
@@ -25,7 +25,7 @@ def pretrain(config: PretrainConfig, out: Path) -> Result:
     """
     with distributed.processes():
         device = setup(config)
-        run = RunFolder(out, "pretrain", config, data_files(config.data))
+        run = RunFolder(out, "pretrain", config, config.input_files())
         try:
             data = read_data(config)
             architecture = Architecture(**config.model.model_dump(include=set(Architecture.model_fields)))

@@ -34,19 +34,19 @@ class RunFolder:
         self.path = Path(path)
         self.main = distributed.rank() == 0
         self.console = Console(file=sys.stdout, quiet=not self.main, soft_wrap=True)
-        self.fingerprints = {name: sha256(file) for name, file in data.items()}
+        record = run_record(stage, config, {name: sha256(file) for name, file in data.items()})
         self._tensorboard = self._log = None
         if self.main:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock_file = open(self.path / ".lock", "w")
             try:
-                self._open(stage, config)
+                self._open(record)
             except InputError:
                 self._lock_file.close()
                 raise
         distributed.barrier()
 
-    def _open(self, stage: str, config: StageConfig) -> None:
+    def _open(self, record: dict[str, Any]) -> None:
         """Lock the folder, tidy it, claim it for this configuration, open the log."""
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,27 +54,17 @@ class RunFolder:
             raise InputError(f"{self.path}, in use by a run", "a free folder", "wait or choose another --out") from None
         for leftover in self.path.glob(".*.tmp"):  # of a killed process
             leftover.unlink()
-        settings = config.model_dump(mode="json", exclude={"out"})
-        self._claim({"stage": stage, "config": settings, "data_sha256": self.fingerprints})
+        self._claim(record)
         self._log = open(self.path / "log.txt", "a", encoding="utf-8")
 
     def _claim(self, record: dict[str, Any]) -> None:
-        file = self.path / "run.json"
-        if file.exists():
-            difference = first_difference(json.loads(file.read_text())["record"], record)
-            if difference:
-                key, old, new = difference
-                raise InputError(
-                    f"{key} = {new}",
-                    f"{old}, as in the run that {self.path} holds",
-                    "choose another --out, or delete the folder to start again",
-                )
+        if refuse_another(self.path, record):
             return
         machine = {"python": platform.python_version(), "torch": torch.__version__, "tlmd": tlmd.__version__}
         machine |= {"host": platform.machine(), "threads": torch.get_num_threads(), "processes": distributed.world()}
         text, settings = json.dumps({"record": record, "machine": machine}, indent=1), to_toml(record["config"])
         write_atomic(self.path / "config.toml", lambda temporary: temporary.write_text(settings))
-        write_atomic(file, lambda temporary: temporary.write_text(text))
+        write_atomic(self.path / "run.json", lambda temporary: temporary.write_text(text))
 
     def say(self, message: str) -> None:
         """One line on the terminal and in log.txt."""
@@ -136,6 +126,27 @@ class RunFolder:
         if self.main:
             self._log.close()
             self._lock_file.close()
+
+
+def run_record(stage: str, config: StageConfig, fingerprints: dict[str, str]) -> dict[str, Any]:
+    """What makes a run the same run: stage, configuration but for the folder, hashes of the files that it reads."""
+    return {"stage": stage, "config": config.model_dump(mode="json", exclude={"out"}), "data_sha256": fingerprints}
+
+
+def refuse_another(folder: Path, record: dict[str, Any]) -> bool:
+    """Whether `folder` holds a run; InputError if it is not the run of this record."""
+    file = folder / "run.json"
+    if not file.exists():
+        return False
+    difference = first_difference(json.loads(file.read_text())["record"], record)
+    if difference:
+        key, old, new = difference
+        raise InputError(
+            f"{key} = {new}",
+            f"{old}, as in the run that {folder} holds",
+            "choose another --out, or delete the folder to start again",
+        )
+    return True
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] | None:

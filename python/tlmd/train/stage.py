@@ -16,7 +16,7 @@ from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 from tlmd.modelfile import Card
 from tlmd.models.potential import Potential
-from tlmd.train.config import DataConfig, TrainConfig
+from tlmd.train.config import TrainConfig
 from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import KINDS, UNITS, Errors, evaluate_frames
 from tlmd.train.loop import Loop
@@ -78,21 +78,18 @@ def hold_out(frames: Sequence[Frame], fraction: float) -> tuple[list[Frame], lis
 
 
 def select_frames(frames: Sequence[Frame], n: int | None, how: str, seed: int, name: str) -> list[Frame]:
-    """`n` of the frames: the first, or a random choice that follows from the seed, in the order of the file."""
+    """`n` of the frames: the first, or a random choice that follows from the seed, in the order of the file.
+
+    With one seed, a smaller choice is a part of every larger one.
+    """
     if n is None:
         return list(frames)
     if n > len(frames):
         raise InputError(
             f"training.n_frames = {n}", f"at most {len(frames)}, which {name} offers for training", "ask for fewer"
         )
-    chosen = range(n) if how == "first" else np.sort(np.random.default_rng(seed).choice(len(frames), n, replace=False))
+    chosen = range(n) if how == "first" else np.sort(np.random.default_rng(seed).permutation(len(frames))[:n])
     return [frames[int(i)] for i in chosen]
-
-
-def data_files(data: DataConfig) -> dict[str, Path]:
-    """The files whose hashes a run records."""
-    files = {"train": data.train, "valid": data.valid, "test": data.test}
-    return {name: path for name, path in files.items() if path is not None}
 
 
 def setup(config: TrainConfig) -> torch.device:
@@ -141,10 +138,12 @@ def conclude(
     run, model = loop.run_folder, loop.task.model
     errors: dict[str, Errors] = dict(earlier or {})
     sets = sets | {"train": sets["train"].spread(TRAIN_SAMPLE)}
+    if config.data.split_by and sets["test"] is not None:
+        sets |= test_parts(sets["test"], config.data.split_by)
     for name, frames in sets.items():
         if frames is not None:
             errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
-            if run.main and name in ("valid", "test"):
+            if run.main and config.training.plots and name in ("valid", "test"):
                 parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
     held_out = {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
     card = loop.task.card.model_copy(update={"held_out_errors": held_out})
@@ -154,9 +153,18 @@ def conclude(
         write_atomic(
             run.path / "errors.json", lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n")
         )
-        history_plot(run.path / "history.png", run.path / "metrics.csv")
+        if config.training.plots:
+            history_plot(run.path / "history.png", run.path / "metrics.csv")
         run.table(error_table(errors, f"{run.path.name}: best at step {loop.best_step} of {loop.step}"))
     return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
+
+
+def test_parts(test: FrameSet, key: str) -> dict[str, FrameSet]:
+    """`test VALUE`: the test frames with each value of the info key."""
+    values = [str(frame.info.get(key, "without")) for frame in test.frames]
+    if set(values) == {"without"}:
+        raise InputError(f'data.split_by = "{key}"', "an info key of the test frames", "correct it or leave it out")
+    return {f"test {v}": test.subset([i for i, x in enumerate(values) if x == v]) for v in sorted(set(values))}
 
 
 def error_table(errors: dict[str, Errors | None], title: str) -> Table:

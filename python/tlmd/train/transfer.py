@@ -6,6 +6,7 @@ if asked for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import Parity, evaluate_frames
 from tlmd.train.loop import Loop, Task
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import Result, conclude, data_files, frame_sets, new_card, read_data, setup
+from tlmd.train.stage import Result, conclude, frame_sets, new_card, read_data, setup
 
 
 def finetune(config: FinetuneConfig, out: Path) -> Result:
@@ -36,8 +37,7 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
     """
     with distributed.processes():
         device = setup(config)
-        files = data_files(config.data) | {"start_from": config.transfer.start_from}
-        run = RunFolder(out, "finetune", config, files | ({"replay": config.replay.frames} if config.replay else {}))
+        run = RunFolder(out, "finetune", config, config.input_files())
         try:
             data = read_data(config)
             model, pretrained = load_model(config.transfer.start_from)
@@ -99,6 +99,12 @@ def scale_factor(parity: Parity, how: str) -> float:
     return float(label @ predicted / square)
 
 
+@functools.lru_cache(maxsize=1)
+def read_once(path: Path, _changed: int) -> list[Frame]:
+    """Frames of a file that the runs of one process share: classical sets are large."""
+    return read_frames(path)
+
+
 def classical_sets(
     config: FinetuneConfig, model: Potential, old: np.ndarray
 ) -> tuple[FrameSet | None, FrameSet | None]:
@@ -109,7 +115,8 @@ def classical_sets(
     replay = config.replay
     if replay is None:
         return None, None
-    frames = carry(read_frames(replay.frames), model.elements, old, model.reference.cpu().numpy())
+    read = read_once(replay.frames, replay.frames.stat().st_mtime_ns)
+    frames = carry(read, model.elements, old, model.reference.cpu().numpy())
     sample = [frames[int(i)] for i in np.unique(np.linspace(0, len(frames) - 1, replay.n_report).astype(int))]
 
     def frame_set(part: list[Frame]) -> FrameSet:

@@ -1,0 +1,245 @@
+"""tl-curve: errors of several methods against the number of training frames; each point is a run of a stage."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+import math
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from tlmd.config import load_config
+from tlmd.errors import InputError
+from tlmd.files import sha256, write_atomic
+from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig, TrainConfig
+from tlmd.train.curve_report import KINDS, key_of, mean_gain, number, write_report
+from tlmd.train.pretrain import pretrain
+from tlmd.train.runfolder import refuse_another, run_record
+from tlmd.train.stage import read_data
+from tlmd.train.transfer import finetune
+from tlmd.train.workers import start_workers
+
+STAGES = {"pretrain": (PretrainConfig, pretrain), "finetune": (FinetuneConfig, finetune)}
+
+
+class Job(NamedTuple):
+    """One run: a method taught by `frames` frames, of which it sees `labels`, for `budget` steps."""
+
+    method: str
+    labels: str
+    frames: int
+    seed: int
+    budget: int
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder."""
+        return f"{self.method}-{self.labels}-frames{self.frames}-seed{self.seed}-steps{self.budget}"
+
+
+def curve(config: CurveConfig, out: Path) -> None:
+    """Run what is still missing in the folder `out`, which gets runs/, curve.csv, table.md and curve.png.
+
+    Raises InputError for a configuration that does not fit, before any run, and at the end if a run has failed.
+    """
+    learning = Curve(config, out)
+    learning.run()
+    learning.conclude()
+
+
+class Curve:
+    """The runs of a learning curve: those that are known, the rows of those that have ended, those that failed."""
+
+    def __init__(self, config: CurveConfig, out: Path):
+        self.config, self.out = config, out
+        self.console = Console() if Console().is_terminal else Console(width=160)
+        self.fingerprint = functools.cache(sha256)
+        self.seeds = list(dict.fromkeys(config.seeds))
+        offered = self.check_data()
+        self.first_jobs = [
+            Job(method, labels, frames, seed, settings.steps or config.steps)
+            for labels in dict.fromkeys(config.labels)
+            for frames in sorted({offered if n == "all" else n for n in config.sizes})
+            for seed in self.seeds
+            for method, settings in config.methods.items()
+        ]
+        self.known: set[Job] = set()
+        self.rows: dict[Job, dict[str, Any]] = {}
+        self.failed: dict[Job, BaseException] = {}
+
+    def check_data(self) -> int:
+        """Number of frames that there are for training; InputError unless all methods share all frames."""
+        hashes: dict[str, dict[str, str]] = {}
+        for name, method in self.config.methods.items():
+            config = self.stage_config(name)
+            files = {**dict.fromkeys(("train", "valid", "test")), **self.hashes(config)}
+            hashes[name] = {key: files[key] for key in ("train", "valid", "test")}
+            first = next(iter(hashes))
+            for key, value in hashes[name].items():
+                if value != hashes[first][key]:
+                    raise InputError(
+                        f"other {key} frames for {name} than for {first}",
+                        f"the same data.{key} for all methods",
+                        f"correct {method.config}, or set data.{key} in methods.{name}.set",
+                    )
+        return self.check_frames(config)
+
+    def check_frames(self, config: TrainConfig) -> int:
+        """Number of frames for training; InputError for sets that are missing or too small."""
+        training = config.training.model_copy(update={"n_frames": None})
+        data = read_data(config.model_copy(update={"training": training}))
+        largest = max((n for n in self.config.sizes if n != "all"), default=1)
+        if largest > len(data.train):
+            raise InputError(
+                f"size {largest}", f"at most {len(data.train)}, as in {config.data.train}", "ask for fewer"
+            )
+        if not data.valid and (self.config.search or self.config.converge):
+            raise InputError("no validation frames", "some: search and [converge] go by them", "set data.valid")
+        if not data.test and not self.config.search:
+            raise InputError("no test frames", "the same ones for all methods", "set data.test in the methods' TOMLs")
+        return len(data.train)
+
+    def stage_config(self, method: str, settings: Iterable[str] = ()) -> TrainConfig:
+        """Configuration of a method's stage with further keys set; in a search without test frames."""
+        chosen = self.config.methods[method]
+        config = load_config(STAGES[chosen.stage][0], chosen.config, [*chosen.set, *settings])
+        if self.config.search:
+            return config.model_copy(update={"data": config.data.model_copy(update={"test": None})})
+        return config
+
+    def job_config(self, job: Job) -> TrainConfig:
+        """Configuration of a run."""
+        settings = [f"seed={job.seed}", f"training.n_frames={job.frames}", f"training.max_steps={job.budget}"]
+        settings += ["training.select=random", f"training.threads={self.config.threads}", "training.plots=false"]
+        if job.labels == "energies":
+            settings += ["loss.forces=0", "loss.stress=0"]
+        if self.config.split_by:
+            settings.append(f"data.split_by={json.dumps(self.config.split_by)}")
+        return self.stage_config(job.method, settings)
+
+    def hashes(self, config: TrainConfig) -> dict[str, str]:
+        return {name: self.fingerprint(path) for name, path in config.input_files().items()}
+
+    def folder(self, job: Job) -> Path:
+        return self.out / "runs" / job.name
+
+    def ended(self, job: Job) -> bool:
+        """Whether a run has ended, whose row is then taken; InputError if its folder holds another run."""
+        config, folder = self.job_config(job), self.folder(job)
+        record = run_record(self.config.methods[job.method].stage, config, self.hashes(config))
+        if not refuse_another(folder, record) or not (folder / "errors.json").exists():
+            return False
+        self.rows[job] = run_row(job, folder)
+        if not self.config.keep_models:
+            for name in ("model.pt", "checkpoint.pt"):
+                (folder / name).unlink(missing_ok=True)
+        return True
+
+    def open(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those of `jobs` that must run; for those that have ended, the longer ones that follow from them."""
+        todo = []
+        for job in jobs:
+            if job not in self.known:
+                self.known.add(job)
+                todo += self.open(self.longer(job)) if self.ended(job) else [job]
+        return todo
+
+    def longer(self, job: Job) -> list[Job]:
+        """Runs of twice the steps, if those of all seeds have ended and the last doubling, if any, was worth it."""
+        converge = self.config.converge
+        seeds = [job._replace(seed=seed) for seed in self.seeds]
+        if converge is None or 2 * job.budget > converge.max_steps or not all(j in self.rows for j in seeds):
+            return []
+        halves = [j._replace(budget=job.budget // 2) for j in seeds]
+        if all(j in self.rows for j in halves):
+            if mean_gain([self.rows[j] for j in halves], [self.rows[j] for j in seeds]) < converge.gain:
+                return []
+        return [j._replace(budget=2 * job.budget) for j in seeds]
+
+    def run(self) -> None:
+        """Run what has not ended, several runs at once; one that fails does not stop the others."""
+        todo = self.open(self.first_jobs)
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        with start_workers(self.config.jobs, self.config.threads) as pool, bar:
+            bar.add_task("runs")
+            running: dict[Future, Job] = {}
+            while todo or running:
+                for job in todo:
+                    stage = self.config.methods[job.method].stage
+                    running[pool.submit(train, stage, self.job_config(job), self.folder(job))] = job
+                bar.update(bar.task_ids[0], total=len(self.known), completed=len(self.known) - len(running))
+                ended = wait(running, return_when=FIRST_COMPLETED).done
+                todo = [longer for future in ended for longer in self.take(running.pop(future), future)]
+
+    def take(self, job: Job, future: Future) -> list[Job]:
+        """Note how a run ended; the runs that follow from it."""
+        error = future.exception()
+        if error is not None:
+            self.failed[job] = error
+            self.say(f"{job.name}: FAILED")
+            return []
+        self.ended(job)
+        self.write_csv()
+        row = self.rows[job]
+        where = "valid" if self.config.search else "test"
+        found = [(row.get(key_of(where, kind, self.config.measure)), unit) for kind, (_, unit) in KINDS.items()]
+        errors = ", ".join(f"{number(value)} {unit}" for value, unit in found if value is not None)
+        self.say(f"{job.name}: {where} {self.config.measure.upper()} {errors}; {60 * row['minutes']:.0f} s")
+        return self.open(self.longer(job))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def ordered(self) -> list[dict[str, Any]]:
+        """The rows by labels, frames, method, budget, seed, as in the configuration."""
+        rank = {(j.labels, j.frames, j.method): i for i, j in reversed(list(enumerate(self.first_jobs)))}
+        jobs = sorted(self.rows, key=lambda j: (rank[j.labels, j.frames, j.method], j.budget, self.seeds.index(j.seed)))
+        return [self.rows[job] for job in jobs]
+
+    def write_csv(self) -> None:
+        """curve.csv: a row for each run that has ended."""
+        rows, text = self.ordered(), io.StringIO()
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomic(self.out / "curve.csv", lambda temporary: temporary.write_text(text.getvalue()))
+
+    def conclude(self) -> None:
+        """Table and plot of what there is; InputError that counts the runs that failed, after the error of each."""
+        if self.rows:
+            self.write_csv()
+            write_report(self.ordered(), self.config, self.out, self.console)
+        for job, error in self.failed.items():
+            self.say(f"{job.name}: {error}")
+        if self.failed:
+            raise InputError(
+                f"{len(self.failed)} of {len(self.known)} runs that failed (see above)",
+                "all to end well",
+                "remove the cause and start again: finished runs are kept",
+            )
+
+
+def train(stage: str, config: TrainConfig, folder: Path) -> None:
+    """One run, in a worker process; its result stays in its folder."""
+    STAGES[stage][1](config, folder)
+
+
+def run_row(job: Job, folder: Path) -> dict[str, Any]:
+    """Row of curve.csv from the folder of a run that has ended: the job, steps, wall time, and errors of every set."""
+    with open(folder / "metrics.csv", encoding="utf-8") as file:
+        metrics = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
+    best = min(metrics, key=lambda line: line["valid_loss"])
+    row: dict[str, Any] = {**job._asdict(), "steps": int(metrics[-1]["step"]), "minutes": metrics[-1]["minutes"]}
+    row["valid_loss"] = None if math.isnan(best["valid_loss"]) else best["valid_loss"]
+    errors = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
+    for name, values in errors.items():
+        row |= {f"{name}_{key}".replace(" ", "_"): value for key, value in values.items() if key != "n_frames"}
+    return row

@@ -1,0 +1,329 @@
+"""Learning curves: the runs are those of the stages, go on where they stopped, and are compared as the table says."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+
+from tlmd.config import load_config
+from tlmd.data.frames import write_frames
+from tlmd.errors import InputError
+from tlmd.installed import PRETRAINED_WATER, water_inputs
+from tlmd.modelfile import load_model
+from tlmd.train import curves
+from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
+from tlmd.train.curve_report import converged, error_table, forgetting_table, mean_gain, saving, score
+from tlmd.train.curves import STAGES, Job, curve
+from tlmd.train.pretrain import pretrain
+from tlmd.train.stage import select_frames
+from tlmd.train.transfer import finetune, parameter_groups
+from tlmd.train.workers import start_workers
+
+COMMON = """
+out = "curve"
+seeds = [1, 2]
+sizes = [2, "all"]
+steps = 6
+jobs = 1
+[methods.scratch]
+stage = "pretrain"
+config = "pretrain.toml"
+"""
+TUNED = """
+[methods.tuned]
+stage = "finetune"
+config = "finetune.toml"
+set = ['replay.frames="classical.extxyz"', "replay.n_report=3"]
+"""
+
+
+@pytest.fixture
+def water(folder, frames):
+    """The folder with test frames of two kinds, named in both TOMLs, and curve.toml with the method scratch."""
+    test = [frame.replace(info={"set": "odd" if i % 2 else "even"}) for i, frame in enumerate(frames[4:10])]
+    write_frames(folder / "test.extxyz", test)
+    for name in ("pretrain.toml", "finetune.toml"):
+        text = (folder / name).read_text().replace("[data]\n", '[data]\ntest = "test.extxyz"\n')
+        (folder / name).write_text(text)
+    (folder / "curve.toml").write_text(COMMON)
+    return folder
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """Runs are made in this process, at once; the list of the folders of those that were started."""
+    started = []
+
+    class Inline:
+        def submit(self, function, *arguments):
+            started.append(arguments[-1].name)
+            future = Future()
+            try:
+                future.set_result(function(*arguments))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+
+    @contextmanager
+    def start(n, threads):
+        yield Inline()
+
+    monkeypatch.setattr(curves, "start_workers", start)
+    return started
+
+
+def run(folder, *overrides):
+    config = load_config(CurveConfig, folder / "curve.toml", overrides)
+    curve(config, config.out)
+    return list(csv.DictReader((config.out / "curve.csv").read_text().splitlines()))
+
+
+def test_points_are_runs_of_the_stages_and_are_not_run_again(water, inline, monkeypatch):
+    monkeypatch.setattr(curves, "start_workers", start_workers)  # real ones
+    pretrain(load_config(PretrainConfig, water / "pretrain.toml", ['data.train="classical.extxyz"']), water / "old")
+    (water / "curve.toml").write_text(COMMON + TUNED)
+    settings = ('labels=["all", "energies"]', "split_by=set", "keep_models=false", "jobs=2")
+    rows = run(water, *settings)
+    points = [(r["labels"], r["frames"], r["method"], r["seed"]) for r in rows]
+    methods = ("scratch", "tuned")
+    wanted = [(k, n, m, s) for k in ("all", "energies") for n in ("2", "10") for m in methods for s in "12"]
+    assert points == wanted
+    assert all(r["steps"] == r["budget"] == "6" and float(r["minutes"]) > 0 for r in rows)
+    assert not list(water.glob("curve/runs/*/*.pt")) and not list(water.glob("curve/runs/*/*.png"))
+    assert (water / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    row = rows[points.index(("energies", "10", "tuned", "2"))]
+    same = ["seed=2", "training.n_frames=10", "training.max_steps=6", "loss.forces=0", "loss.stress=0"]
+    replay = ['replay.frames="classical.extxyz"', "replay.n_report=3", "data.split_by=set"]
+    errors = finetune(load_config(FinetuneConfig, water / "finetune.toml", same + replay), water / "alone").errors
+    for name in ("valid", "test", "test even", "test odd", "classical before", "classical", "valid before", "train"):
+        for kind, unit in (("energy", "mev_per_atom"), ("force", "mev_per_A")):
+            prefix = f"{name.replace(' ', '_')}_{kind}"
+            assert float(row[f"{prefix}_mae_{unit}"]) == errors[name].mae(kind)
+            assert float(row[f"{prefix}_rmse_{unit}"]) == errors[name].rmse(kind)
+    assert errors["test even"].n_frames == errors["test odd"].n_frames == 3
+    losses = [float(line.split(",")[5]) for line in (water / "alone" / "metrics.csv").read_text().splitlines()[1:]]
+    assert float(row["valid_loss"]) == min(losses)
+    assert rows[0]["classical_force_mae_mev_per_A"] == ""  # scratch forgets nothing
+    text = (water / "curve" / "table.md").read_text()
+    assert "## Labels: energies; equal steps; test odd frames" in text and "equal steps; forgetting" in text
+
+    monkeypatch.setattr(curves, "train", None)  # any run would fail
+    assert run(water, *settings) == rows
+    with pytest.raises(InputError, match=r"optimizer\.lr = 0\.001; wanted 0\.005, as in the run that .*scratch-all-"):
+        run(water, *settings, 'methods.scratch.set=["optimizer.lr=1e-3"]')
+    with pytest.raises(InputError, match="16 of 32 runs that failed"):  # more seeds only add runs
+        run(water, *settings, "seeds=[1, 2, 3, 4]")
+
+
+def test_smaller_choices_are_parts_of_larger_ones(frames):
+    for seed in range(5):
+        names = [{id(f) for f in select_frames(frames, n, "random", seed, "x")} for n in (1, 2, 5, 11, 16)]
+        assert all(a < b for a, b in pairwise(names)) and len(names[0]) == 1
+    assert {id(f) for f in select_frames(frames, 5, "random", 1, "x")} != {
+        id(f) for f in select_frames(frames, 5, "random", 2, "x")
+    }
+
+
+def test_a_failed_run_is_shown_and_the_others_are_kept(water, inline, capsys):
+    text = COMMON.replace('"all"', "3") + TUNED.replace("set = [", "set = [\"transfer.freeze=['mesages']\", ")
+    (water / "curve.toml").write_text(text)
+    pretrain(load_config(PretrainConfig, water / "pretrain.toml", ["training.max_steps=1"]), water / "old")
+    with pytest.raises(InputError, match=r"got 4 of 8 runs that failed"):
+        run(water)
+    shown = capsys.readouterr().out
+    assert "tuned-all-frames3-seed2-steps6: got no part 'mesages' (did you mean 'messages'?)" in shown
+    assert [line.split(",")[0] for line in (water / "curve" / "curve.csv").read_text().splitlines()] == [
+        "method",
+        *["scratch"] * 4,
+    ]
+    assert "| 3 | scratch |" in (water / "curve" / "table.md").read_text()
+    with pytest.raises(InputError, match="4 of 8"):
+        run(water)
+    assert len(inline) == 12 and all(name.startswith("tuned") for name in inline[8:])
+
+
+def test_killed_and_started_again(water, inline):
+    """After SIGKILL the workers end as well, in the middle of a run; what had ended is not run again."""
+    program = "from tlmd.cli import curve; curve()"
+    command = [sys.executable, "-c", program, water / "curve.toml", "--set", "steps=300"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    runs = water / "curve" / "runs"
+    while process.poll() is None and not list(runs.glob("*/errors.json")):
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*/errors.json")}
+    logs = [path.read_text() for path in runs.glob("*/log.txt")]
+    assert 0 < len(before) < 4
+    time.sleep(1.0)
+    assert [path.read_text() for path in runs.glob("*/log.txt")] == logs
+    assert len(run(water, "steps=300")) == 4 and len(inline) == 4 - len(before)
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+
+
+def test_workers_report_errors_and_are_replaced():
+    with start_workers(1, 1) as workers:
+        assert workers.submit(print, "nothing to see").exception() is None
+        assert isinstance(workers.submit(os.listdir, "/no/such/folder").exception(), FileNotFoundError)
+        assert "JSONDecodeError" in str(workers.submit(json.loads, "x").exception())
+        died = workers.submit(os._exit, 3).exception()
+        assert isinstance(died, InputError) and "died (exit code 3)" in str(died)
+        assert workers.submit(os.getpid).exception() is None
+        processes = workers.processes
+    assert len(processes) == 2 and all(process.poll() is not None for process in processes)
+
+
+def test_budgets_are_doubled_until_the_gain_is_small(water, inline, monkeypatch):
+    losses = {2: (8.0, 2.0), 4: (4.0, 1.0), 8: (2.0, 1.9), 16: (1.0, 1.0)}  # by budget: seeds 1, 2
+    row = curves.run_row
+
+    def with_loss(job, folder):
+        return row(job, folder) | {"valid_loss": losses[job.budget][job.seed - 1]}
+
+    monkeypatch.setattr(curves, "run_row", with_loss)
+    text = COMMON.replace("[methods.scratch]", "[converge]\ngain = 0.1\nmax_steps = 64\n[methods.scratch]")
+    (water / "curve.toml").write_text(text.replace('[2, "all"]', "[2]").replace("steps = 6", "steps = 2"))
+    rows = run(water)
+    assert [(r["budget"], r["seed"]) for r in rows] == [(n, s) for n in "248" for s in "12"]  # gain 2 -> 0.026
+    text = (water / "curve" / "table.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| 2 | scratch")]
+    assert [line.split(" | ")[-2] for line in lines] == ["2", "8"]
+    assert len(run(water, "converge.max_steps=4")) == 4
+    assert "| > 4 |" in (water / "curve" / "table.md").read_text()
+    assert len(inline) == 6
+    assert len(run(water, "converge.gain=0.02")) == 8  # 8 -> 16 after all
+
+
+def test_search_goes_by_validation_and_leaves_the_test_frames_alone(water, inline):
+    (water / "test.extxyz").unlink()
+    slow = '[methods.slow]\nstage = "pretrain"\nconfig = "pretrain.toml"\nset = ["optimizer.lr=1e-9"]\n'
+    long = '[methods.long]\nstage = "pretrain"\nconfig = "pretrain.toml"\nsteps = 150\n'
+    (water / "curve.toml").write_text(
+        COMMON.replace("[methods", "search = true\nbaseline = 'slow'\n[methods") + slow + long
+    )
+    rows = run(water, "sizes=[10]")
+    assert {r["budget"] for r in rows if r["method"] == "long"} == {"150"} and not any("test" in key for key in rows[0])
+    lines = [line for line in (water / "curve" / "table.md").read_text().splitlines() if line.startswith("| 10")]
+    assert [line.split(" | ")[1] for line in lines] == ["long", "scratch", "slow"]
+    assert lines[2].split(" | ")[-3] == "1.000" and float(lines[0].split(" | ")[-3]) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sizes=[11]", r"got size 11; wanted at most 10"),
+        ("sizes=[0]", r"sizes"),
+        ("seed=1", r"unknown key 'seed'.*did you mean 'seeds'"),
+        ("baseline=stratch", r"baseline 'stratch' that is one of the methods: scratch"),
+        ('methods."a b"={stage="pretrain", config="pretrain.toml"}', r"methods"),
+        ('methods.b={stage="pretrain", config="pretrain.toml", set=["training.max_step=3"]}', r"mean 'max_steps'"),
+        ('methods.b={stage="pretrain", config="absent.toml"}', r"no file .*absent.toml"),
+        ('methods.b={stage="finetune", config="finetune.toml"}', r"old/model.pt"),
+        (
+            'methods.b={stage="pretrain", config="pretrain.toml", set=["data.test=valid.extxyz"]}',
+            r"other test frames for b",
+        ),
+        (
+            'methods.b={stage="pretrain", config="pretrain.toml", set=["data.train=valid.extxyz"]}',
+            r"other train frames",
+        ),
+        ("split_by=phase", r"data.split_by = \"phase\"|runs that failed"),
+    ],
+)
+def test_what_does_not_fit_is_refused(water, inline, override, words):
+    with pytest.raises((InputError, OSError), match=words):
+        run(water, override)
+    assert not inline or "split_by" in override
+
+
+def test_a_curve_needs_test_frames_and_converging_validation_frames(water, inline):
+    text = (water / "pretrain.toml").read_text()
+    (water / "pretrain.toml").write_text(text.replace('test = "test.extxyz"\n', ""))
+    with pytest.raises(InputError, match="got no test frames"):
+        run(water)
+    (water / "pretrain.toml").write_text(text.replace('valid = "valid.extxyz"\n', "valid_fraction = 0\n"))
+    with pytest.raises(InputError, match="got no validation frames"):
+        run(water, "converge={max_steps=8}")
+    assert run(water, "sizes=[2]")[0]["valid_loss"] == ""
+
+
+def test_label_saving():
+    baseline = [(1, 8.0), (4, 4.0), (16, 1.0)]
+    assert saving(1, 4.0, baseline) == "4.00"
+    assert saving(2, 2.0, baseline) == "4.00"  # half way from 4 to 16 in the logarithm: 8 frames
+    assert saving(1, math.sqrt(32.0), baseline) == "2.00"
+    assert saving(2, 0.5, baseline) == "> 8.00" and saving(2, 9.0, baseline) == "< 0.500"
+    assert saving(1, 1.0, []) == "-" and saving(1, None, baseline) == "-"
+
+
+def synthetic(method, frames, seed, force, budget=100, loss=1.0, **more):
+    row = {"method": method, "labels": "all", "frames": frames, "seed": seed, "budget": budget, "steps": budget}
+    row |= {"minutes": 0.5, "valid_loss": loss, "valid_force_mae_mev_per_A": 2.0 * force}
+    return row | {"test_force_mae_mev_per_A": force, **more}
+
+
+def config_of(*methods, **more):
+    stage = {"stage": "pretrain", "config": "x.toml"}
+    return CurveConfig(methods={name: stage for name in methods}, sizes=[2], steps=100, **more)
+
+
+def test_ratios_are_taken_seed_by_seed():
+    rows = [synthetic("a", 2, 1, 30.0), synthetic("a", 2, 2, 50.0), synthetic("a", 8, 1, 10.0)]
+    rows += [synthetic("b", 2, 1, 10.0), synthetic("b", 2, 2, 25.0), synthetic("b", 2, 3, 25.0)]
+    header, a2, b2, a8 = error_table([*rows[:2], *rows[3:], rows[2]], config_of("a", "b"), "test")
+    assert header == ["frames", "method", "test force, meV/Å", "x", "saving", "valid force", "steps", "min"]
+    assert a2 == ["2", "a", "40.0 ± 14.1", "1", "1", "80.0 ± 28.3", "100", "0.50"]
+    assert b2[:4] == ["2", "b", "20.0 ± 8.7", "2.50 ± 0.71"]  # 30/10 and 50/25; seed 3 has no partner
+    assert float(b2[4]) == pytest.approx(2.0, abs=0.01)  # the baseline falls from 40 to 10 between 2 and 8 frames
+    assert a8 == ["8", "a", "10.0", "1", "1", "20.0", "100", "0.50"]
+    assert score(rows[3:], rows[:2], "mae") == pytest.approx(0.5)
+
+
+def test_the_converged_budget_has_the_lowest_validation_loss():
+    config = config_of("a", converge={"max_steps": 400, "gain": 0.1})
+    rows = [
+        synthetic("a", 2, s, 1.0, budget, loss) for budget, loss in ((100, 4.0), (200, 2.0), (400, 2.1)) for s in (1, 2)
+    ]
+    chosen, unfinished = converged(rows, config)
+    assert {row["budget"] for row in chosen} == {200} and len(chosen) == 2 and not unfinished
+    chosen, unfinished = converged(rows[:4], config)
+    assert {row["budget"] for row in chosen} == {200} and unfinished == {(2, "a")}
+    assert mean_gain(rows[:2], rows[2:4]) == pytest.approx(0.5)
+    uneven = [synthetic("a", 2, 1, 1.0, loss=2.0), synthetic("a", 2, 2, 1.0, loss=8.0)]
+    assert mean_gain(rows[:2], uneven) == pytest.approx(0.0)  # geometric mean
+
+
+def test_forgetting():
+    names = ("classical_before_force_mae_mev_per_A", "classical_force_mae_mev_per_A")
+    rows = [synthetic("a", 2, 1, 1.0), synthetic("b", 2, 1, 1.0, **dict(zip(names, (3.0, 40.0), strict=True)))]
+    assert forgetting_table(rows, config_of("a", "b"))[1:] == [["2", "b", "-", "-", "3.00", "40.0"]]
+    assert forgetting_table(rows[:1], config_of("a", "b")) == []
+
+
+def test_names_of_runs_differ():
+    job = Job("scratch", "all", 5, 1, 800)
+    names = {
+        job._replace(**change).name
+        for change in ({}, {"labels": "energies"}, {"frames": 6}, {"seed": 2}, {"budget": 9})
+    }
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("name", ["curve.toml", "search.toml"])
+def test_the_settings_of_inputs_are_known_keys_and_parts(name):
+    config = load_config(CurveConfig, water_inputs() / name)
+    network = load_model(PRETRAINED_WATER)[0]
+    for method in config.methods.values():
+        stage = load_config(STAGES[method.stage][0], method.config, method.set)
+        if method.stage == "finetune":
+            parameter_groups(network, stage.transfer.freeze, stage.transfer.rates)
