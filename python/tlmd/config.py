@@ -18,12 +18,13 @@ from tlmd.errors import InputError, nearest
 Model = TypeVar("Model", bound="Section")
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
+def absolute(path: Path, info: ValidationInfo) -> Path:
+    """The path relative to the folder of the TOML."""
     base = (info.context or {}).get("base")
     return path if base is None else Path(base) / path.expanduser()
 
 
-ConfigPath = Annotated[Path, AfterValidator(_absolute)]  # relative to the folder of the TOML
+ConfigPath = Annotated[Path, AfterValidator(absolute)]  # relative to the folder of the TOML
 Range = tuple[float, float]  # low, high
 
 

@@ -21,7 +21,7 @@ from tlmd.analysis.report import COLUMNS, table_rows, write_records, write_repor
 from tlmd.analysis.thermo import read_log
 from tlmd.config import GenerateConfig, load_config
 from tlmd.errors import InputError
-from tlmd.installed import PRETRAINED_WATER, plugin_folder, water_inputs
+from tlmd.installed import plugin_folder, water_inputs
 from tlmd.train.evaluate import evaluate_file
 
 TEMPERATURE_K = 298.15
@@ -112,7 +112,6 @@ class Road:
             settings["data.level_of_theory"] = "classical, calibrated to revPBE0-D3"
         else:
             command = ["tl-finetune", self.inputs / "teach.toml"]
-            settings["transfer.start_from"] = PRETRAINED_WATER
         self.run([*command, "--out", out / "classical", *overrides(settings)], logs / "classical.output")
         command = ["tl-finetune", self.inputs / "finetune.toml", "--out", out / "autotuned", *few]
         settings = {"transfer.start_from": out / "classical" / "model.pt", "training.max_steps": size.steps}

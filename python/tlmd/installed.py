@@ -1,4 +1,4 @@
-"""Where the files lie that come with the package: the compiled plugin, inputs, the pretrained model."""
+"""Where the files lie that come with the package: the compiled plugin, inputs, the shipped models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tlmd.errors import InputError
 
 PACKAGE = Path(__file__).parent
-PRETRAINED_WATER = PACKAGE / "pretrained" / "water_spcfw_f64.pt"  # made by inputs/water/pretrain.toml
+SHIPPED = {path.stem: path for path in sorted((PACKAGE / "pretrained").glob("*.pt"))}  # by name, see docs/models.md
 
 
 def plugin_folder() -> Path:

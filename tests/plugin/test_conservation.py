@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tlmd.export import export_model
-from tlmd.installed import PRETRAINED_WATER
+from tlmd.installed import SHIPPED
 
 from .conftest import water_box, write_data
 
@@ -14,7 +14,7 @@ def test_nve_drift_of_water(run_lammps, tmp_path):
     """2 ps of 8 molecules near 300 K in float32: drift of the total energy below 1e-4 eV/atom/ps."""
     atoms = water_box(2)
     write_data(tmp_path / "water.data", atoms)
-    model = export_model(PRETRAINED_WATER, tmp_path / "model-lammps.pt")
+    model = export_model(SHIPPED["water-spcfw-f64"], tmp_path / "model-lammps.pt")
     run_lammps(
         f"""
 units metal

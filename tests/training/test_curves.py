@@ -16,7 +16,7 @@ import pytest
 from tlmd.config import load_config
 from tlmd.data.frames import write_frames
 from tlmd.errors import InputError
-from tlmd.installed import PRETRAINED_WATER, water_inputs
+from tlmd.installed import SHIPPED, water_inputs
 from tlmd.modelfile import load_model
 from tlmd.train import curves
 from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
@@ -64,7 +64,7 @@ def inline(monkeypatch):
 
     class Inline:
         def submit(self, function, *arguments):
-            started.append(arguments[-1].name)
+            started.append(arguments[2].name)
             future = Future()
             try:
                 future.set_result(function(*arguments))
@@ -322,8 +322,52 @@ def test_names_of_runs_differ():
 @pytest.mark.parametrize("name", ["curve.toml", "search.toml"])
 def test_the_settings_of_inputs_are_known_keys_and_parts(name):
     config = load_config(CurveConfig, water_inputs() / name)
-    network = load_model(PRETRAINED_WATER)[0]
+    network = load_model(SHIPPED["water-spcfw-f64"])[0]
     for method in config.methods.values():
         stage = load_config(STAGES[method.stage][0], method.config, method.set)
         if method.stage == "finetune":
             parameter_groups(network, stage.transfer.freeze, stage.transfer.rates)
+
+
+def test_a_method_with_its_own_teacher(tmp_path, inline):
+    """Real water frames: the classical model, its labels and the model taught by them are made once for two budgets."""
+    inputs = water_inputs()
+    short = ["training.max_steps=4", "training.valid_every=4"]
+    (tmp_path / "teach.toml").write_text(
+        (inputs / "teach.toml").read_text().replace("max_steps = 4000", "max_steps = 5").replace("= 1000\n", "= 5\n")
+    )
+    (tmp_path / "curve.toml").write_text(
+        f'''
+out = "curve"
+seeds = [1]
+sizes = [1]
+steps = 4
+jobs = 1
+converge = {{max_steps = 8, gain = 0.0}}
+[methods.taught]
+stage = "finetune"
+config = "{inputs / "finetune.toml"}"
+set = {short}
+[methods.taught.teacher]
+calibrate = "{inputs / "calibrate.toml"}"
+generate = "{tmp_path / "classical.toml"}"
+scale = 1.0
+teach = "teach.toml"
+'''
+    )
+    (tmp_path / "classical.toml").write_text(
+        '[systems.dimer]\nkind = "dimer"\nframes = 30\n[systems.monomer]\nkind = "monomer"\nframes = 30\n'
+    )
+    config = load_config(CurveConfig, tmp_path / "curve.toml")
+    curve(config, config.out)
+    names = ["taught-all-frames1-seed1-steps4", "taught-all-frames1-seed1-steps8"]
+    assert inline == names
+    lesson = tmp_path / "curve" / "lessons" / "taught-all-frames1-seed1"
+    assert {path.name for path in lesson.iterdir()} == {"forcefield", "taught"}
+    for name in names:
+        record = json.loads((tmp_path / "curve" / "runs" / name / "run.json").read_text())["record"]
+        assert record["config"]["transfer"]["start_from"] == str(lesson / "taught" / "model.pt")
+    curve(config, config.out)
+    assert inline == names
+    with pytest.raises(InputError, match="stage finetune"):
+        load_config(CurveConfig, tmp_path / "curve.toml", ["methods.taught.stage=pretrain"])

@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from tlmd.config import CalibrateTermsConfig, ConfigPath, Positive, Section, StageConfig
+from tlmd.config import CalibrateTermsConfig, ConfigPath, Positive, Section, StageConfig, absolute
+from tlmd.installed import SHIPPED
 from tlmd.modelfile import Architecture
 
 Weight = float | tuple[float, float]
+
+
+def shipped_or_absolute(path: Path, info: ValidationInfo) -> Path:
+    """The shipped model of that name, else the path relative to the folder of the TOML."""
+    return SHIPPED.get(str(path)) or absolute(path, info)
+
+
+ModelPath = Annotated[Path, AfterValidator(shipped_or_absolute)]
 
 
 class DataConfig(Section):
@@ -110,7 +119,7 @@ class PretrainConfig(TrainConfig):
 
 
 class TransferConfig(Section):
-    start_from: ConfigPath = Field(description="model.pt of the pretrained model")
+    start_from: ModelPath = Field(description="model.pt of the pretrained model, or the name of a shipped one")
     references: Literal["refit", "keep", "isolated_atoms"] = Field(
         "refit", description="refit: least squares on what the pretrained network leaves over"
     )
@@ -157,6 +166,15 @@ class CalibrateConfig(StageConfig):
 Count = Annotated[int, Field(gt=0)]
 
 
+class TeacherConfig(Section):
+    """A model taught by a classical model that is calibrated to the same frames: one for each run's frames."""
+
+    calibrate: ConfigPath = Field(description="TOML of tl-calibrate")
+    generate: ConfigPath = Field(description="TOML of tl-generate")
+    scale: Positive = Field(description="of the number of its frames")
+    teach: ConfigPath = Field(description="TOML of tl-finetune; its model is where the method starts from")
+
+
 class MethodConfig(Section):
     """A method of a learning curve: the TOML of a stage, and keys that are set in it as by --set."""
 
@@ -164,6 +182,13 @@ class MethodConfig(Section):
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
     steps: Count | None = Field(None, description="budget of this method; absent: that of all")
+    teacher: TeacherConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
+
+    @model_validator(mode="after")
+    def _only_tuning_has_a_teacher(self) -> MethodConfig:
+        if self.teacher is not None and self.stage != "finetune":
+            raise ValueError("stage finetune: a new model does not start from another")
+        return self
 
 
 class ConvergeConfig(Section):

@@ -18,8 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from tlmd.config import load_config
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
-from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig, TrainConfig
+from tlmd.train.config import CalibrateConfig, CurveConfig, FinetuneConfig, PretrainConfig, TrainConfig
 from tlmd.train.curve_report import KINDS, key_of, mean_gain, number, write_report
+from tlmd.train.lessons import Lesson, learn, lesson_of
 from tlmd.train.pretrain import pretrain
 from tlmd.train.runfolder import refuse_another, run_record
 from tlmd.train.stage import read_data
@@ -81,6 +82,9 @@ class Curve:
             config = self.stage_config(name)
             files = {**dict.fromkeys(("train", "valid", "test")), **self.hashes(config)}
             hashes[name] = {key: files[key] for key in ("train", "valid", "test")}
+            if method.teacher is not None:
+                taught = load_config(CalibrateConfig, method.teacher.calibrate).data.train
+                hashes[name]["train"] = hashes[name]["train"] if self.fingerprint(taught) == files["train"] else None
             first = next(iter(hashes))
             for key, value in hashes[name].items():
                 if value != hashes[first][key]:
@@ -122,7 +126,17 @@ class Curve:
             settings += ["loss.forces=0", "loss.stress=0"]
         if self.config.split_by:
             settings.append(f"data.split_by={json.dumps(self.config.split_by)}")
+        if (lesson := self.lesson(job)) is not None:
+            settings.append(f"transfer.start_from={lesson.model}")
         return self.stage_config(job.method, settings)
+
+    def lesson(self, job: Job) -> Lesson | None:
+        """What the model of a run has to learn before, if its method has a teacher."""
+        teacher = self.config.methods[job.method].teacher
+        if teacher is None:
+            return None
+        folder = self.out.absolute() / "lessons" / f"{job.method}-{job.labels}-frames{job.frames}-seed{job.seed}"
+        return lesson_of(teacher, folder, job.frames, job.seed, job.labels == "energies", self.config.threads)
 
     def hashes(self, config: TrainConfig) -> dict[str, str]:
         return {name: self.fingerprint(path) for name, path in config.input_files().items()}
@@ -133,6 +147,8 @@ class Curve:
     def ended(self, job: Job) -> bool:
         """Whether a run has ended, whose row is then taken; InputError if its folder holds another run."""
         config, folder = self.job_config(job), self.folder(job)
+        if not (folder / "run.json").exists():  # then its lesson may be missing as well
+            return False
         record = run_record(self.config.methods[job.method].stage, config, self.hashes(config))
         if not refuse_another(folder, record) or not (folder / "errors.json").exists():
             return False
@@ -174,7 +190,7 @@ class Curve:
             while todo or running:
                 for job in todo:
                     stage = self.config.methods[job.method].stage
-                    running[pool.submit(train, stage, self.job_config(job), self.folder(job))] = job
+                    running[pool.submit(train, stage, self.job_config(job), self.folder(job), self.lesson(job))] = job
                 bar.update(bar.task_ids[0], total=len(self.known), completed=len(self.known) - len(running))
                 ended = wait(running, return_when=FIRST_COMPLETED).done
                 todo = [longer for future in ended for longer in self.take(running.pop(future), future)]
@@ -227,8 +243,10 @@ class Curve:
             )
 
 
-def train(stage: str, config: TrainConfig, folder: Path) -> None:
-    """One run, in a worker process; its result stays in its folder."""
+def train(stage: str, config: TrainConfig, folder: Path, lesson: Lesson | None) -> None:
+    """One run, in a worker process, after its lesson; its result stays in its folder."""
+    if lesson is not None:
+        learn(lesson)
     STAGES[stage][1](config, folder)
 
 
