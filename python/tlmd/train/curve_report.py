@@ -29,8 +29,8 @@ errors (log-log); > or < where that lies outside of its sizes. min: wall time of
 CONVERGENCE_NOTES = """Converged: the budget with the lowest validation loss; it was doubled as long as that fell by
 {gain:.0%}. > before the steps: the loss still fell by more at the longest budget, {max_steps} steps at most.
 """
-SEARCH_NOTES = """score: geometric mean over energy and force (energy alone where only energies are taught) of the
-validation error over that of the baseline; the lower the better.
+SEARCH_NOTES = """score: geometric mean over energy and force (where they have labels) of the validation error over that
+of the baseline; the lower the better.
 """
 
 
@@ -114,8 +114,8 @@ def saving(frames: int, error: float | None, baseline: Sequence[tuple[int, float
     """How many times `frames` the baseline needs for `error`, from its points (frames, error) by rising frames."""
     if not baseline or error is None:
         return "-"
-    if baseline[0][1] < error:
-        return f"< {number(baseline[0][0] / frames)}"
+    if baseline[0][1] <= error:
+        return ("< " if baseline[0][1] < error else "") + number(baseline[0][0] / frames)
     for (n, e), (more, less) in pairwise(baseline):
         if less <= error < e:
             along = math.log(e / error) / math.log(e / less)
@@ -124,11 +124,11 @@ def saving(frames: int, error: float | None, baseline: Sequence[tuple[int, float
 
 
 def score(rows: Sequence[Row], baseline: Sequence[Row], measure: str) -> float:
-    """Geometric mean of the ratios of validation errors to the baseline's, energy and forces, or the energy alone where
-    only energies are taught; infinite if there is nothing to compare.
+    """Geometric mean of the ratios of validation errors to the baseline's, energy and forces where they have labels;
+    infinite if there is nothing to compare.
     """
     logs = []
-    for kind in KINDS if rows[0]["labels"] == "all" else ("energy",):
+    for kind in KINDS:
         pair = [list(values(part, key_of("valid", kind, measure)).values()) for part in (rows, baseline)]
         if all(pair):
             logs.append(math.log(np.mean(pair[0]) / np.mean(pair[1])))
@@ -143,7 +143,8 @@ def error_table(rows: Sequence[Row], config: CurveConfig, where: str, unfinished
     measure, base = config.measure, baseline_of(config)
     keys = {kind: key_of(where, kind, measure) for kind in KINDS}
     keys = {kind: key for kind, key in keys.items() if values(rows, key)}
-    valid = {kind: key_of("valid", kind, measure) for kind in keys} if where == "test" else {}
+    valid = {kind: key_of("valid", kind, measure) for kind in keys if where == "test"}
+    valid = {kind: key for kind, key in valid.items() if values(rows, key)}
     header = ["frames", "method"]
     for kind in keys:
         header += [f"{where.replace('_', ' ')} {kind}, {KINDS[kind][1]}", "x", "saving"]

@@ -55,8 +55,11 @@ def read_data(config: TrainConfig) -> Data:
         train, valid = hold_out(train, data.valid_fraction)
     else:
         valid = read_frames(data.valid)
+    train = select_frames(train, training.n_frames, training.select, config.seed, str(data.train))
+    if data.labels == "energies":
+        train, valid = ([frame.replace(forces=None, stress=None) for frame in part] for part in (train, valid))
     return Data(
-        select_frames(train, training.n_frames, training.select, config.seed, str(data.train)),
+        train,
         list(valid),
         read_frames(data.test) if data.test is not None else [],
     )
