@@ -138,7 +138,7 @@ def score(rows: Sequence[Row], baseline: Sequence[Row], measure: str) -> float:
 def error_table(rows: Sequence[Row], config: CurveConfig, where: str, unfinished=frozenset()) -> list[list[str]]:
     """Header and lines of the errors on one set of frames, for rows of one kind of labels and one budget each.
 
-    In a search the methods of a size are sorted by their score. unfinished: as from `converged`.
+    In a search the methods of a size are sorted by their score, without savings. unfinished: as from `converged`.
     """
     measure, base = config.measure, baseline_of(config)
     keys = {kind: key_of(where, kind, measure) for kind in KINDS}
@@ -147,7 +147,7 @@ def error_table(rows: Sequence[Row], config: CurveConfig, where: str, unfinished
     valid = {kind: key for kind, key in valid.items() if values(rows, key)}
     header = ["frames", "method"]
     for kind in keys:
-        header += [f"{where.replace('_', ' ')} {kind}, {KINDS[kind][1]}", "x", "saving"]
+        header += [f"{where.replace('_', ' ')} {kind}, {KINDS[kind][1]}", "x", *([] if config.search else ["saving"])]
     header += [*(f"valid {kind}" for kind in valid), *(["score"] if config.search else []), "steps", "min"]
     points = by_point(rows)
     curves = {kind: curve_of(points, base, key) for kind, key in keys.items()}
@@ -158,9 +158,10 @@ def error_table(rows: Sequence[Row], config: CurveConfig, where: str, unfinished
         for kind, key in keys.items():
             errors, reference = values(part, key), values(points.get((frames, base), []), key)
             ratios = [reference[seed] / errors[seed] for seed in errors if seed in reference]
-            mean = float(np.mean(list(errors.values()))) if errors else None
-            line += [spread(errors.values()), spread(ratios), saving(frames, mean, curves[kind])]
-            line[-2:] = ["1", "1"] if method == base else line[-2:]
+            line += [spread(errors.values()), "1" if method == base else spread(ratios)]
+            if not config.search:
+                mean = float(np.mean(list(errors.values()))) if errors else None
+                line.append("1" if method == base else saving(frames, mean, curves[kind]))
         line += [spread(values(part, key).values()) for key in valid.values()]
         line += [f"{scores[frames, method]:.3f}"] if config.search else []
         steps = f"{np.mean([row['steps'] for row in part]):.0f}"
@@ -182,7 +183,7 @@ def forgetting_table(rows: Sequence[Row], config: CurveConfig) -> list[list[str]
 
 
 def write_report(rows: Sequence[Row], config: CurveConfig, out: Path, console: Console) -> None:
-    """table.md and curve.png in the folder `out`; the main tables on the terminal as well."""
+    """table.md and, unless it is a search, curve.png in the folder `out`; the main tables on the terminal as well."""
     main = "valid" if config.search else "test"
     column = "_" + KINDS["energy"][0].format("mae")
     sets = dict.fromkeys(key.removesuffix(column) for row in rows for key in row if key.endswith(column))
@@ -202,7 +203,8 @@ def write_report(rows: Sequence[Row], config: CurveConfig, out: Path, console: C
             tables["forgetting"] = forgetting_table(part, config)
             text += [f"## Labels: {labels}; {budget}; {name}\n\n{markdown(t)}" for name, t in tables.items() if t]
     write_atomic(out / "table.md", lambda temporary: temporary.write_text("\n".join(text), encoding="utf-8"))
-    plot(curves, config, main, out / "curve.png")
+    if not config.search:
+        plot(curves, config, main, out / "curve.png")
 
 
 def notes(config: CurveConfig) -> str:
@@ -244,8 +246,8 @@ def plot(curves: dict[tuple[str, str], list[Row]], config: CurveConfig, where: s
         axes.set_xlabel("training frames")
         axes.set_ylabel(f"{where} {kind} {config.measure.upper()}, {KINDS[kind][1]}")
         axes.set_title(f"labels: {name}", fontsize=9)
-        if axes.has_data():
-            axes.legend(fontsize=7)
+    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8)
     save(figure, path)
 
 
