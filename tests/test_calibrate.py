@@ -134,7 +134,7 @@ def test_include_gives_what_was_fitted(calibrated, folder):
 def test_energies_alone_move_the_fit(folder):
     errors = []
     for strength in (1e-3, 1e5):
-        settings = ["forces=0", f"strengths=[{strength}]"]
+        settings = ["data.labels=energies", f"strengths=[{strength}]"]
         config = load_config(CalibrateConfig, folder / "calibrate.toml", settings)
         errors.append(calibrate(config, folder / f"energies{strength}")["train"].mae("energy"))
     assert errors[0] < 0.7 * errors[1]

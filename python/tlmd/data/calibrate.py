@@ -57,6 +57,8 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     run = RunFolder(out, "calibrate", config, data.files())
     try:
         frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
+        if data.labels == "energies":
+            frames = [frame.replace(forces=None, stress=None) for frame in frames]
         sets = {"train": frames}
         sets |= {name: read_frames(path) for name, path in data.files().items() if name != "train"}
         found = [(frame, molecules_of(frame)) for frame in frames]

@@ -29,6 +29,9 @@ class DataConfig(Section):
     )
     valid_fraction: float = Field(0.1, ge=0, lt=1, description="part of `train` held out when `valid` is absent")
     test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")
+    labels: Literal["all", "energies"] = Field(
+        "all", description="energies: train and validate as if these frames had no forces and stresses"
+    )
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
     level_of_theory: str = Field("unknown", description="written into the model card")
 
@@ -181,6 +184,7 @@ class MethodConfig(Section):
     stage: Literal["pretrain", "finetune"]
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
+    set_energies: list[str] = Field([], description='further keys where labels = "energies": its best rates differ')
     steps: Count | None = Field(None, description="budget of this method; absent: that of all")
     teacher: TeacherConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
 
@@ -204,7 +208,7 @@ class CurveConfig(Section):
     baseline: str | None = Field(None, description="the method that the others are compared with; absent: the first")
     sizes: list[Count | Literal["all"]] = Field(min_length=1, description="numbers of training frames")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1, description="of frames and weights")
-    labels: list[Literal["all", "energies"]] = Field(["all"], min_length=1, description="what the loss sees")
+    labels: list[Literal["all", "energies"]] = Field(["all"], min_length=1, description="values of data.labels")
     steps: Count = Field(description="budget: the same number of steps for every method and size")
     converge: ConvergeConfig | None = Field(None, description="double the budget as long as that pays")
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")

@@ -29,8 +29,8 @@ errors (log-log); > or < where that lies outside of its sizes. min: wall time of
 CONVERGENCE_NOTES = """Converged: the budget with the lowest validation loss; it was doubled as long as that fell by
 {gain:.0%}. > before the steps: the loss still fell by more at the longest budget, {max_steps} steps at most.
 """
-SEARCH_NOTES = """score: geometric mean over energy and force (energy alone where only energies are taught) of the
-validation error over that of the baseline; the lower the better.
+SEARCH_NOTES = """score: geometric mean over energy and force (where they have labels) of the validation error over that
+of the baseline; the lower the better.
 """
 
 
@@ -114,8 +114,8 @@ def saving(frames: int, error: float | None, baseline: Sequence[tuple[int, float
     """How many times `frames` the baseline needs for `error`, from its points (frames, error) by rising frames."""
     if not baseline or error is None:
         return "-"
-    if baseline[0][1] < error:
-        return f"< {number(baseline[0][0] / frames)}"
+    if baseline[0][1] <= error:
+        return ("< " if baseline[0][1] < error else "") + number(baseline[0][0] / frames)
     for (n, e), (more, less) in pairwise(baseline):
         if less <= error < e:
             along = math.log(e / error) / math.log(e / less)
@@ -124,11 +124,11 @@ def saving(frames: int, error: float | None, baseline: Sequence[tuple[int, float
 
 
 def score(rows: Sequence[Row], baseline: Sequence[Row], measure: str) -> float:
-    """Geometric mean of the ratios of validation errors to the baseline's, energy and forces, or the energy alone where
-    only energies are taught; infinite if there is nothing to compare.
+    """Geometric mean of the ratios of validation errors to the baseline's, energy and forces where they have labels;
+    infinite if there is nothing to compare.
     """
     logs = []
-    for kind in KINDS if rows[0]["labels"] == "all" else ("energy",):
+    for kind in KINDS:
         pair = [list(values(part, key_of("valid", kind, measure)).values()) for part in (rows, baseline)]
         if all(pair):
             logs.append(math.log(np.mean(pair[0]) / np.mean(pair[1])))
@@ -138,15 +138,16 @@ def score(rows: Sequence[Row], baseline: Sequence[Row], measure: str) -> float:
 def error_table(rows: Sequence[Row], config: CurveConfig, where: str, unfinished=frozenset()) -> list[list[str]]:
     """Header and lines of the errors on one set of frames, for rows of one kind of labels and one budget each.
 
-    In a search the methods of a size are sorted by their score. unfinished: as from `converged`.
+    In a search the methods of a size are sorted by their score, without savings. unfinished: as from `converged`.
     """
     measure, base = config.measure, baseline_of(config)
     keys = {kind: key_of(where, kind, measure) for kind in KINDS}
     keys = {kind: key for kind, key in keys.items() if values(rows, key)}
-    valid = {kind: key_of("valid", kind, measure) for kind in keys} if where == "test" else {}
+    valid = {kind: key_of("valid", kind, measure) for kind in keys if where == "test"}
+    valid = {kind: key for kind, key in valid.items() if values(rows, key)}
     header = ["frames", "method"]
     for kind in keys:
-        header += [f"{where.replace('_', ' ')} {kind}, {KINDS[kind][1]}", "x", "saving"]
+        header += [f"{where.replace('_', ' ')} {kind}, {KINDS[kind][1]}", "x", *([] if config.search else ["saving"])]
     header += [*(f"valid {kind}" for kind in valid), *(["score"] if config.search else []), "steps", "min"]
     points = by_point(rows)
     curves = {kind: curve_of(points, base, key) for kind, key in keys.items()}
@@ -157,9 +158,10 @@ def error_table(rows: Sequence[Row], config: CurveConfig, where: str, unfinished
         for kind, key in keys.items():
             errors, reference = values(part, key), values(points.get((frames, base), []), key)
             ratios = [reference[seed] / errors[seed] for seed in errors if seed in reference]
-            mean = float(np.mean(list(errors.values()))) if errors else None
-            line += [spread(errors.values()), spread(ratios), saving(frames, mean, curves[kind])]
-            line[-2:] = ["1", "1"] if method == base else line[-2:]
+            line += [spread(errors.values()), "1" if method == base else spread(ratios)]
+            if not config.search:
+                mean = float(np.mean(list(errors.values()))) if errors else None
+                line.append("1" if method == base else saving(frames, mean, curves[kind]))
         line += [spread(values(part, key).values()) for key in valid.values()]
         line += [f"{scores[frames, method]:.3f}"] if config.search else []
         steps = f"{np.mean([row['steps'] for row in part]):.0f}"
@@ -181,7 +183,7 @@ def forgetting_table(rows: Sequence[Row], config: CurveConfig) -> list[list[str]
 
 
 def write_report(rows: Sequence[Row], config: CurveConfig, out: Path, console: Console) -> None:
-    """table.md and curve.png in the folder `out`; the main tables on the terminal as well."""
+    """table.md and, unless it is a search, curve.png in the folder `out`; the main tables on the terminal as well."""
     main = "valid" if config.search else "test"
     column = "_" + KINDS["energy"][0].format("mae")
     sets = dict.fromkeys(key.removesuffix(column) for row in rows for key in row if key.endswith(column))
@@ -201,7 +203,8 @@ def write_report(rows: Sequence[Row], config: CurveConfig, out: Path, console: C
             tables["forgetting"] = forgetting_table(part, config)
             text += [f"## Labels: {labels}; {budget}; {name}\n\n{markdown(t)}" for name, t in tables.items() if t]
     write_atomic(out / "table.md", lambda temporary: temporary.write_text("\n".join(text), encoding="utf-8"))
-    plot(curves, config, main, out / "curve.png")
+    if not config.search:
+        plot(curves, config, main, out / "curve.png")
 
 
 def notes(config: CurveConfig) -> str:
@@ -243,8 +246,8 @@ def plot(curves: dict[tuple[str, str], list[Row]], config: CurveConfig, where: s
         axes.set_xlabel("training frames")
         axes.set_ylabel(f"{where} {kind} {config.measure.upper()}, {KINDS[kind][1]}")
         axes.set_title(f"labels: {name}", fontsize=9)
-        if axes.has_data():
-            axes.legend(fontsize=7)
+    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8)
     save(figure, path)
 
 

@@ -120,15 +120,15 @@ class Curve:
 
     def job_config(self, job: Job) -> TrainConfig:
         """Configuration of a run."""
-        settings = [f"seed={job.seed}", f"training.n_frames={job.frames}", f"training.max_steps={job.budget}"]
-        settings += ["training.select=random", f"training.threads={self.config.threads}", "training.plots=false"]
-        if job.labels == "energies":
-            settings += ["loss.forces=0", "loss.stress=0"]
+        settings = {"seed": job.seed, "data.labels": job.labels, "training.n_frames": job.frames}
+        settings |= {"training.max_steps": job.budget, "training.select": "random", "training.plots": "false"}
+        settings |= {"training.threads": self.config.threads}
         if self.config.split_by:
-            settings.append(f"data.split_by={json.dumps(self.config.split_by)}")
+            settings["data.split_by"] = json.dumps(self.config.split_by)
         if (lesson := self.lesson(job)) is not None:
-            settings.append(f"transfer.start_from={lesson.model}")
-        return self.stage_config(job.method, settings)
+            settings["transfer.start_from"] = lesson.model
+        more = self.config.methods[job.method].set_energies if job.labels == "energies" else []
+        return self.stage_config(job.method, [*more, *(f"{key}={value}" for key, value in settings.items())])
 
     def lesson(self, job: Job) -> Lesson | None:
         """What the model of a run has to learn before, if its method has a teacher."""
@@ -136,7 +136,7 @@ class Curve:
         if teacher is None:
             return None
         folder = self.out.absolute() / "lessons" / f"{job.method}-{job.labels}-frames{job.frames}-seed{job.seed}"
-        return lesson_of(teacher, folder, job.frames, job.seed, job.labels == "energies", self.config.threads)
+        return lesson_of(teacher, folder, job.labels, job.frames, job.seed, self.config.threads)
 
     def hashes(self, config: TrainConfig) -> dict[str, str]:
         return {name: self.fingerprint(path) for name, path in config.input_files().items()}
@@ -216,8 +216,11 @@ class Curve:
 
     def ordered(self) -> list[dict[str, Any]]:
         """The rows by labels, frames, method, budget, seed, as in the configuration."""
-        rank = {(j.labels, j.frames, j.method): i for i, j in reversed(list(enumerate(self.first_jobs)))}
-        jobs = sorted(self.rows, key=lambda j: (rank[j.labels, j.frames, j.method], j.budget, self.seeds.index(j.seed)))
+        points = list(dict.fromkeys((j.labels, j.frames, j.method) for j in self.first_jobs))
+        place = {point: i for i, point in enumerate(points)}
+        jobs = sorted(
+            self.rows, key=lambda j: (place[j.labels, j.frames, j.method], j.budget, self.seeds.index(j.seed))
+        )
         return [self.rows[job] for job in jobs]
 
     def write_csv(self) -> None:

@@ -25,15 +25,15 @@ class Lesson(NamedTuple):
         return self.folder / "taught" / "model.pt"
 
 
-def lesson_of(teacher: TeacherConfig, folder: Path, frames: int, seed: int, energies: bool, threads: int) -> Lesson:
-    """The lesson of `frames` frames chosen with `seed`; `energies`: without their forces."""
-    few = [f"seed={seed}", f"n_frames={frames}", "select=random", *(["forces=0"] if energies else [])]
+def lesson_of(teacher: TeacherConfig, folder: Path, labels: str, frames: int, seed: int, threads: int) -> Lesson:
+    """The lesson of `frames` frames chosen with `seed`, of which it sees `labels` (data.labels)."""
+    few = [f"seed={seed}", f"n_frames={frames}", "select=random", f"data.labels={labels}"]
     include = folder / "forcefield" / "forcefield.in"
-    labels = [f"seed={seed}", f"scale={teacher.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
+    taught = [f"seed={seed}", f"scale={teacher.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
     steps = [f"seed={seed}", f"data.train={folder / 'frames' / 'frames.extxyz.xz'}", f"training.threads={threads}"]
     return Lesson(
         load_config(CalibrateConfig, teacher.calibrate, few),
-        load_config(GenerateConfig, teacher.generate, labels),
+        load_config(GenerateConfig, teacher.generate, taught),
         load_config(FinetuneConfig, teacher.teach, [*steps, "training.plots=false"]),
         folder,
     )

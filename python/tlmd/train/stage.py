@@ -55,8 +55,11 @@ def read_data(config: TrainConfig) -> Data:
         train, valid = hold_out(train, data.valid_fraction)
     else:
         valid = read_frames(data.valid)
+    train = select_frames(train, training.n_frames, training.select, config.seed, str(data.train))
+    if data.labels == "energies":
+        train, valid = ([frame.replace(forces=None, stress=None) for frame in part] for part in (train, valid))
     return Data(
-        select_frames(train, training.n_frames, training.select, config.seed, str(data.train)),
+        train,
         list(valid),
         read_frames(data.test) if data.test is not None else [],
     )
@@ -139,7 +142,7 @@ def conclude(
     errors: dict[str, Errors] = dict(earlier or {})
     sets = sets | {"train": sets["train"].spread(TRAIN_SAMPLE)}
     if config.data.split_by and sets["test"] is not None:
-        sets |= test_parts(sets["test"], config.data.split_by)
+        sets |= parts_by(sets["test"], config.data.split_by)
     for name, frames in sets.items():
         if frames is not None:
             errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
@@ -159,7 +162,7 @@ def conclude(
     return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
 
 
-def test_parts(test: FrameSet, key: str) -> dict[str, FrameSet]:
+def parts_by(test: FrameSet, key: str) -> dict[str, FrameSet]:
     """`test VALUE`: the test frames with each value of the info key."""
     values = [str(frame.info.get(key, "without")) for frame in test.frames]
     if set(values) == {"without"}:
