@@ -21,6 +21,7 @@ COMMITTED = Path(__file__).parents[1] / "inputs" / "water" / "classical.toml"
 TOML = """
 seed = 3
 [teacher]
+name = "spcfw"
 cutoff_A = 5.0
 [systems.bulk]
 kind = "bulk"
@@ -236,7 +237,7 @@ def test_wrong_label_is_refused(finished, toml):
     forces = frames[2].forces.copy()
     forces[0, 0] += 1e-3
     write_frames(path, [*frames[:2], frames[2].replace(forces=forces)])
-    with pytest.raises(InputError, match=r"frame 2: labels that differ from LAMMPS"):
+    with pytest.raises(InputError, match=r"frame 2: labels that differ by"):
         classical._reevaluate(settings, 0, 1)
 
 

@@ -9,7 +9,7 @@ import tomllib
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
@@ -117,6 +117,8 @@ def _names(annotation: Any) -> set[str]:
 class SystemConfig(Section):
     """What every kind of classical system has: `frames` in all, made in work items of `frames_per_item`."""
 
+    matter: ClassVar[str] = "water"  # what it is made of, and what its teacher must know
+
     frames: int = Field(gt=0)
     frames_per_item: int = Field(10, gt=0)
 
@@ -211,6 +213,72 @@ class TurnedConfig(BulkConfig):
     hh_A: Positive = 0.7
 
 
+class EnumerateConfig(Section):
+    """Molecules grown by valence rules."""
+
+    count: int = Field(gt=0)
+    elements: list[Literal["C", "N", "O", "S", "F"]] = Field(["C", "N", "O", "S"], min_length=1)
+    heavy_atoms: tuple[int, int] = (1, 7)
+    seed: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _sizes(self) -> EnumerateConfig:
+        if not 1 <= self.heavy_atoms[0] <= self.heavy_atoms[1]:
+            raise ValueError("heavy_atoms of at least 1, the low end first")
+        return self
+
+
+class MoleculesConfig(SystemConfig):
+    """Single molecules: those of `smiles`, those in the frames of `file`, and enumerated ones; shared out evenly."""
+
+    matter: ClassVar[str] = "molecules"
+    frames_per_item: int = Field(200, gt=0)
+    smiles: list[str] = []
+    file: ConfigPath | None = Field(None, description="frames of single molecules; bonds are found from the geometry")
+    enumerate: EnumerateConfig | None = None
+
+    @model_validator(mode="after")
+    def _has_molecules(self) -> MoleculesConfig:
+        if not self.smiles and self.file is None and self.enumerate is None:
+            raise ValueError("molecules by smiles, file or enumerate")
+        return self
+
+
+class ConformersConfig(MoleculesConfig):
+    """Conformers by distance geometry, relaxed or not, each atom displaced by an amplitude drawn for each frame."""
+
+    kind: Literal["conformers"]
+    relaxed: float = Field(0.5, ge=0, le=1)  # part of the frames that is relaxed before the displacement
+    displacement_A: tuple[float, float] = (0.0, 0.05)  # standard deviation
+
+
+class NormalModesConfig(MoleculesConfig):
+    """Relaxed conformers displaced along their normal modes by the harmonic distribution of a temperature."""
+
+    kind: Literal["normal_modes"]
+    temperature_K: Ordered = (200.0, 1500.0)
+    largest_A: Positive = 0.4  # displacement of an atom by one mode, at most
+
+
+class BondsConfig(MoleculesConfig):
+    """Relaxed conformers with one or more bonds (not in rings) and angles at new values; the parts stay rigid."""
+
+    kind: Literal["bonds"]
+    stretch: Ordered = (0.85, 1.3)  # factor on the length
+    bend_deg: Ordered = (1.0, 25.0)  # change of the angle, of either sign
+    changes: int = Field(3, gt=0)  # bonds, and angles, of a frame, at most
+
+
+class LangevinConfig(MoleculesConfig):
+    """Trajectories of the teacher at temperatures drawn for each molecule."""
+
+    kind: Literal["langevin"]
+    temperature_K: Ordered = (200.0, 1000.0)
+    equilibrate_ps: Positive = 1.0
+    spacing_ps: Positive = 0.1
+    timestep_fs: Positive = 0.5
+
+
 AnySystem = Annotated[
     BulkConfig
     | RattledConfig
@@ -219,7 +287,11 @@ AnySystem = Annotated[
     | ClusterConfig
     | MonomerConfig
     | DimerConfig
-    | ContactConfig,
+    | ContactConfig
+    | ConformersConfig
+    | NormalModesConfig
+    | BondsConfig
+    | LangevinConfig,
     Field(discriminator="kind"),
 ]
 
@@ -227,6 +299,7 @@ AnySystem = Annotated[
 class SPCFwConfig(Section):
     """The teacher SPC/Fw: flexible water (Wu, Tepper, Voth 2006), evaluated by LAMMPS."""
 
+    matter: ClassVar[str] = "water"
     name: Literal["spcfw"] = "spcfw"
     cutoff_A: Positive = 9.0  # of labels of periodic frames; free clusters have none
     accuracy: Positive = 1e-6  # of pppm, relative
@@ -236,10 +309,19 @@ class SPCFwConfig(Section):
     min_contact_A: Positive = 1.25  # O-H of different molecules: nearer frames are dropped (H has no core)
 
 
+class MMFF94Config(Section):
+    """The teacher MMFF94: single organic molecules, evaluated by RDKit."""
+
+    matter: ClassVar[str] = "molecules"
+    name: Literal["mmff94"]
+    variant: Literal["MMFF94", "MMFF94s"] = "MMFF94"
+    energies: Literal["bonds", "mmff94"] = "bonds"  # zero of energy: free atoms by bond energies, or MMFF94's own
+
+
 class GenerateConfig(StageConfig):
     """tl-generate: which systems, labelled by which teacher."""
 
-    teacher: SPCFwConfig = SPCFwConfig()
+    teacher: Annotated[SPCFwConfig | MMFF94Config, Field(discriminator="name")] = SPCFwConfig()
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
     energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
@@ -250,4 +332,7 @@ class GenerateConfig(StageConfig):
     def _has_systems(self) -> GenerateConfig:
         if not self.systems:
             raise ValueError("at least one table [systems.NAME]")
+        for name, system in self.systems.items():
+            if system.matter != self.teacher.matter:
+                raise ValueError(f"systems of {self.teacher.matter} for {self.teacher.name}; {name} is {system.matter}")
         return self
