@@ -229,13 +229,17 @@ class EnumerateConfig(Section):
 
 
 class MoleculesConfig(SystemConfig):
-    """Single molecules: those of `smiles`, those in the frames of `file`, and enumerated ones; shared out evenly."""
+    """Single molecules: those of `smiles`, those in the frames of `file`, and enumerated ones.
+
+    The frames are shared out evenly over them, or over evenly chosen ones where each would get fewer than per_molecule.
+    """
 
     matter: ClassVar[str] = "molecules"
     frames_per_item: int = Field(200, gt=0)
     smiles: list[str] = []
     file: ConfigPath | None = Field(None, description="frames of single molecules; bonds are found from the geometry")
     enumerate: EnumerateConfig | None = None
+    per_molecule: int = Field(1, gt=0)
 
     @model_validator(mode="after")
     def _has_molecules(self) -> MoleculesConfig:

@@ -220,7 +220,7 @@ def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, fl
         force = float(np.abs(again.forces - frame.forces).max())
         if not (energy <= config.energy_tolerance and force <= config.force_tolerance):
             raise InputError(
-                f"{path}, frame {index}: labels that differ by {energy:.1e} eV per atom, {force:.1e} eV/A from new ones",
+                f"{path}, frame {index}: labels that differ by {energy:.1e} eV per atom, {force:.1e} eV/A",
                 f"at most {config.energy_tolerance:g} and {config.force_tolerance:g}",
                 "delete that file and run again",
             )

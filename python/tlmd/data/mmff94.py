@@ -30,7 +30,8 @@ BOND_ENERGIES = {
 }  # fmt: skip
 RING_STRAINS = {3: 115.0, 4: 111.0, 5: 26.0}  # kJ/mol, of cycloalkanes; MMFF94 has its own angles in small rings
 RESONANCE = {5: 90.0, 6: 150.0}  # kJ/mol, of an aromatic ring: pyrrole and its like, benzene
-CONFORMERS, CONFORMER_SEED = 8, 1  # among which the lowest is found
+CONFORMERS, CONFORMER_SEED = 4, 1  # among which the lowest is found
+STRAIGHT_DEG = 170.0
 
 
 class Unsuited(InputError):
@@ -48,16 +49,23 @@ class MMFF94(Teacher):
         """The force field of a molecule. Raises Unsuited for missing parameters or bond energies, or no conformer."""
         return _field(smiles, self.config)
 
+    def unfit(self, frame: Frame) -> str | None:
+        """The words straight angle where a bent atom's angle nears 180 degrees: torsions are singular there."""
+        return "straight angle" if self._field_of(frame).widest_angle(frame.positions) > STRAIGHT_DEG else None
+
     def label(self, frame: Frame) -> Frame:
         """`frame` with energy (eV) and forces (eV/A). Raises InputError for a missing SMILES or other atoms."""
+        energy, forces = self._field_of(frame).evaluate(frame.positions)
+        return frame.replace(energy=energy, forces=forces)
+
+    def _field_of(self, frame: Frame) -> Field:
         smiles = frame.info.get("smiles")
         if smiles is None:
             raise InputError("a frame without smiles", "info smiles=...", "generate it by a system of molecules")
         field = self.field(smiles)
         if not np.array_equal(field.numbers, frame.numbers):
             raise InputError(f"other atoms than in {smiles}", "its atoms in order, hydrogens last", "reorder them")
-        energy, forces = field.evaluate(frame.positions)
-        return frame.replace(energy=energy, forces=forces)
+        return field
 
 
 class Field:
@@ -73,6 +81,7 @@ class Field:
         self.molecule.AddConformer(topology.Chem.Conformer(len(self.numbers)))
         self._field = helpers.MMFFGetMoleculeForceField(self.molecule, properties)
         self._field.Initialize()
+        self._bent = topology.bent_angles(self.molecule)
         self.offset = 0.0
         if config.energies == "bonds":
             lowest = min(self.evaluate(self.relax(x))[0] for x in self.conformers(CONFORMERS, CONFORMER_SEED))
@@ -83,6 +92,13 @@ class Field:
         coordinates = positions.ravel().tolist()
         energy = self._field.CalcEnergy(coordinates) * EV_PER_KCAL_MOL + self.offset
         return energy, np.array(self._field.CalcGrad(coordinates)).reshape(-1, 3) * -EV_PER_KCAL_MOL
+
+    def widest_angle(self, positions: np.ndarray) -> float:
+        """The widest angle (degrees) at atoms that are not linear by their bonds; 0 if there is none."""
+        one, centre, two = positions[self._bent].swapaxes(0, 1)
+        a, b = one - centre, two - centre
+        cosines = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+        return float(np.degrees(np.arccos(cosines.clip(-1, 1))).max(initial=0.0))
 
     def conformers(self, count: int, seed: int) -> list[np.ndarray]:
         """Up to `count` conformers by distance geometry, (N, 3) A each; Unsuited if none is found."""

@@ -49,9 +49,10 @@ class Molecules(System):
 
     def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94) -> Iterator[Frame]:
         first = sum(self.count(i) for i in range(item))
-        mine = np.arange(first, first + self.count(item)) * len(self.molecules) // self.frames
+        chosen = max(1, min(len(self.molecules), self.frames // self.settings.per_molecule))
+        mine = np.arange(first, first + self.count(item)) * chosen // self.frames
         for index, count in zip(*np.unique(mine, return_counts=True), strict=True):
-            smiles = self.molecules[index]
+            smiles = self.molecules[int(index) * len(self.molecules) // chosen]
             try:
                 field = teacher.field(smiles)
                 for positions in self.shapes(field, int(count), rng):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -50,7 +51,7 @@ def canonical(molecule: Chem.Mol) -> str:
 
 
 def with_hydrogens(smiles: str) -> Chem.Mol:
-    """The molecule of a SMILES with all its hydrogens as atoms. Raises InputError if it is none, or not one molecule."""
+    """The molecule of a SMILES with all its hydrogens as atoms. Raises InputError unless it is one molecule."""
     require_rdkit()
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0 or len(Chem.GetMolFrags(molecule)) > 1:
@@ -69,10 +70,21 @@ def from_geometry(frame: Frame) -> str | None:
     molecule = editable.GetMol()
     try:
         rdDetermineBonds.DetermineBonds(molecule, charge=0, embedChiral=False, maxIterations=SEARCH_STEPS)
+        _double_sulphur_oxygen(molecule)
         Chem.SanitizeMol(molecule)
     except (ValueError, RuntimeError):  # RDKit's ways to say that no bond orders fit
         return None
     return canonical(molecule) if len(Chem.GetMolFrags(molecule)) == 1 else None
+
+
+def _double_sulphur_oxygen(molecule: Chem.Mol) -> None:
+    """Write S+ - O- as S=O, the form that the tables of bond energies know."""
+    for bond in molecule.GetBonds():
+        ends = (bond.GetBeginAtom(), bond.GetEndAtom())
+        if {(atom.GetSymbol(), atom.GetFormalCharge()) for atom in ends} == {("S", 1), ("O", -1)}:
+            bond.SetBondType(Chem.BondType.DOUBLE)
+            for atom in ends:
+                atom.SetFormalCharge(0)
 
 
 def is_typed(smiles: str) -> bool:
@@ -134,7 +146,7 @@ def _grow(rng: np.random.Generator, elements: Sequence[str], size: int) -> Chem.
             return None
     for _ in range(rng.choice(len(RINGS), p=RINGS)):
         bond(np.argwhere(np.triu(orders == 0, k=1)))
-    for _ in range(rng.integers(0, size // 2 + 1)):
+    for _ in range(rng.integers(0, size // 2 + 2)):
         bond(np.argwhere((orders > 0) & (orders < 3)))
     editable = Chem.RWMol()
     for symbol in symbols:
@@ -192,6 +204,19 @@ def movable(molecule: Chem.Mol) -> tuple[list[tuple[int, int]], list[tuple[int, 
         if other.GetIdx() != k
     ]
     return bonds, angles
+
+
+def bent_angles(molecule: Chem.Mol) -> np.ndarray:
+    """(A, 3) atoms i, j, k of the angles at atoms j that are not linear by their bonds."""
+    return np.array(
+        [
+            (one.GetIdx(), centre.GetIdx(), two.GetIdx())
+            for centre in molecule.GetAtoms()
+            if centre.GetHybridization() != Chem.HybridizationType.SP
+            for one, two in combinations(centre.GetNeighbors(), 2)
+        ],
+        dtype=int,
+    ).reshape(-1, 3)
 
 
 def scale_bond(conformer: Chem.Conformer, bond: tuple[int, int], factor: float) -> None:
