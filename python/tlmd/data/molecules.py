@@ -32,8 +32,6 @@ class Molecules(System):
     def __init__(self, settings: config.MoleculesConfig, scale: float = 1.0):
         super().__init__(settings, scale)
         found, lost = list(settings.smiles), Counter()
-        for smiles in found:
-            topology.with_hydrogens(smiles)
         if settings.file is not None:
             seen, lost = topology.from_frames(read_frames(settings.file))
             found += seen
