@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tlmd import cli
-from tlmd.config import CalibratedConfig, CalibrateTermsConfig, GenerateConfig, SPCFwConfig, load_config
+from tlmd.config import load_config
 from tlmd.data import classical
 from tlmd.data.calibrate import calibrate, normal, solve
+from tlmd.data.config import CalibratedConfig, CalibrateTermsConfig, GenerateConfig, SPCFwConfig
 from tlmd.data.forcefield import Calibrated, molecule, nuclear, pair_energies
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.lammps_water import LammpsWater

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tlmd.config import ConfigPath, GenerateConfig, Section, StageConfig, load_config
+from tlmd.config import ConfigPath, Section, StageConfig, load_config
+from tlmd.data.config import GenerateConfig
 from tlmd.errors import InputError
 
 INPUTS = Path(__file__).parents[1] / "inputs"

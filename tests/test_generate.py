@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tlmd import cli
-from tlmd.config import GenerateConfig, SPCFwConfig, load_config
+from tlmd.config import load_config
 from tlmd.data import classical
+from tlmd.data.config import GenerateConfig, SPCFwConfig
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.lammps_water import nearest_contact
 from tlmd.data.spcfw import ANGLE_DEG, BOND_A, SPCFw
@@ -238,7 +239,7 @@ def test_wrong_label_is_refused(finished, toml):
     forces = frames[2].forces.copy()
     forces[0, 0] += 1e-3
     write_frames(path, [*frames[:2], frames[2].replace(forces=forces)])
-    with pytest.raises(InputError, match=r"frame 2: labels that differ from LAMMPS"):
+    with pytest.raises(InputError, match=r"frame 2: labels that differ by"):
         classical._reevaluate(settings, 0, 1)
 
 

@@ -101,8 +101,9 @@ def evaluate(
 @entry
 def generate(config: Config, out: Out = None, set_: Set = None) -> None:
     """Classical labels of the systems in CONFIG; under mpirun the ranks share the work, a killed run is continued."""
-    from tlmd.config import GenerateConfig, load_config
+    from tlmd.config import load_config
     from tlmd.data import classical
+    from tlmd.data.config import GenerateConfig
 
     settings = load_config(GenerateConfig, config, set_)
     classical.generate(settings, out or settings.out)

@@ -1,4 +1,4 @@
-"""One validated model for each stage's TOML: `StageConfig` and `load_config`, and the configuration of tl-generate.
+"""One validated model for each stage's TOML: `StageConfig` and `load_config`.
 
 Unknown keys are errors that name the nearest known key; paths are relative to the TOML; any key can be overridden.
 """
@@ -9,9 +9,9 @@ import tomllib
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from tlmd.errors import InputError, nearest
 
@@ -25,7 +25,6 @@ def absolute(path: Path, info: ValidationInfo) -> Path:
 
 
 ConfigPath = Annotated[Path, AfterValidator(absolute)]  # relative to the folder of the TOML
-Range = tuple[float, float]  # low, high
 
 
 class Section(BaseModel):
@@ -113,177 +112,3 @@ def _names(annotation: Any) -> set[str]:
         fields = annotation.model_fields
         return set(fields).union(*(_names(field.annotation) for field in fields.values()))
     return set().union(*(_names(argument) for argument in typing.get_args(annotation)))
-
-
-class SystemConfig(Section):
-    """What every kind of classical system has: `frames` in all, made in work items of `frames_per_item`."""
-
-    frames: int = Field(gt=0)
-    frames_per_item: int = Field(10, gt=0)
-
-
-def _ordered(value: Range) -> Range:
-    if value[0] > value[1]:
-        raise ValueError("the low end first, then the high end")
-    return value
-
-
-Positive = Annotated[float, Field(gt=0)]
-Ordered = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
-
-
-class BulkConfig(SystemConfig):
-    """Trajectories of a periodic liquid, each at its own temperature, density and shape of box."""
-
-    kind: Literal["bulk"]
-    molecules: int = Field(64, gt=0)
-    temperature_K: Ordered = (250.0, 700.0)
-    density_g_cm3: Ordered = (0.7, 1.3)
-    equilibrate_ps: Positive = 3.0
-    spacing_ps: Positive = 0.5
-    aspect: float = Field(0.0, ge=0, lt=0.5)  # edges differ by up to this fraction
-
-
-class RattledConfig(BulkConfig):
-    """Bulk frames with each atom displaced and the box strained; the amplitude is drawn anew for each frame."""
-
-    kind: Literal["rattled"]
-    displacement_A: tuple[float, float] = (0.02, 0.12)  # standard deviation
-    strain: float = Field(0.03, ge=0, lt=0.2)  # standard deviation of each component
-
-
-class StretchedConfig(BulkConfig):
-    """Bulk frames in which a part of the molecules gets new bond lengths and a new angle."""
-
-    kind: Literal["stretched"]
-    fraction: float = Field(0.25, gt=0, le=1)
-    bond_A: Ordered = (0.80, 1.35)
-    angle_deg: Ordered = (80.0, 150.0)
-
-
-class ClusterConfig(SystemConfig):
-    """Trajectories of a free cluster, `molecules` from low to high, held together while it is sampled."""
-
-    kind: Literal["cluster"]
-    molecules: tuple[int, int] = (2, 12)
-    temperature_K: Ordered = (150.0, 500.0)
-    equilibrate_ps: Positive = 3.0
-    spacing_ps: Positive = 0.5
-
-
-class MonomerConfig(SystemConfig):
-    """Single molecules, bond lengths and angle drawn uniformly."""
-
-    kind: Literal["monomer"]
-    frames_per_item: int = Field(100, gt=0)
-    bond_A: Ordered = (0.75, 1.5)
-    angle_deg: Ordered = (70.0, 175.0)
-
-
-class DimerConfig(SystemConfig):
-    """Two molecules in random orientations, O-O distance scanned evenly; intramolecular geometry thermal."""
-
-    kind: Literal["dimer"]
-    frames_per_item: int = Field(100, gt=0)
-    distance_A: Ordered = (2.2, 6.0)
-    displacement_A: float = Field(0.04, ge=0)  # standard deviation of each coordinate
-
-
-class ContactConfig(SystemConfig):
-    """Two molecules of which one pair of atoms is brought near: O-O, O-H and H-H in turn, distances scanned evenly.
-
-    Dynamics of the liquid never comes here, so that nothing else teaches a network to keep atoms apart.
-    """
-
-    kind: Literal["contact"]
-    frames_per_item: int = Field(100, gt=0)
-    oo_A: Ordered = (1.9, 3.0)
-    oh_A: Ordered = (1.25, 2.2)
-    hh_A: Ordered = (0.6, 2.2)
-    displacement_A: float = Field(0.04, ge=0)  # standard deviation of each coordinate
-
-
-class TurnedConfig(BulkConfig):
-    """Bulk frames in which a part of the molecules is turned at random about O, down to the distances given."""
-
-    kind: Literal["turned"]
-    fraction: float = Field(0.25, gt=0, le=1)
-    oh_A: Positive = 1.3
-    hh_A: Positive = 0.7
-
-
-class FileConfig(SystemConfig):
-    """Frames of a file, evenly spread, to be labelled anew: another teacher on the same configurations."""
-
-    kind: Literal["file"]
-    file: ConfigPath
-    frames_per_item: int = Field(100, gt=0)
-
-
-AnySystem = Annotated[
-    BulkConfig
-    | RattledConfig
-    | StretchedConfig
-    | TurnedConfig
-    | ClusterConfig
-    | MonomerConfig
-    | DimerConfig
-    | ContactConfig
-    | FileConfig,
-    Field(discriminator="kind"),
-]
-
-
-class WaterTeacherConfig(Section):
-    """What every teacher of water has; LAMMPS evaluates it."""
-
-    cutoff_A: Positive = 9.0  # of labels of periodic frames; free clusters have none
-    accuracy: Positive = 1e-6  # of pppm, relative
-    sampling_cutoff_A: Positive = 6.0  # of the trajectories, that only propose configurations
-    sampling_accuracy: Positive = 1e-3
-    timestep_fs: Positive = 1.0
-    min_contact_A: Positive = 1.25  # O-H of different molecules: nearer frames are dropped (H has no core)
-
-
-class SPCFwConfig(WaterTeacherConfig):
-    """The teacher SPC/Fw: flexible water (Wu, Tepper, Voth 2006)."""
-
-    name: Literal["spcfw"] = "spcfw"
-
-
-class CalibratedConfig(WaterTeacherConfig):
-    """A force field that tl-calibrate matched to a few DFT frames."""
-
-    name: Literal["calibrated"]
-    include: ConfigPath = Field(description="forcefield.in of the run folder of tl-calibrate")
-
-
-class GenerateConfig(StageConfig):
-    """tl-generate: which systems, labelled by which teacher."""
-
-    teacher: Annotated[SPCFwConfig | CalibratedConfig, Field(discriminator="name")] = SPCFwConfig()
-    scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
-    max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
-    energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
-    force_tolerance: Positive = 5e-5  # eV/A; the mesh of pppm may change by the rounding of the box
-    systems: dict[str, AnySystem]
-
-    @model_validator(mode="after")
-    def _has_systems(self) -> GenerateConfig:
-        if not self.systems:
-            raise ValueError("at least one table [systems.NAME]")
-        return self
-
-
-class CalibrateTermsConfig(Section):
-    """The terms of tl-calibrate and how firmly they keep to their priors: units of regularisation are eV/A."""
-
-    cutoff_A: Positive = Field(6.0, description="end of the pair splines")
-    low_A: tuple[Positive, Positive, Positive] = Field(
-        (2.2, 1.2, 1.2), description="start of the O-O, O-H, H-H splines"
-    )
-    spacing_A: Positive = Field(0.24, description="distance of their knots")
-    smoothness: Positive = Field(10.0, description="on second differences of spline coefficients")
-    ridge: Positive = Field(0.03, description="on spline coefficients")
-    molecule: Positive = Field(3.0, description="on the polynomials of a molecule, at 0.2 A and 0.5 rad")
-    charge: Positive = Field(0.3, description="on the factor of the product of charges")

@@ -19,7 +19,8 @@ from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
 from tlmd.analysis.report import COLUMNS, table_rows, write_records, write_report
 from tlmd.analysis.thermo import read_log
-from tlmd.config import GenerateConfig, load_config
+from tlmd.config import load_config
+from tlmd.data.config import GenerateConfig
 from tlmd.errors import InputError
 from tlmd.installed import plugin_folder, water_inputs
 from tlmd.train.evaluate import evaluate_file

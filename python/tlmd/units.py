@@ -9,11 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 EV_PER_KCAL_MOL = 0.0433641153087705  # 1 kcal/mol in eV
+EV_PER_KJ_MOL = EV_PER_KCAL_MOL / 4.184
 EV_PER_HARTREE = 27.211386245988
 BOLTZMANN_J_K = 1.380649e-23  # J/K
+BOLTZMANN_EV_K = BOLTZMANN_J_K / 1.602176634e-19  # eV/K
 AVOGADRO = 6.02214076e23  # 1/mol
 BAR_PER_EV_A3 = 1602176.634  # 1 eV/A^3 in bar
 M2_S_PER_A2_FS = 1e-5  # 1 A^2/fs in m^2/s
+A2_FS2_PER_EV_GMOL = 1.602176634e-19 * AVOGADRO * 1e-7  # 1 eV/(g/mol) in A^2/fs^2
 GCM3_PER_GMOL_A3 = 1e24 / AVOGADRO  # 1 (g/mol)/A^3 in g/cm^3
 
 # LAMMPS unit style -> (energy in eV, time in fs, pressure in bar); lengths are A in both.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tlmd.config import CalibratedConfig
+from tlmd.data.config import CalibratedConfig
 from tlmd.data.forcefield import Calibrated, molecule, write_forcefield
 from tlmd.data.frames import Frame, read_frames
 from tlmd.data.terms import Design, Molecules, Terms, molecules_of

@@ -15,6 +15,7 @@ from tlmd.units import EV_PER_HARTREE, EV_PER_KCAL_MOL
 BOHR_A = 0.529177210903  # CODATA 2018
 _ENERGY_UNITS = {"hartree": EV_PER_HARTREE, "kcal/mol": 1 / EV_PER_KCAL_MOL, "kJ/mol": 4.184 / EV_PER_KCAL_MOL}
 _FORCE_UNITS = _ENERGY_UNITS | {"hartree/bohr": EV_PER_HARTREE / BOHR_A}
+SHARE_OF_MIXED = 0.1  # of the compositions; one of many molecules may have a relaxed and a strained frame by chance
 _MAX_STRESS = 10.0  # eV/A^3, 1.6 TPa
 
 
@@ -22,7 +23,8 @@ def check_frames(frames: Sequence[Frame], path: str | Path = "frames", max_force
     """Refuse absurd values, duplicates and mixed units. Raises InputError naming the file and the frame (first is 0).
 
     A frame is a duplicate when numbers, cell and positions agree to 1e-6 A. Units are called mixed when frames of one
-    composition fall into two narrow groups whose energies per atom or forces differ by a factor between usual units.
+    composition fall into two narrow groups whose energies per atom or forces differ by a factor between usual units,
+    and that is so for a tenth of the compositions at least.
     """
     seen: dict[bytes, int] = {}
     for index, frame in enumerate(frames):
@@ -36,11 +38,18 @@ def check_frames(frames: Sequence[Frame], path: str | Path = "frames", max_force
     for index, frame in enumerate(frames):
         counts = np.bincount(frame.numbers)
         groups[tuple(counts // np.gcd.reduce(counts))].append(index)
-    for group in groups.values():
+    several = [group for group in groups.values() if len(group) > 1]
+    mixed = []
+    for group in several:
         energies = [None if frames[i].energy is None else abs(frames[i].energy) / len(frames[i]) for i in group]
         forces = [None if frames[i].forces is None else float(np.sqrt((frames[i].forces ** 2).mean())) for i in group]
-        _check_units("energy per atom", "eV", energies, group, path, _ENERGY_UNITS, spread=1.3, tolerance=0.03)
-        _check_units("rms force", "eV/A", forces, group, path, _FORCE_UNITS, spread=1.5, tolerance=0.15)
+        mixed.append(
+            _mixed_units("energy per atom", "eV", energies, group, path, _ENERGY_UNITS, spread=1.3, tolerance=0.03)
+            or _mixed_units("rms force", "eV/A", forces, group, path, _FORCE_UNITS, spread=1.5, tolerance=0.15)
+        )
+    found = [error for error in mixed if error is not None]
+    if found and len(found) >= SHARE_OF_MIXED * len(several):
+        raise found[0]
 
 
 def _check_values(frame: Frame, where: str, max_force: float) -> None:
@@ -66,7 +75,7 @@ def _check_values(frame: Frame, where: str, max_force: float) -> None:
         raise InputError(f"{where}: a stress of {largest:.4g} eV/A^3", f"at most {_MAX_STRESS:g} eV/A^3", do)
 
 
-def _check_units(
+def _mixed_units(
     what: str,
     unit: str,
     values: Sequence[float | None],
@@ -75,26 +84,27 @@ def _check_units(
     factors: dict[str, float],
     spread: float,
     tolerance: float,
-) -> None:
-    """Refuse values (one for each frame of `group`) in two narrow groups that differ by one of `factors`.
+) -> InputError | None:
+    """What to say of values (one for each frame of `group`) in two narrow groups that differ by one of `factors`.
 
     narrow: the largest over the smallest is below `spread`; tolerance: of the logarithm of the factor.
     """
     known = [(np.log(value), index) for value, index in zip(values, group, strict=True) if value]
     if len(known) < 2:
-        return
+        return None
     known.sort()
     logs = np.array([log for log, _ in known])
     cut = int(np.diff(logs).argmax()) + 1
     low, high = logs[:cut], logs[cut:]
     if max(np.ptp(low), np.ptp(high)) > np.log(spread):
-        return
+        return None
     step = high.mean() - low.mean()
     name, factor = min(factors.items(), key=lambda item: abs(step - np.log(item[1])))
     if abs(step - np.log(factor)) < tolerance:
         odd = min(index for _, index in (known[:cut] if len(low) < len(high) else known[cut:]))
         got = f"{path}, frame {odd}: mixed units, its {what} differs from other frames by a factor {np.exp(step):.4g}"
-        raise InputError(got, f"{unit} in every frame", f"convert it (the factor is near that of {name})")
+        return InputError(got, f"{unit} in every frame", f"convert it (the factor is near that of {name})")
+    return None
 
 
 def minimum_rms_distance(frames_a: Sequence[Frame], frames_b: Sequence[Frame]) -> float:

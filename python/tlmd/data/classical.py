@@ -17,16 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tlmd.config import GenerateConfig
+from tlmd.data import molecules, water
+from tlmd.data.config import GenerateConfig
 from tlmd.data.forcefield import Calibrated
 from tlmd.data.frames import Frame, read_frames, write_frames
+from tlmd.data.mmff94 import MMFF94
 from tlmd.data.spcfw import SPCFw
 from tlmd.data.system import System, Teacher
-from tlmd.data.water import SYSTEMS
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 
-TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated}
+TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated, "mmff94": MMFF94}
+SYSTEMS = water.SYSTEMS | molecules.SYSTEMS
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
 
@@ -47,7 +49,7 @@ def generate(config: GenerateConfig, out: Path | None = None) -> Path:
 
     Work items finished by an earlier, killed run with the same configuration are kept. An item's random numbers
     depend on the seed, its system's name and its index only: the set does not depend on ranks or interruptions.
-    Every label is evaluated again from the written file by a fresh LAMMPS; raises InputError on a mismatch.
+    Every label is evaluated again from the written file by a fresh teacher; raises InputError on a mismatch.
     """
     config = config.model_copy(update={"out": Path(out or config.out)})
     comm, out = MPI.COMM_WORLD, config.out
@@ -153,8 +155,9 @@ def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, conso
 def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
     """Sample, label, filter and write one item: first the frames, then the record that says they are complete."""
     rng = np.random.default_rng([config.seed, zlib.crc32(item.name.encode()), item.index])
-    kept, dropped = [], Counter()
-    for sampled in list(item.system.sample(item.index, rng, teacher)):
+    sample = list(item.system.sample(item.index, rng, teacher))
+    kept, dropped = [], Counter({"not made": item.system.count(item.index) - len(sample)})
+    for sampled in sample:
         if (reason := teacher.unfit(sampled)) is not None:
             dropped[reason] += 1
             continue
@@ -202,11 +205,11 @@ def _join(items: list[Item], out: Path) -> None:
 def _dropped(items: list[Item], out: Path) -> str:
     """How many frames were dropped and why, as text."""
     dropped = sum((Counter(_finished(item, out)["dropped"]) for item in items), Counter())
-    return ", ".join(f"{count} {why}" for why, count in sorted(dropped.items())) or "0"
+    return ", ".join(f"{count} {why}" for why, count in sorted(dropped.items()) if count) or "0"
 
 
 def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, float]:
-    """Largest errors (eV per atom, eV/A) of the written labels against a fresh LAMMPS, for this rank's frames."""
+    """Largest errors (eV per atom, eV/A) of the written labels against a fresh teacher, for this rank's frames."""
     path = config.out / _UNCHECKED
     frames = read_frames(path, max_force=config.max_force)
     worst = (0.0, 0.0)
@@ -218,7 +221,7 @@ def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, fl
         force = float(np.abs(again.forces - frame.forces).max())
         if not (energy <= config.energy_tolerance and force <= config.force_tolerance):
             raise InputError(
-                f"{path}, frame {index}: labels that differ from LAMMPS by {energy:.1e} eV per atom, {force:.1e} eV/A",
+                f"{path}, frame {index}: labels that differ by {energy:.1e} eV per atom, {force:.1e} eV/A",
                 f"at most {config.energy_tolerance:g} and {config.force_tolerance:g}",
                 "delete that file and run again",
             )
@@ -230,16 +233,19 @@ def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, fl
 def _report(config: GenerateConfig, items: list[Item], worst: np.ndarray, seconds: float, console: Console) -> None:
     """Counts and ranges of each system, on the terminal and in log.txt."""
     table = Table(title=str(config.out / FRAMES))
-    for heading in ("system", "kind", "frames", "dropped", "energy (eV/molecule)", "largest force (eV/A)", "density"):
+    notes: list[str] = []
+    for heading in ("system", "kind", "frames", "dropped", "energy (eV/atom)", "largest force (eV/A)", "density"):
         table.add_column(heading, justify="left" if heading in ("system", "kind") else "right")
     for name in config.systems:
         mine = [item for item in items if item.name == name]
         frames = [frame for item in mine for frame in _read_part(item, config.out)]
         lost = _dropped(mine, config.out)
         table.add_row(name, config.systems[name].kind, str(len(frames)), lost, *_ranges(frames))
+        if mine[0].system.note:
+            notes.append(f"{name}: {mine[0].system.note}")
     with (config.out / "log.txt").open("w", encoding="utf-8") as log:
         for target in (console, Console(file=log, width=140)):
-            target.print(table)
+            target.print(table, *notes, sep="\n")
             target.print(
                 f"seed {config.seed}; {seconds:.0f} s; labels evaluated again from the file agree within "
                 f"{worst[0]:.1e} eV per atom and {worst[1]:.1e} eV/A"
@@ -250,7 +256,7 @@ def _ranges(frames: list[Frame]) -> tuple[str, str, str]:
     """Energy, force and density ranges as text."""
     if not frames:
         return "-", "-", "-"
-    energies = [3 * frame.energy / len(frame) for frame in frames]
+    energies = [frame.energy / len(frame) for frame in frames]
     forces = [np.abs(frame.forces).max() for frame in frames]
     densities = [frame.info["density_g_cm3"] for frame in frames if "density_g_cm3" in frame.info]
     return (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.polynomial import Polynomial
 
-from tlmd.config import CalibratedConfig
+from tlmd.data.config import CalibratedConfig
 from tlmd.data.lammps_water import CHARGES, LammpsWater
 from tlmd.data.terms import ANGLE, BOND_A, DEGREE, PAIRS, Terms, lennard_jones
 from tlmd.errors import InputError

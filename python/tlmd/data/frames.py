@@ -129,7 +129,7 @@ def _text(frame: Frame) -> str:
     if frame.stress is not None:
         head["stress"] = " ".join(f"{x:.12g}" for x in frame.stress.ravel())
     head |= {key: _value(value) for key, value in frame.info.items()}
-    quoted = {key: f'"{value}"' if " " in value or not value else value for key, value in head.items()}
+    quoted = {key: f'"{value}"' if set(" []{}") & set(value) or not value else value for key, value in head.items()}
     comment = " ".join(f"{key}={value}" for key, value in quoted.items())
     rows = StringIO()
     width = 3 * len(columns)

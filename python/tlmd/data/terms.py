@@ -14,7 +14,7 @@ import numpy as np
 from scipy.interpolate import BSpline
 from scipy.optimize import linear_sum_assignment
 
-from tlmd.config import CalibrateTermsConfig, WaterTeacherConfig
+from tlmd.data.config import CalibrateTermsConfig, WaterTeacherConfig
 from tlmd.data.frames import Frame
 from tlmd.data.lammps_water import LammpsWater
 from tlmd.data.spcfw import EPSILON_KCAL_MOL, SIGMA_A

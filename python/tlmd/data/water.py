@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tlmd import config
+from tlmd.data import config
 from tlmd.data.frames import Frame, read_frames
 from tlmd.data.lammps_water import LammpsWater
 from tlmd.data.spcfw import ANGLE_DEG, BOND_A, MASS_G_MOL

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from tlmd.config import CalibrateTermsConfig, ConfigPath, Positive, Section, StageConfig, absolute
+from tlmd.config import ConfigPath, Section, StageConfig, absolute
+from tlmd.data.config import CalibrateTermsConfig, Positive
 from tlmd.installed import SHIPPED
 from tlmd.modelfile import Architecture
 

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from tlmd.config import GenerateConfig, load_config
+from tlmd.config import load_config
+from tlmd.data.config import GenerateConfig
 from tlmd.train.config import CalibrateConfig, FinetuneConfig, TeacherConfig
 from tlmd.train.transfer import finetune
 

@@ -1,0 +1,172 @@
+"""Systems of single molecules: one small class for each kind, behind `tlmd.data.system.System`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from ase.data import atomic_masses
+from scipy.spatial.transform import Rotation
+
+from tlmd.data import config, topology
+from tlmd.data.frames import Frame, read_frames
+from tlmd.data.mmff94 import MMFF94, Field, Unsuited
+from tlmd.data.system import System
+from tlmd.errors import InputError
+from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
+
+FRICTION_FS = 100.0  # relaxation time of the Langevin thermostat
+HESSIAN_STEP_A = 1e-3
+PER_CONFORMER = 8  # frames by the modes of one conformer
+
+
+class Molecules(System):
+    """Frames shared out evenly over the molecules of a table; a molecule's frames lie together.
+
+    Frames of a molecule without bond energies or conformer are not made. `molecules`: their SMILES.
+    """
+
+    def __init__(self, settings: config.MoleculesConfig, scale: float = 1.0):
+        super().__init__(settings, scale)
+        found, lost = list(settings.smiles), Counter()
+        if settings.file is not None:
+            seen, lost = topology.from_frames(read_frames(settings.file))
+            found += seen
+        if settings.enumerate is not None:
+            found += topology.enumerate_molecules(settings.enumerate)
+        found = [topology.canonical(topology.with_hydrogens(smiles)) for smiles in found]
+        self.molecules = [smiles for smiles in dict.fromkeys(found) if topology.is_typed(smiles)]
+        lost["no MMFF94 types"] = len(set(found)) - len(self.molecules)
+        if not self.molecules:
+            raise InputError("no molecules that MMFF94 has types for", "at least one", "change smiles, file, enumerate")
+        without = ", ".join(f"{count} with {why}" for why, count in lost.items() if count)
+        self.note = f"{len(self.molecules)} molecules" + (f"; left out {without}" if without else "")
+
+    def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94) -> Iterator[Frame]:
+        first = sum(self.count(i) for i in range(item))
+        chosen = max(1, min(len(self.molecules), self.frames // self.settings.per_molecule))
+        mine = np.arange(first, first + self.count(item)) * chosen // self.frames
+        for index, count in zip(*np.unique(mine, return_counts=True), strict=True):
+            smiles = self.molecules[int(index) * len(self.molecules) // chosen]
+            try:
+                field = teacher.field(smiles)
+                for positions in self.shapes(field, int(count), rng):
+                    turned = (positions - positions.mean(0)) @ Rotation.random(random_state=rng).as_matrix()
+                    yield Frame(field.numbers, turned, info={"smiles": smiles})
+            except Unsuited:
+                continue
+
+    @abstractmethod
+    def shapes(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Up to `count` sets of positions (N, 3) A of one molecule."""
+
+    def relaxed(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Up to `count` relaxed conformers (N, 3) A."""
+        for positions in field.conformers(count, _seed(rng)):
+            yield field.relax(positions)
+
+
+class Conformers(Molecules):
+    """See the configuration."""
+
+    def shapes(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        for positions in field.conformers(count, _seed(rng)):
+            if rng.random() < self.settings.relaxed:
+                positions = field.relax(positions)
+            yield positions + rng.normal(scale=rng.uniform(*self.settings.displacement_A), size=positions.shape)
+
+
+class NormalModes(Molecules):
+    """x = x_0 + sum_k sqrt(k_B T / lambda_k) xi_k e_k, with the eigenpairs of the Hessian and normal xi_k."""
+
+    def shapes(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        left = count
+        for centre in self.relaxed(field, -(-count // PER_CONFORMER), rng):
+            stiffness, modes = np.linalg.eigh(hessian(field, centre))
+            inner = stiffness > 1e-2  # eV/A^2: without translations and rotations
+            shapes = modes[:, inner].T.reshape(-1, *centre.shape)
+            limits = self.settings.largest_A / np.linalg.norm(shapes, axis=-1).max(-1)
+            for _ in range(min(PER_CONFORMER, left)):
+                thermal = np.sqrt(BOLTZMANN_EV_K * rng.uniform(*self.settings.temperature_K) / stiffness[inner])
+                amplitudes = np.clip(thermal * rng.normal(size=len(thermal)), -limits, limits)
+                yield centre + np.einsum("k,kia->ia", amplitudes, shapes)
+            left -= PER_CONFORMER
+
+
+class Bonds(Molecules):
+    """See the configuration."""
+
+    def shapes(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        molecule = topology.Chem.Mol(field.molecule)
+        bonds, angles = topology.movable(molecule)
+        settings = self.settings
+        for positions in self.relaxed(field, count, rng):
+            conformer = molecule.GetConformer()
+            conformer.SetPositions(positions)
+            for chosen in _draw(rng, bonds, settings.changes):
+                topology.scale_bond(conformer, chosen, rng.uniform(*settings.stretch))
+            for chosen in _draw(rng, angles, settings.changes):
+                topology.bend(conformer, chosen, rng.choice([-1, 1]) * rng.uniform(*settings.bend_deg))
+            yield conformer.GetPositions()
+
+
+class Langevin(Molecules):
+    """See the configuration."""
+
+    def shapes(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        settings = self.settings
+        steps = [round(1000 * ps / settings.timestep_fs) for ps in (settings.equilibrate_ps, settings.spacing_ps)]
+        for start in self.relaxed(field, 1, rng):
+            temperature = rng.uniform(*settings.temperature_K)
+            walk = langevin(field, start, temperature, settings.timestep_fs, rng)
+            for step in range(steps[0] + count * steps[1]):
+                positions = next(walk)
+                if step >= steps[0] and (step - steps[0] + 1) % steps[1] == 0:
+                    yield positions
+
+
+SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
+    config.ConformersConfig: Conformers,
+    config.NormalModesConfig: NormalModes,
+    config.BondsConfig: Bonds,
+    config.LangevinConfig: Langevin,
+}
+
+
+def langevin(
+    field: Field, positions: np.ndarray, temperature_K: float, timestep_fs: float, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Positions (N, 3) A after each step of Langevin dynamics (BAOAB, Leimkuhler and Matthews 2013), without end."""
+    masses = atomic_masses[field.numbers][:, None] / A2_FS2_PER_EV_GMOL  # eV fs^2/A^2
+    thermal = np.sqrt(BOLTZMANN_EV_K * temperature_K / masses)
+    keep = np.exp(-timestep_fs / FRICTION_FS)
+    velocities = thermal * rng.normal(size=positions.shape)
+    forces = field.evaluate(positions)[1]
+    while True:
+        velocities = velocities + 0.5 * timestep_fs * forces / masses
+        positions = positions + 0.5 * timestep_fs * velocities
+        velocities = keep * velocities + np.sqrt(1 - keep**2) * thermal * rng.normal(size=positions.shape)
+        positions = positions + 0.5 * timestep_fs * velocities
+        forces = field.evaluate(positions)[1]
+        velocities = velocities + 0.5 * timestep_fs * forces / masses
+        yield positions
+
+
+def hessian(field: Field, positions: np.ndarray) -> np.ndarray:
+    """(3N, 3N) second derivatives of the energy in eV/A^2, by central differences of forces."""
+    moves = HESSIAN_STEP_A * np.eye(positions.size).reshape(-1, *positions.shape)
+    rows = [field.evaluate(positions - move)[1] - field.evaluate(positions + move)[1] for move in moves]
+    matrix = np.array(rows).reshape(positions.size, -1) / (2 * HESSIAN_STEP_A)
+    return (matrix + matrix.T) / 2
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(1, 2**31 - 1))
+
+
+def _draw(rng: np.random.Generator, choices: list, at_most: int) -> list:
+    """One to `at_most` different ones of `choices`, as far as there are so many."""
+    count = min(len(choices), int(rng.integers(1, at_most + 1)))
+    return [choices[i] for i in rng.choice(len(choices), count, replace=False)] if count else []
