@@ -147,7 +147,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("tl-demo"),
     steps: Annotated[int, typer.Option(help="training steps, from scratch and autotuned")] = 3000,
     frames: Annotated[int, typer.Option(help="revPBE0-D3 frames to train on")] = 25,
-    classical_frames: Annotated[int, typer.Option(help="frames labelled by the calibrated classical model")] = 1500,
+    classical_frames: Annotated[int, typer.Option(help="frames labelled by the calibrated classical model")] = 1560,
     classical_steps: Annotated[int, typer.Option(help="training steps on them")] = 5000,
     md_minutes: Annotated[float, typer.Option(help="wall time of each of the two MD runs, at most")] = 3.5,
     md_steps: Annotated[int, typer.Option(help="time steps of each of the two MD runs, at most")] = 1_000_000,

@@ -27,7 +27,7 @@ from tlmd.train.evaluate import evaluate_file
 
 TEMPERATURE_K = 298.15
 TIMESTEP_FS = 1.0  # the decks' own default is 0.5; the demo takes the longest step that flexible water bears
-CLASSICAL = "classical.toml"
+TEACHER = "teacher.toml"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 COMMANDS = {"lmp", "mpirun"} | {f"tl-{stage}" for stage in ("calibrate", "generate", "pretrain", "finetune", "export")}
 EQUILIBRATION = 20_000  # steps before each of the two runs
@@ -98,10 +98,9 @@ class Road:
         field, frames = out / "classical" / "forcefield", out / "classical" / "frames"
         command = ["tl-calibrate", self.inputs / "calibrate.toml", "--out", field, "--set", f"n_frames={size.frames}"]
         self.run(command, logs / "calibrate.output")
-        whole = sum(system.frames for system in load_config(GenerateConfig, self.inputs / CLASSICAL).systems.values())
-        command = ["mpirun", "-n", str(self.cores), "tl-generate", self.inputs / CLASSICAL, "--out", frames]
-        settings = {"scale": size.classical_frames / whole, "teacher.name": "calibrated"}
-        settings["teacher.include"] = field / "forcefield.in"
+        whole = sum(system.frames for system in load_config(GenerateConfig, self.inputs / TEACHER).systems.values())
+        command = ["mpirun", "-n", str(self.cores), "tl-generate", self.inputs / TEACHER, "--out", frames]
+        settings = {"scale": size.classical_frames / whole, "teacher.include": field / "forcefield.in"}
         self.run(command + overrides(settings), logs / "generate.output")
         command = ["tl-pretrain", self.inputs / "scratch.toml", "--out", out / "scratch", *few]
         command += overrides({"training.max_steps": size.steps})

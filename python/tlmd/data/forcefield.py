@@ -15,7 +15,7 @@ from tlmd.errors import InputError
 from tlmd.files import write_atomic
 
 INCLUDE, TABLE = "forcefield.in", "forcefield.table"
-SHORTEST_A, SPACING_A = 0.4, 0.002  # of the table
+SHORTEST_A, SPACING_A = 0.02, 0.002  # of the table: molecules put down at random may overlap
 ZBL = np.array([[0.18175, 0.50986, 0.28022, 0.02817], [3.1998, 0.94229, 0.4029, 0.20162]])
 COULOMB_EV_A = 14.399645
 STRETCH_A, BEND_DEG = (0.7, 1.6), (70.0, 140.0)  # where the energy of a molecule must rise away from its minimum
