@@ -1,5 +1,7 @@
 """MMFF94 labels, bond graphs, enumeration, systems of molecules and tl-generate on them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.data import covalent_radii
@@ -12,8 +14,10 @@ from tlmd.data.config import EnumerateConfig, GenerateConfig, MMFF94Config
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.mmff94 import MMFF94, STRAIGHT_DEG, Unsuited
 from tlmd.errors import InputError
+from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
 from tlmd.units import BOLTZMANN_EV_K, EV_PER_KCAL_MOL
 
+INPUTS = Path(__file__).parents[2] / "inputs" / "molecules"
 ENOL = "CC(=O)C=C(C)O"
 TOML = f"""
 seed = 5
@@ -232,3 +236,31 @@ def test_langevin_samples_the_temperature(teacher):
     walk = molecules.langevin(field, start, 50.0, 0.5, np.random.default_rng(1))
     energies = [field.evaluate(next(walk))[0] for _ in range(40_000)][4000:]
     assert np.mean(energies) - field.evaluate(start)[0] == pytest.approx(6 * BOLTZMANN_EV_K * 50 / 2, rel=0.2)
+
+
+def test_without_rdkit_the_error_names_the_extra(toml, monkeypatch):
+    monkeypatch.setattr(topology, "Chem", None)
+    with pytest.raises(InputError, match=r"no RDKit; wanted the extra \[molecules\]; pip install rdkit"):
+        classical.generate(load_config(GenerateConfig, toml), toml.parent / "without")
+
+
+@pytest.mark.parametrize("name", ["qm7", "acac", "3bpa"])
+def test_committed_inputs(name):
+    folder = INPUTS / name
+    stages = {
+        "classical": GenerateConfig, "pretrain": PretrainConfig, "scratch": PretrainConfig,
+        "finetune": FinetuneConfig, "curve": CurveConfig,
+    }  # fmt: skip
+    configs = {stage: load_config(model, folder / f"{stage}.toml") for stage, model in stages.items()}
+    scratch, finetune = configs["scratch"], configs["finetune"]
+    assert scratch.data == finetune.data and scratch.training == finetune.training
+    frames = {part: read_frames(getattr(scratch.data, part)) for part in ("train", "valid", "test")}
+    assert max(n for n in configs["curve"].sizes if n != "all") <= len(frames["train"])
+    graphs = {part: {topology.from_geometry(frame) for frame in some} - {None} for part, some in frames.items()}
+    if name == "qm7":
+        assert len(frames["test"]) >= 500 and all(frame.forces is None for frame in frames["train"])
+        assert not graphs["train"] & graphs["test"] and not graphs["train"] & graphs["valid"]
+    else:
+        (smiles,) = configs["classical"].systems["modes"].smiles
+        assert set().union(*graphs.values()) == {topology.canonical(topology.with_hydrogens(smiles))}
+    assert sum(path.stat().st_size for path in INPUTS.rglob("*.xz")) < 1.5e6

@@ -102,7 +102,7 @@ def from_frames(frames: Sequence[Frame]) -> tuple[list[str], Counter]:
 def enumerate_molecules(config: EnumerateConfig) -> list[str]:
     """Up to `config.count` different neutral closed-shell molecules, grown at random by valence; given by the seed.
 
-    A chain of single bonds grows atom by atom, rings are closed, bond orders are raised. Sizes are drawn in proportion
+    A tree of single bonds grows atom by atom, rings are closed, bond orders are raised. Sizes are drawn in proportion
     to 3^size, as the number of graphs grows; growth ends early where no new graph is found in 200 trials.
     """
     require_rdkit()
