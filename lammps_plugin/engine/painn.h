@@ -111,7 +111,6 @@ template <class real> class PaiNN {
   int n_layers() const;
   const std::string &isa() const;
   void set_threads(int n);
-  void set_weights(const Weights &);  // of the same architecture
 
   void begin(const Pairs &);  // keeps a pointer to the pairs until finish
   void forward(int layer);    // message and update of layer 1 .. n_layers - 1
@@ -135,6 +134,7 @@ template <class real> class PaiNN {
   static double memory_per_atom(const Weights &, double pairs_per_atom, double rows_per_atom);
 
  private:
+  template <class> friend class Training;
   struct Impl;
   std::unique_ptr<Impl> impl;
 };

@@ -116,33 +116,31 @@ class _Evaluation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, engine, weights, pairs, *parameters):
         ctx.set_materialize_grads(False)
-        ctx.engine, ctx.weights, ctx.pairs, ctx.parameters = engine, weights, pairs, parameters
-        engine.painn.set_weights(weights)
-        return tuple(map(torch.from_numpy, engine.painn.evaluate(pairs)))
+        ctx.engine, ctx.inputs, ctx.parameters = engine, (weights, pairs), parameters
+        return tuple(map(torch.from_numpy, engine.run(ctx.inputs)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, energies, forces, virials):
+        engine, needed = ctx.engine, ctx.needs_input_grad[3:]
         n = max(len(slope) for slope in (energies, forces, virials) if slope is not None)
         shapes = ((energies, (n,)), (forces, (n, 3)), (virials, (n, 3, 3)))
         slopes = [np.zeros(s) if t is None else np.ascontiguousarray(t.numpy(), np.float64) for t, s in shapes]
-        ctx.engine.training.set_weights(ctx.weights)
-        found = ctx.engine.training.gradients(ctx.pairs, *slopes)
-        return (
-            None,
-            None,
-            None,
-            *(
-                torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if needed else None
-                for name, p, needed in zip(ctx.engine.names, ctx.parameters, ctx.needs_input_grad[3:], strict=True)
-            ),
+        if engine.last is not ctx.inputs:  # something else was evaluated since
+            engine.run(ctx.inputs)
+        found = engine.training.gradients(*slopes, [name for name, wanted in zip(engine.names, needed) if wanted])
+        gradients = (
+            torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if wanted else None
+            for name, p, wanted in zip(engine.names, ctx.parameters, needed, strict=True)
         )
+        return (None, None, None, *gradients)
 
 
 class TrainingEngine:
     """Predictions of `potential` that have gradients with respect to its parameters, by the engine's tangent passes.
 
-    n_bins as for Engine, chosen once on `sample`; threads: torch.get_num_threads().
+    n_bins as for Engine, chosen once on `sample`; threads: torch.get_num_threads(). Parameters that need no gradient
+    cost nothing.
     """
 
     def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None):
@@ -151,10 +149,15 @@ class TrainingEngine:
             n_bins = _engine.choose_bins(weights, pairs_of(weights, sample), double)[0] if sample else BINS
         self.potential, self.threads = potential, torch.get_num_threads()
         self.names = [name for name, _ in potential.named_parameters()]
-        evaluation = _engine.Double if double else _engine.Float
-        gradients = _engine.DoubleTraining if double else _engine.FloatTraining
-        self.painn = evaluation(weights, "auto", self.threads, n_bins, 4, False)
-        self.training = gradients(weights, "auto", self.threads, n_bins)
+        kind = _engine.DoubleTraining if double else _engine.FloatTraining
+        self.training = kind(weights, "auto", self.threads, n_bins)
+        self.last: tuple[_engine.Weights, _engine.Pairs] | None = None  # what the engine has evaluated
+
+    def run(self, inputs: tuple[_engine.Weights, _engine.Pairs]) -> tuple[np.ndarray, ...]:
+        """Energies, forces and virials of the atoms."""
+        weights, pairs = self.last = inputs
+        self.training.set_weights(weights)
+        return self.training.evaluate(pairs)
 
     def evaluate(self, graph: Graph) -> Prediction:
         """As models.potential.evaluate with create_graph, for the parameters of now; not with respect to positions."""
