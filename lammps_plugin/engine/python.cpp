@@ -33,12 +33,15 @@ static nb::tuple of_atoms(const Pairs &pairs, const Result &result) {
   {
     nb::gil_scoped_release release;
     forces = forces_of(pairs, result.slopes);
-    for (size_t i = 0; i < n; i++)
-      for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
-        for (int a = 0; a < 3; a++) {
-          const double slope = result.slopes[3 * (size_t) p + a];
-          for (int b = 0; b < 3; b++) virials[9 * i + 3 * b + a] -= pairs.vectors[3 * (size_t) p + b] * slope;
-        }
+    for (size_t i = 0; i < n; i++) {
+      double sum[9] = {};
+      for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+        const double *r = &pairs.vectors[3 * (size_t) p], *slope = &result.slopes[3 * (size_t) p];
+        for (int a = 0; a < 3; a++)
+          for (int b = 0; b < 3; b++) sum[3 * b + a] -= r[b] * slope[a];
+      }
+      std::copy_n(sum, 9, &virials[9 * i]);
+    }
   }
   return nb::make_tuple(numpy(result.energies, {n}), numpy(std::move(forces), {n, 3}),
                         numpy(std::move(virials), {n, 3, 3}));

@@ -65,13 +65,12 @@ static void train_message_forward(const PairList<real> &the_pairs, const TrainMe
 
 // One direction of a pair in reverse: from the adjoints h of the receiver's sums to the tangents of those of the
 // sender's inputs, and to the adjoints of the filters.
-template <bool first, bool table, class real>
+template <bool first, bool table, int sign, class real>
 static inline void give_back(const Dual<Sums<real>> &h, const Dual<Filter<real>> &w, const Dual<Inputs<real>> &from,
-                             const real *u, const real *du, real sign, Inputs<real> &adjoint,
-                             Dual<Filter<real>> &filter) {
-  const vec<real> along = sign * u[0] * h.v.x + sign * u[1] * h.v.y + sign * u[2] * h.v.z;
-  const vec<real> along_t = sign * u[0] * h.t.x + sign * u[1] * h.t.y + sign * u[2] * h.t.z +
-                            (sign * du[0] * h.v.x + sign * du[1] * h.v.y + sign * du[2] * h.v.z);
+                             const real *u, const real *du, Inputs<real> &adjoint, Dual<Filter<real>> &filter) {
+  const vec<real> plus = u[0] * h.v.x + u[1] * h.v.y + u[2] * h.v.z, along = sign > 0 ? plus : -plus;
+  const vec<real> plus_t = u[0] * h.t.x + u[1] * h.t.y + u[2] * h.t.z + du[0] * h.v.x + du[1] * h.v.y + du[2] * h.v.z;
+  const vec<real> along_t = sign > 0 ? plus_t : -plus_t;
   adjoint.s += w.t.s * h.v.q + w.v.s * h.t.q;
   adjoint.t += w.t.t * along + w.v.t * along_t;
   if constexpr (!first) {
@@ -120,10 +119,10 @@ static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &t
       const auto w = filters<first>(geometry, m.table + row, change[0]);
       Dual<Filter<real>> x;
       Inputs<real> bj;
-      give_back<first, table>(hi, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, real(1), bj, x);
+      give_back<first, table, 1>(hi, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, bj, x);
       add_adjoint<first>(pairs, m.adjoints, j, bj);
       if (p < pairs.directed[i])
-        give_back<first, table>(sums(j), w, xi, geometry.unit, change + 1, real(-1), bi, x);
+        give_back<first, table, -1>(sums(j), w, xi, geometry.unit, change + 1, bi, x);
       if constexpr (!table) continue;
       real *gradient = m.table_gradient + row;
 #pragma GCC unroll 6

@@ -62,12 +62,15 @@ Pairs whole_system(int n, int k, const int *species, const int *neighbours, cons
 
 std::vector<double> forces_of(const Pairs &pairs, const std::vector<double> &slopes) {
   std::vector<double> forces(3 * (size_t) pairs.n_rows, 0.0);
-  for (int i = 0; i < pairs.n_owned; i++)
+  for (int i = 0; i < pairs.n_owned; i++) {
+    double sum[3] = {};
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
       for (int k = 0; k < 3; k++) {
-        forces[3 * (size_t) i + k] += slopes[3 * (size_t) p + k];
+        sum[k] += slopes[3 * (size_t) p + k];
         forces[3 * (size_t) pairs.neighbour[p] + k] -= slopes[3 * (size_t) p + k];
       }
+    for (int k = 0; k < 3; k++) forces[3 * (size_t) i + k] += sum[k];
+  }
   return forces;
 }
 
