@@ -24,6 +24,10 @@ template <class real> struct Inputs {  // S, T, g of a row, or their adjoints
     constexpr int n = lanes<real>;
     add_to(p, s), add_to(p + n, t), add_to(p + 2 * n, x), add_to(p + 3 * n, y), add_to(p + 4 * n, z);
   }
+  inline void put(real *p) const {
+    constexpr int n = lanes<real>;
+    store(p, s), store(p + n, t), store(p + 2 * n, x), store(p + 3 * n, y), store(p + 4 * n, z);
+  }
 };
 
 // Those of row j.
@@ -48,6 +52,10 @@ template <class real> struct Sums {  // q, mu of an atom, or their adjoints
   inline void add_to_row(real *p) const {
     constexpr int n = lanes<real>;
     add_to(p, q), add_to(p + n, x), add_to(p + 2 * n, y), add_to(p + 3 * n, z);
+  }
+  inline void put(real *p) const {
+    constexpr int n = lanes<real>;
+    store(p, q), store(p + n, x), store(p + 2 * n, y), store(p + 3 * n, z);
   }
   // what a neighbour's inputs send along the unit vector u
   template <bool first>
@@ -79,9 +87,9 @@ static void message_forward(const PairList<real> &the_pairs, const Message<real>
       const size_t j = pairs.neighbour[p];
       sums.template receive<first>(w, inputs_of<first>(pairs, m.inputs, j), u[0], u[1], u[2]);
       if (p >= pairs.directed[i]) continue;
-      Sums<real> there;
+      Sums<real> there(m.sums + j * 4 * n);
       there.template receive<first>(w, here, -u[0], -u[1], -u[2]);
-      there.add_to_row(m.sums + j * 4 * n);
+      there.put(m.sums + j * 4 * n);
     }
     sums.add_to_row(m.sums + (size_t) i * 4 * n);
   }
@@ -125,10 +133,10 @@ static void message_backward(const PairList<real> &the_pairs, const Message<real
       vec<real> ux = wj * hi.x, uy = wj * hi.y, uz = wj * hi.z;
       if constexpr (!first) {
         xg = xj.x * hi.x + xj.y * hi.y + xj.z * hi.z;
-        Inputs<real> bj;
-        bj.s = w.s * hi.q, bj.t = w.t * along_i;
-        bj.x = w.g * hi.x, bj.y = w.g * hi.y, bj.z = w.g * hi.z;
-        bj.add_to_row(m.adjoints + j * 5 * n);
+        Inputs<real> bj(m.adjoints + j * 5 * n);
+        bj.s += w.s * hi.q, bj.t += w.t * along_i;
+        bj.x += w.g * hi.x, bj.y += w.g * hi.y, bj.z += w.g * hi.z;
+        bj.put(m.adjoints + j * 5 * n);
       }
       if (p < pairs.directed[i]) {
         const Sums<real> hj(m.sums + j * 4 * n);

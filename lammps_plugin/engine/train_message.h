@@ -55,9 +55,9 @@ static void train_message_forward(const PairList<real> &the_pairs, const TrainMe
       const size_t j = pairs.neighbour[p];
       receive<first>(sums, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, real(1));
       if (p >= pairs.directed[i]) continue;
-      Sums<real> there;
+      Sums<real> there(m.sums.t + j * 4 * n);
       receive<first>(there, w, here, geometry.unit, change + 1, real(-1));
-      there.add_to_row(m.sums.t + j * 4 * n);
+      there.put(m.sums.t + j * 4 * n);
     }
     sums.add_to_row(m.sums.t + (size_t) i * 4 * n);
   }
@@ -71,12 +71,12 @@ static inline void give_back(const Dual<Sums<real>> &h, const Dual<Filter<real>>
   const vec<real> plus = u[0] * h.v.x + u[1] * h.v.y + u[2] * h.v.z, along = sign > 0 ? plus : -plus;
   const vec<real> plus_t = u[0] * h.t.x + u[1] * h.t.y + u[2] * h.t.z + du[0] * h.v.x + du[1] * h.v.y + du[2] * h.v.z;
   const vec<real> along_t = sign > 0 ? plus_t : -plus_t;
-  adjoint.s += w.t.s * h.v.q + w.v.s * h.t.q;
-  adjoint.t += w.t.t * along + w.v.t * along_t;
+  adjoint.s = adjoint.s + w.t.s * h.v.q + w.v.s * h.t.q;
+  adjoint.t = adjoint.t + w.t.t * along + w.v.t * along_t;
   if constexpr (!first) {
-    adjoint.x += w.t.g * h.v.x + w.v.g * h.t.x;
-    adjoint.y += w.t.g * h.v.y + w.v.g * h.t.y;
-    adjoint.z += w.t.g * h.v.z + w.v.g * h.t.z;
+    adjoint.x = adjoint.x + w.t.g * h.v.x + w.v.g * h.t.x;
+    adjoint.y = adjoint.y + w.t.g * h.v.y + w.v.g * h.t.y;
+    adjoint.z = adjoint.z + w.t.g * h.v.z + w.v.g * h.t.z;
   }
   if constexpr (!table) return;
   filter.v.s += from.v.s * h.v.q;
@@ -84,20 +84,20 @@ static inline void give_back(const Dual<Sums<real>> &h, const Dual<Filter<real>>
   filter.t.s += from.v.s * h.t.q;
   filter.t.t += from.v.t * along_t;
   if constexpr (first) return;
-  filter.v.g += from.v.x * h.v.x + from.v.y * h.v.y + from.v.z * h.v.z;
+  filter.v.g = filter.v.g + from.v.x * h.v.x + from.v.y * h.v.y + from.v.z * h.v.z;
   filter.t.s += from.t.s * h.v.q;
   filter.t.t += from.t.t * along;
-  filter.t.g += from.t.x * h.v.x + from.t.y * h.v.y + from.t.z * h.v.z;
-  filter.t.g += from.v.x * h.t.x + from.v.y * h.t.y + from.v.z * h.t.z;
+  filter.t.g = filter.t.g + from.t.x * h.v.x + from.t.y * h.v.y + from.t.z * h.v.z;
+  filter.t.g = filter.t.g + from.v.x * h.t.x + from.v.y * h.t.y + from.v.z * h.t.z;
 }
 
-// Adjoints of the inputs of row j
+// Adjoints of the inputs of row j, written back
 template <bool first, class real>
-static inline void add_adjoint(const PairList<real> &pairs, real *adjoints, size_t j, const Inputs<real> &x) {
+static inline void put_inputs(const PairList<real> &pairs, real *adjoints, size_t j, const Inputs<real> &x) {
   constexpr int n = lanes<real>;
-  if constexpr (!first) return x.add_to_row(adjoints + j * 5 * n);
+  if constexpr (!first) return x.put(adjoints + j * 5 * n);
   real *row = adjoints + (size_t) pairs.species[j] * 2 * n;
-  add_to(row, x.s), add_to(row + n, x.t);
+  store(row, x.s), store(row + n, x.t);
 }
 
 template <bool first, bool table, class real>
@@ -118,9 +118,9 @@ static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &t
       const size_t row = (size_t) pairs.bin[p] * 3 * n, j = pairs.neighbour[p];
       const auto w = filters<first>(geometry, m.table + row, change[0]);
       Dual<Filter<real>> x;
-      Inputs<real> bj;
+      Inputs<real> bj = inputs_of<first>(pairs, m.adjoints, j);
       give_back<first, table, 1>(hi, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, bj, x);
-      add_adjoint<first>(pairs, m.adjoints, j, bj);
+      put_inputs<first>(pairs, m.adjoints, j, bj);
       if (p < pairs.directed[i])
         give_back<first, table, -1>(sums(j), w, xi, geometry.unit, change + 1, bi, x);
       if constexpr (!table) continue;
@@ -128,12 +128,14 @@ static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &t
 #pragma GCC unroll 6
       for (int k = 0; k < DEGREE; k++, gradient += 3 * n) {
         const real value = geometry.value[k], along = geometry.slope[k] * change[0];
-        add_to(gradient, value * x.t.s + along * x.v.s);
-        add_to(gradient + n, value * x.t.t + along * x.v.t);
-        if constexpr (!first) add_to(gradient + 2 * n, value * x.t.g + along * x.v.g);
+        store(gradient, load(gradient) + value * x.t.s + along * x.v.s);
+        store(gradient + n, load(gradient + n) + value * x.t.t + along * x.v.t);
+        if constexpr (!first) store(gradient + 2 * n, load(gradient + 2 * n) + value * x.t.g + along * x.v.g);
       }
     }
-    add_adjoint<first>(pairs, m.adjoints, i, bi);
+    const Inputs<real> before = inputs_of<first>(pairs, m.adjoints, i);
+    bi.s += before.s, bi.t += before.t, bi.x += before.x, bi.y += before.y, bi.z += before.z;
+    put_inputs<first>(pairs, m.adjoints, i, bi);
   }
 }
 
