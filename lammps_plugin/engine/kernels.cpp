@@ -17,6 +17,7 @@ template <class real> static Kernels<real> all() {
           {message_backward<false, real>, message_backward<true, real>},
           moments_forward<real>,
           moments_backward<real>,
+          moments_tangent<real>,
           update_forward<real>,
           update_backward<real>,
           {train_message_forward<false, real>, train_message_forward<true, real>},

@@ -63,7 +63,8 @@ template <class real> struct LayerWeights {
   Matrix<real> update2, update2_t;    // F -> 3F: ss, vv, sv (last layer 2F: ss, sv)
   Matrix<real> context0, context0_t;  // F -> F, of the next layer's message (last layer: readout, F -> F/2)
   Matrix<real> context2, context2_t;  // F -> 3F
-  Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;  // layer 1 by moments: to q, mu, and V, U
+  // layer 1 by moments: to q, mu, and V, U (null in training, where mu goes through `mix`)
+  Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;
   const real *energy = nullptr;                                       // (F/2 padded,) last layer
   double energy_bias = 0.0;
 };
@@ -135,6 +136,7 @@ template <class real> struct TrainGradients {
   real *mix = nullptr, *update0 = nullptr, *update0_bias = nullptr, *update2 = nullptr, *update2_bias = nullptr;
   real *context0 = nullptr, *context0_bias = nullptr, *context2 = nullptr, *context2_bias = nullptr;
   real *energy = nullptr, *energy_bias = nullptr;  // last layer
+  real *scalar = nullptr, *vector = nullptr;       // layer 1 by moments: (padded moments, F)
 };
 
 template <class real> struct TrainUpdate {
@@ -146,6 +148,8 @@ template <class real> struct TrainUpdate {
   real *inputs = nullptr;           // tangents
   Twin<real> adjoints;              // of the next layer's inputs
   real *outer = nullptr;            // values of the adjoints of q, mu after this layer, but for what is in `adjoints`
+  const Moments<real> *moments = nullptr, *moments_t = nullptr;  // layer 1 by moments: values and tangents
+  real *inner = nullptr;            // layer 1 by moments: values of the adjoints of q, mu before the layer
   bool deeper = true;               // whether more than the gradients of context0, context2 and energy is wanted
   const int *species = nullptr;
   const real *scale = nullptr;                        // (species,)
@@ -165,6 +169,8 @@ template <class real> struct Kernels {
   // atoms first .. end-1 get their sums; pairs first .. end-1 get their slopes
   void (*moments_forward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
   void (*moments_backward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
+  void (*moments_tangent)(const PairList<real> &, const Moments<real> &, const real *changes, int first,
+                          int end) = nullptr;
   // atoms first .. first+count-1, count <= TILE
   void (*update_forward)(const Update<real> &, int first, int count) = nullptr;
   void (*update_backward)(const Update<real> &, int first, int count) = nullptr;

@@ -114,10 +114,10 @@ static std::vector<double> apply(const Linear &linear, const double *x, bool act
 }
 
 template <class real>
-Packed<real>::Packed(const Weights &w, int lanes, bool moments)
+Packed<real>::Packed(const Weights &w, int lanes, bool moments, bool folded)
     : width(padded(w.width)), lanes(lanes), n_species(w.n_species), n_basis(w.basis.size()), n_layers(w.n_layers),
       layers(w.n_layers), embedding((size_t) w.n_species * width), species_inputs((size_t) w.n_species * 2 * width),
-      filters(w.n_layers, std::vector<double>((size_t) n_basis * 3 * width)), moments(moments) {
+      filters(w.n_layers, std::vector<double>((size_t) n_basis * 3 * width)), moments(moments), folded(folded) {
   set(w);
 }
 
@@ -168,8 +168,7 @@ void Packed<real>::set_filter(const Weights::Layer &layer, int f, std::vector<do
 
 // Layer 1's filter times what a neighbour of each species sends: moments to sums, and through the mixing to V and U.
 template <class real> void Packed<real>::fold_first_layer(const Weights &w, LayerWeights<real> &p) {
-  const Linear &mixing = w.layers[0].mix;
-  Dense scalar(n_species * n_basis, width), vector(n_species * n_basis, width), mix(width, 2 * width);
+  Dense scalar(n_species * n_basis, width), vector(n_species * n_basis, width);
   for (int z = 0; z < n_species; z++)
     for (int k = 0; k < n_basis; k++)
       for (int c = 0; c < w.width; c++) {
@@ -179,16 +178,18 @@ template <class real> void Packed<real>::fold_first_layer(const Weights &w, Laye
         scalar.at(z * n_basis + k, c) = filter[0] * inputs[0];
         vector.at(z * n_basis + k, c) = filter[lanes] * inputs[lanes];
       }
-  for_weights(mixing, mix_layout(), [&](int r, int c, size_t at, int n) {
-    for (int k = 0; k < n; k++) mix.at(r + k, c) = mixing.weight[at + k];
-  });
-  const Dense folded = product(vector, mix);
   p.scalar = keep(scalar);
   p.vector = keep(vector);
-  p.folded = keep(folded);
   p.scalar_t = keep(transposed(scalar));
   p.vector_t = keep(transposed(vector));
-  p.folded_t = keep(transposed(folded));
+  if (!folded) return;
+  Dense mix(width, 2 * width);
+  for_weights(w.layers[0].mix, mix_layout(), [&](int r, int c, size_t at, int n) {
+    for (int k = 0; k < n; k++) mix.at(r + k, c) = w.layers[0].mix.weight[at + k];
+  });
+  const Dense through = product(vector, mix);
+  p.folded = keep(through);
+  p.folded_t = keep(transposed(through));
 }
 
 template <class real> void Packed<real>::start(const Pairs &pairs, real *state) const {

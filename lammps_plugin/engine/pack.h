@@ -41,7 +41,8 @@ std::vector<real> unpacked_bias(const Linear &, const Layout &, const std::vecto
 
 template <class real> class Packed {
  public:
-  Packed(const Weights &, int lanes, bool moments);
+  // moments: layer 1 by them; folded: also through its mixing.
+  Packed(const Weights &, int lanes, bool moments, bool folded);
   void set(const Weights &);  // of the same architecture, in the same memory
 
   // Layer 1 by species: adds q to the blocked state of the atoms.
@@ -64,7 +65,7 @@ template <class real> class Packed {
   real *keep(const std::vector<double> &, size_t size);
   void both_ways(const Linear &, const Layout &, Matrix<real> &there, Matrix<real> &back);
 
-  bool moments;
+  bool moments, folded;
   std::deque<Buffer<real>> store;
   size_t used = 0;
 };

@@ -37,8 +37,8 @@ template <class real> struct PaiNN<real>::Impl {
 
   Impl(const Weights &w, const Options &o, bool training)
       : basis(w.basis), scale(w.scale), reference(w.reference), options(o), isa(choose_isa(o.isa)),
-        kernels(kernels_of<real>(isa)), training(training), by_moments(!training && w.n_species <= o.moment_species),
-        packed(w, kernels.lanes, by_moments), width(packed.width),
+        kernels(kernels_of<real>(isa)), training(training), by_moments(w.n_species <= o.moment_species),
+        packed(w, kernels.lanes, by_moments, !training), width(packed.width),
         n_blocks(width / kernels.lanes), lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers),
         features(n_layers), adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers) {
     moments.n_basis = w.basis.size();

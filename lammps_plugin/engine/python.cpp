@@ -107,8 +107,8 @@ using Slopes9 = Array<double, nb::ndim<3>>;
 
 template <class real> class TrainingFace {
  public:
-  TrainingFace(const nb::object &weights, const std::string &isa, int threads, int n_bins)
-      : weights(weights), training(nb::cast<const Weights &>(weights), Options{isa, threads, n_bins, 0, false}) {}
+  TrainingFace(const nb::object &weights, const std::string &isa, int threads, int n_bins, int moment_species)
+      : weights(weights), training(nb::cast<const Weights &>(weights), Options{isa, threads, n_bins, moment_species, false}) {}
 
   void set_weights(const nb::object &given) {
     training.set_weights(nb::cast<const Weights &>(given));
@@ -174,7 +174,8 @@ template <class real> static void bind(nb::module_ &m, const std::string &name) 
       .def_prop_ro("memory", &Face<real>::memory)
       .def_prop_ro("isa", &Face<real>::isa);
   nb::class_<TrainingFace<real>>(m, (name + "Training").c_str())
-      .def(nb::init<const nb::object &, const std::string &, int, int>(), "weights"_a, "isa"_a, "threads"_a, "n_bins"_a)
+      .def(nb::init<const nb::object &, const std::string &, int, int, int>(), "weights"_a, "isa"_a, "threads"_a, "n_bins"_a,
+           "moment_species"_a)
       .def("set_weights", &TrainingFace<real>::set_weights, "weights"_a)
       .def("evaluate", &TrainingFace<real>::evaluate, "pairs"_a)
       .def("gradients", &TrainingFace<real>::gradients, "energies"_a, "forces"_a, "virials"_a, "wanted"_a)

@@ -203,7 +203,13 @@ template <class real> static void train_forward(const TrainUpdate<real> &t, int 
   const TrainScratch<real> s(t.scratch, f);
   const Kept<real> k(t, first);
   const Twin<real> one = {nullptr, s.one.t};
-  state_rows<false>(t.state, t.n_atoms, f, first, count, k.t.q_in, f, k.t.mu_in);
+  if (t.moments) {
+    const Moments<real> &m = *t.moments_t;
+    multiply(m.scalar + (size_t) first * m.pitch, m.pitch, rows, w.scalar, k.t.q_in, f);
+    multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.vector, k.t.mu_in, f);
+  } else {
+    state_rows<false>(t.state, t.n_atoms, f, first, count, k.t.q_in, f, k.t.mu_in);
+  }
   multiply(k.t.mu_in, f, 3 * rows, w.mix, k.t.vu, 2 * f);
   scalars(k, f, count, s.qn);
   multiply_tangents(s.qn.t, 2 * f, rows, w.update0, k.t.hidden, f);
@@ -370,6 +376,13 @@ template <class real> static void train_backward(const TrainUpdate<real> &t, int
   add_gradient(k.of(&Store::mu_in), f, s.vu, 2 * f, 3 * count, f, 2 * f, g.mix, (real *) nullptr);
   multiply(s.vu.t, 2 * f, 3 * rows, w.mix_t, s.mu.t, f, !t.last);
   state_rows<true>(t.state, t.n_atoms, f, first, count, s.q, f, s.mu.t);
+  if (!g.scalar) return;
+  const Moments<real> &m = *t.moments, &m_t = *t.moments_t;
+  const size_t at = (size_t) first * m.pitch;
+  const int columns = padded(m.width, OUTER);
+  state_rows<false>(t.inner, t.n_atoms, f, first, count, s.one.v, f, s.mu.v);
+  outer<real>({m.scalar + at, m_t.scalar + at}, m.pitch, {s.one.v, s.q}, f, count, columns, f, g.scalar);
+  outer<real>({m.vector + 3 * at, m_t.vector + 3 * at}, m.pitch, s.mu, f, 3 * count, columns, f, g.vector);
 }
 
 }  // namespace tlmd::engine::TLMD_ISA

@@ -44,10 +44,11 @@ template <class real> struct Training<real>::Impl {
   typename PaiNN<real>::Impl values;
 
   int n_layers, n_threads;
-  Buffer<real> changes, scratch, arena, state, adjoints, species_adjoints;
+  Buffer<real> changes, scratch, arena, state, adjoints, species_adjoints, moment_sums;
+  Moments<real> moments;  // tangents
   std::vector<Buffer<real>> inputs, kept, table_gradients;
   std::vector<LayerStore<real>> stores;
-  std::vector<double> energies;
+  std::vector<double> energies, first_filter;  // first_filter (blocks, basis, 3, lanes): gradient, layer 1 by moments
   const double *seeds = nullptr;
   std::vector<TrainGradients<real>> sums;  // (threads, layers)
   std::vector<char> filter_wanted;         // of each layer
@@ -65,6 +66,11 @@ template <class real> struct Training<real>::Impl {
     adjoints.reserve(values.n_blocks * values.input_block);
     species_adjoints.reserve(2 * weights->n_species * f);
     energies.resize(n);
+    moments = values.moments;
+    if (values.by_moments) {
+      moments.scalar = moment_sums.reserve((n + SLACK) * 4 * moments.pitch);
+      moments.vector = moments.scalar + (n + SLACK) * moments.pitch;
+    }
     for (int l = 0; l < n_layers; l++) {
       auto place = [&](real *start) {
         return place_store(stores[l], start, n + SLACK, f, l == n_layers - 1, true, false);
@@ -110,6 +116,12 @@ template <class real> struct Training<real>::Impl {
     }
     for (const char *name : SPECIES)
       if (wanted(name)) deepest = stage(0, MESSAGE);
+    if (values.by_moments && deepest == stage(0, MESSAGE))
+      for (int t = 0; t < n_threads; t++)
+        for (real **which : {&sums[(size_t) t * n_layers].scalar, &sums[(size_t) t * n_layers].vector}) {
+          parts.emplace_back(which, size);
+          size += (size_t) padded(moments.width) * values.width;
+        }
     real *start = arena.reserve(size + 1);
     std::fill_n(start, size, real(0));
     for (auto [part, at] : parts) *part = start + at;
@@ -129,7 +141,17 @@ template <class real> struct Training<real>::Impl {
     });
   }
 
+  // Layer 1 by moments: its reverse pass is the update's.
+  void tangents_of_moments() {
+    const int n = values.pairs->n_owned;
+    std::fill_n(moments.scalar, (size_t) (n + SLACK) * 4 * moments.pitch, real(0));
+    in_shares(n, n_threads, [&](int first, int end, int) {
+      kernels().moments_tangent(values.list, moments, changes.data(), first, end);
+    });
+  }
+
   void message(int l, bool reverse) {
+    if (l == 0 && values.by_moments) return reverse ? gradients_of_moments() : tangents_of_moments();
     const size_t input_block = values.input_block, state_block = values.state_block;
     const size_t species_block = (size_t) weights->n_species * 2 * values.lanes;
     const size_t adjoint_block = l == 0 ? species_block : input_block;
@@ -175,6 +197,10 @@ template <class real> struct Training<real>::Impl {
       u.inputs = inputs[l + 1].data();
       u.adjoints = {values.adjoints_of(l + 1), adjoints.data()};
       u.outer = values.state_adjoints_of(l + 1);
+    }
+    if (l == 0 && values.by_moments) {
+      u.moments = &values.moments, u.moments_t = &moments;
+      u.inner = values.state_adjoints_of(0);
     }
     u.deeper = deepest >= stage(l, UPDATE);
     u.species = values.pairs->species.data();
@@ -224,14 +250,41 @@ template <class real> struct Training<real>::Impl {
     if (!bias.empty()) put("net.energy.2.bias", unpacked_bias(last, {}, bias));
   }
 
+  // Layer 1 by moments: gradients of its filter and of what each species sends, from those of their products.
+  void gradients_of_moments() {
+    const int lanes = values.lanes, n_basis = values.packed.n_basis, n_species = weights->n_species;
+    first_filter.assign((size_t) values.n_blocks * n_basis * 3 * lanes, 0.0);
+    std::fill_n(species_adjoints.data(), (size_t) values.width * 2 * n_species, real(0));
+    for (int t = 0; t < n_threads; t++)
+      for (int part = 0; part < 2; part++) {
+        const TrainGradients<real> &g = sums[(size_t) t * n_layers];
+        const real *row = part == 0 ? g.scalar : g.vector;
+        for (int z = 0; z < n_species; z++)
+          for (int k = 0; k < n_basis; k++, row += values.width)
+            for (int c = 0; c < values.width; c++) {
+              const int b = c / lanes, lane = c % lanes, at = (k * 3 + part) * lanes + lane;
+              const size_t input = (size_t) (z * 2 + part) * lanes + lane;
+              first_filter[(size_t) b * n_basis * 3 * lanes + at] +=
+                  (double) row[c] * values.packed.inputs_of_species(b)[input];
+              species_adjoints.data()[(size_t) b * n_species * 2 * lanes + input] +=
+                  (real) (row[c] * values.packed.filter(0, b)[at]);
+            }
+      }
+  }
+
   void put_filter(const Put &put, int l) {
     const int f = weights->width, lanes = values.lanes, n_basis = values.packed.n_basis, n_radial = n_basis - 1;
+    const size_t block = (size_t) n_basis * 3 * lanes;
     std::vector<real> weight((size_t) 3 * f * n_radial), bias(3 * f);
-    std::vector<double> filter((size_t) n_basis * 3 * lanes);
+    std::vector<double> filter(block);
     for (int b = 0; b < values.n_blocks; b++) {
-      std::fill(filter.begin(), filter.end(), 0.0);
-      kernels().table_back(values.table_basis.values.data(), values.tables.rows, n_basis,
-                           table_gradients[l].data() + b * values.tables.block_size(), filter.data());
+      if (l == 0 && values.by_moments) {
+        std::copy_n(&first_filter[b * block], block, filter.data());
+      } else {
+        std::fill(filter.begin(), filter.end(), 0.0);
+        kernels().table_back(values.table_basis.values.data(), values.tables.rows, n_basis,
+                             table_gradients[l].data() + b * values.tables.block_size(), filter.data());
+      }
       for (int part = 0; part < 3; part++)
         for (int lane = 0; lane < std::min(lanes, f - b * lanes); lane++) {
           const int row = part * f + b * lanes + lane;
@@ -338,7 +391,7 @@ void Training<real>::gradients(const double *seeds, const double *changes, const
 template <class real> size_t Training<real>::memory() const {
   const Impl &i = *impl;
   size_t bytes = i.values.memory() + i.changes.bytes() + i.scratch.bytes() + i.arena.bytes() + i.state.bytes() +
-                 i.adjoints.bytes() + i.species_adjoints.bytes();
+                 i.adjoints.bytes() + i.species_adjoints.bytes() + i.moment_sums.bytes();
   for (auto *of_layers : {&i.inputs, &i.kept, &i.table_gradients})
     for (const auto &buffer : *of_layers) bytes += buffer.bytes();
   return bytes;

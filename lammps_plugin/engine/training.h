@@ -12,7 +12,7 @@ namespace tlmd::engine {
 
 template <class real> class Training {
  public:
-  // Keeps a pointer to the weights, here and in set_weights. Moments and features play no part.
+  // Keeps a pointer to the weights, here and in set_weights. Features play no part.
   Training(const Weights &, const Options &);
   ~Training();
   void set_weights(const Weights &);  // of the same architecture

@@ -71,21 +71,21 @@ template <class real> static inline void mix(const Update<real> &t, int first, i
   const int f = t.width;
   const LayerWeights<real> &w = *t.weights;
   real *vu = t.store.vu + (size_t) first * 6 * f;
-  if (!t.moments) {
+  if (t.moments) {
+    const Moments<real> &m = *t.moments;
+    multiply(m.scalar + (size_t) first * m.pitch, m.pitch, rows, w.scalar, s.qn, 2 * f);
+    multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.vector, s.mu, f);
+    for (int a = 0; a < count; a++) {
+      const real *q0 = t.embedding + (size_t) t.species[first + a] * f;
+      for (int c = 0; c < f; c += lanes<real>) add_to(s.qn + (size_t) a * 2 * f + c, load(q0 + c));
+    }
+    if (w.folded.packed) return multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
+  } else {
     state_rows<false>(t.state, t.n_owned, f, first, count, s.qn, 2 * f, s.mu);
-    keep(s.qn, 2 * f, first, count, f, t.store.q_in);
-    keep(s.mu, 3 * f, first, count, 3 * f, t.store.mu_in);
-    multiply(s.mu, f, 3 * rows, w.mix, vu, 2 * f);
-    return;
   }
-  const Moments<real> &m = *t.moments;
-  multiply(m.scalar + (size_t) first * m.pitch, m.pitch, rows, w.scalar, s.qn, 2 * f);
-  multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.vector, s.mu, f);
-  multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
-  for (int a = 0; a < count; a++) {
-    const real *q0 = t.embedding + (size_t) t.species[first + a] * f;
-    for (int c = 0; c < f; c += lanes<real>) add_to(s.qn + (size_t) a * 2 * f + c, load(q0 + c));
-  }
+  keep(s.qn, 2 * f, first, count, f, t.store.q_in);
+  keep(s.mu, 3 * f, first, count, 3 * f, t.store.mu_in);
+  multiply(s.mu, f, 3 * rows, w.mix, vu, 2 * f);
 }
 
 // After the last layer: energies from the scalars in `q` (rows, 2F apart)
@@ -251,17 +251,18 @@ template <class real> static void update_backward(const Update<real> &t, int fir
       }
     }
   }
-  if (!t.moments) {
+  const bool folded = t.moments && t.weights->folded.packed;
+  if (!folded) {
     multiply(s.vu, 2 * f, 3 * rows, t.weights->mix_t, s.mu, f, !t.last);
     state_rows<true>(t.state_back, t.n_owned, f, first, count, q_in, f, s.mu);
-    return;
   }
+  if (!t.moments) return;
   const Moments<real> &m = *t.moments;
   real *scalar = m.scalar_adjoint + (size_t) first * m.ld;
   real *vector = m.vector_adjoint + (size_t) first * 3 * m.ld;
   multiply(q_in, f, rows, t.weights->scalar_t, scalar, m.ld);
-  multiply(s.vu, 2 * f, 3 * rows, t.weights->folded_t, vector, m.ld);
-  if (!t.last) multiply(s.mu, f, 3 * rows, t.weights->vector_t, vector, m.ld, true);
+  if (folded) multiply(s.vu, 2 * f, 3 * rows, t.weights->folded_t, vector, m.ld);
+  if (!folded || !t.last) multiply(s.mu, f, 3 * rows, t.weights->vector_t, vector, m.ld, folded);
 }
 
 }  // namespace tlmd::engine::TLMD_ISA

@@ -139,18 +139,18 @@ class _Evaluation(torch.autograd.Function):
 class TrainingEngine:
     """Predictions of `potential` that have gradients with respect to its parameters, by the engine's tangent passes.
 
-    n_bins as for Engine, chosen once on `sample`; threads: torch.get_num_threads(). Parameters that need no gradient
+    n_bins as for Engine, chosen once on `sample`; moment_species as for Engine; threads: torch.get_num_threads(). Parameters that need no gradient
     cost nothing.
     """
 
-    def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None):
+    def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None, moment_species: int = 4):
         weights, double = weights_of(potential), potential.net.embedding.weight.dtype == torch.float64
         if n_bins is None:
             n_bins = _engine.choose_bins(weights, pairs_of(weights, sample), double)[0] if sample else BINS
         self.potential, self.threads = potential, torch.get_num_threads()
         self.names = [name for name, _ in potential.named_parameters()]
         kind = _engine.DoubleTraining if double else _engine.FloatTraining
-        self.training = kind(weights, "auto", self.threads, n_bins)
+        self.training = kind(weights, "auto", self.threads, n_bins, moment_species)
         self.last: tuple[_engine.Weights, _engine.Pairs] | None = None  # what the engine has evaluated
 
     def run(self, inputs: tuple[_engine.Weights, _engine.Pairs]) -> tuple[np.ndarray, ...]:
