@@ -58,6 +58,9 @@ struct Pairs {
 Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
                    std::vector<int> *slots = nullptr);
 
+// Whole systems as one, in order.
+Pairs joined(const std::vector<const Pairs *> &);
+
 struct Result {
   std::vector<double> energies;  // (n_owned,) eV
   std::vector<double> slopes;    // (pairs, 3) dE/dr_ij, eV/A, of both directions together

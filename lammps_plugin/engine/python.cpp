@@ -198,11 +198,12 @@ NB_MODULE(_engine, m) {
   nb::class_<Pairs>(m, "Pairs")
       .def(
           "__init__",
-          [](Pairs *self, const Weights &w, const Species &species, const Neighbours &neighbours,
+          [](Pairs *self, int n_species, double cutoff, const Species &species, const Neighbours &neighbours,
              const Vectors &vectors) {
-            new (self) Pairs(pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species));
+            new (self) Pairs(pairs_of(species, neighbours, vectors, cutoff, n_species));
           },
-          "weights"_a, "species"_a, "neighbours"_a, "vectors"_a);
+          "n_species"_a, "cutoff"_a, "species"_a, "neighbours"_a, "vectors"_a)
+      .def_static("joined", &joined, "systems"_a);
   bind<float>(m, "Float");
   bind<double>(m, "Double");
   m.def("available_isas", &available_isas);

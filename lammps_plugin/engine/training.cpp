@@ -1,37 +1,11 @@
 #include "training.h"
 
+#include "dense_gradients.h"
 #include "painn_impl.h"
 
 #include <cmath>
 
 namespace tlmd::engine {
-
-// A dense layer by its parameters' name, and where the sums of its gradients are.
-template <class real> struct Place {
-  std::string name;
-  const Linear *linear;
-  Layout layout;
-  real *TrainGradients<real>::*weight, *TrainGradients<real>::*bias;
-};
-
-// The dense layers of an update and what follows it.
-template <class real> static std::vector<Place<real>> places(const Weights &w, int l) {
-  using G = TrainGradients<real>;
-  const bool last = l == w.n_layers - 1;
-  const std::string update = "net.updates." + std::to_string(l), message = "net.messages." + std::to_string(l + 1);
-  std::vector<Place<real>> list{
-      {update + ".mix", &w.layers[l].mix, mix_layout(), &G::mix, nullptr},
-      {update + ".context.0", &w.layers[l].update0, update0_layout(), &G::update0, &G::update0_bias},
-      {update + ".context.2", &w.layers[l].update2, update2_layout(last), &G::update2, &G::update2_bias}};
-  if (last) {
-    list.push_back({"net.energy.0", &w.energy0, {}, &G::context0, &G::context0_bias});
-  } else {
-    const Weights::Layer &next = w.layers[l + 1];
-    list.push_back({message + ".context.0", &next.context0, {}, &G::context0, &G::context0_bias});
-    list.push_back({message + ".context.2", &next.context2, context2_layout(), &G::context2, &G::context2_bias});
-  }
-  return list;
-}
 
 static std::string filter_of(int l) { return "net.messages." + std::to_string(l) + ".filter"; }
 
@@ -44,19 +18,19 @@ template <class real> struct Training<real>::Impl {
   typename PaiNN<real>::Impl values;
 
   int n_layers, n_threads;
-  Buffer<real> changes, scratch, arena, state, adjoints, species_adjoints, moment_sums;
+  Buffer<real> changes, scratch, state, adjoints, species_adjoints, moment_sums;
   Moments<real> moments;  // tangents
   std::vector<Buffer<real>> inputs, kept, table_gradients;
   std::vector<LayerStore<real>> stores;
   std::vector<double> energies, first_filter;  // first_filter (blocks, basis, 3, lanes): gradient, layer 1 by moments
   const double *seeds = nullptr;
-  std::vector<TrainGradients<real>> sums;  // (threads, layers)
-  std::vector<char> filter_wanted;         // of each layer
-  int deepest = 0;                         // stage of the reverse pass after which no gradient is wanted
+  DenseGradients<real> sums;
+  std::vector<char> filter_wanted;  // of each layer
+  int deepest = 0;                  // stage of the reverse pass after which no gradient is wanted
 
   Impl(const Weights &w, const Options &o)
       : weights(&w), values(w, o, true), n_layers(w.n_layers), n_threads(o.n_threads), inputs(n_layers),
-        kept(n_layers), table_gradients(n_layers), stores(n_layers), filter_wanted(n_layers) {}
+        kept(n_layers), table_gradients(n_layers), stores(n_layers), sums(w, o.n_threads), filter_wanted(n_layers) {}
 
   void reserve() {
     const size_t n = values.pairs->n_owned, f = values.width;
@@ -81,50 +55,22 @@ template <class real> struct Training<real>::Impl {
   }
 
   // Stages of the reverse pass: of each layer from the last the gradients of what follows the update, of the update, of
-  // the message; then those of the species.
+  // the message and of the species.
   enum Part { AFTER, UPDATE, MESSAGE };
   int stage(int l, Part part) const { return 3 * (n_layers - 1 - l) + part; }
 
-  // Places for the sums of the wanted gradients, and how deep the reverse pass goes.
+  // What is wanted, and how deep the reverse pass goes for it.
   void choose(const Wanted &wanted) {
     deepest = -1;
-    size_t size = 0;
-    sums.assign((size_t) n_threads * n_layers, {});
-    std::vector<std::pair<real **, size_t>> parts;
-    for (int l = n_layers - 1; l >= 0; l--) {
-      auto take = [&](const std::string &name, real *TrainGradients<real>::*which, size_t n, Part part) {
-        if (!wanted(name)) return;
-        deepest = std::max(deepest, stage(l, part));
-        for (int t = 0; t < n_threads; t++) {
-          parts.emplace_back(&(sums[(size_t) t * n_layers + l].*which), size);
-          size += padded((int) n, 16);
-        }
-      };
-      for (const auto &place : places<real>(*weights, l)) {
-        const bool after = place.weight == &TrainGradients<real>::context0 ||
-                           place.weight == &TrainGradients<real>::context2;
-        const size_t n = place.layout.columns(*place.linear);
-        take(place.name + ".weight", place.weight, place.layout.rows(*place.linear) * n, after ? AFTER : UPDATE);
-        if (place.bias) take(place.name + ".bias", place.bias, n, after ? AFTER : UPDATE);
-      }
-      if (l == n_layers - 1) {
-        take("net.energy.2.weight", &TrainGradients<real>::energy, values.packed.layers[l].context0.n, AFTER);
-        take("net.energy.2.bias", &TrainGradients<real>::energy_bias, 1, AFTER);
-      }
-      filter_wanted[l] = wanted(filter_of(l) + ".weight") || wanted(filter_of(l) + ".bias");
+    const bool species = std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted);
+    for (int l = 0; l < n_layers; l++) filter_wanted[l] = wanted(filter_of(l) + ".weight") || wanted(filter_of(l) + ".bias");
+    sums.choose(*weights, wanted, values.by_moments && (species || filter_wanted[0]) ? moments.width : 0);
+    for (int l = 0; l < n_layers; l++) {
+      if (sums.wanted(l, false)) deepest = std::max(deepest, stage(l, AFTER));
+      if (sums.wanted(l, true)) deepest = std::max(deepest, stage(l, UPDATE));
       if (filter_wanted[l]) deepest = std::max(deepest, stage(l, MESSAGE));
     }
-    for (const char *name : SPECIES)
-      if (wanted(name)) deepest = stage(0, MESSAGE);
-    if (values.by_moments && deepest == stage(0, MESSAGE))
-      for (int t = 0; t < n_threads; t++)
-        for (real **which : {&sums[(size_t) t * n_layers].scalar, &sums[(size_t) t * n_layers].vector}) {
-          parts.emplace_back(which, size);
-          size += (size_t) padded(moments.width) * values.width;
-        }
-    real *start = arena.reserve(size + 1);
-    std::fill_n(start, size, real(0));
-    for (auto [part, at] : parts) *part = start + at;
+    if (species) deepest = stage(0, MESSAGE);
   }
 
   void pair_changes(const double *given) {
@@ -209,7 +155,7 @@ template <class real> struct Training<real>::Impl {
     u.energies_t = energies.data();
     in_shares(n_tiles, n_threads, [&](int first, int end, int thread) {
       TrainUpdate<real> mine = u;
-      mine.gradients = sums[(size_t) thread * n_layers + l];
+      mine.gradients = sums.of(l, thread);
       mine.scratch = scratch.data() + thread * train_scratch_size(values.width);
       for (int k = first; k < end; k++)
         (reverse ? kernels().train_backward : kernels().train_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
@@ -228,28 +174,6 @@ template <class real> struct Training<real>::Impl {
     }
   }
 
-  // Sums of each thread
-  std::vector<const real *> of_threads(int l, real *TrainGradients<real>::*which) const {
-    std::vector<const real *> parts;
-    for (int t = 0; t < n_threads; t++)
-      if (const real *part = sums[(size_t) t * n_layers + l].*which) parts.push_back(part);
-    return parts;
-  }
-
-  void put_dense(const Put &put, int l) {
-    for (const auto &place : places<real>(*weights, l)) {
-      const auto weight = of_threads(l, place.weight);
-      if (!weight.empty()) put(place.name + ".weight", unpacked_weight(*place.linear, place.layout, weight));
-      const auto bias = place.bias ? of_threads(l, place.bias) : weight;
-      if (place.bias && !bias.empty()) put(place.name + ".bias", unpacked_bias(*place.linear, place.layout, bias));
-    }
-    const Linear &last = weights->energy2, row{last.n_in, 1, {}, {}};  // one row, summed like a bias
-    const auto energy = of_threads(l, &TrainGradients<real>::energy);
-    if (!energy.empty()) put("net.energy.2.weight", unpacked_bias(row, {}, energy));
-    const auto bias = of_threads(l, &TrainGradients<real>::energy_bias);
-    if (!bias.empty()) put("net.energy.2.bias", unpacked_bias(last, {}, bias));
-  }
-
   // Layer 1 by moments: gradients of its filter and of what each species sends, from those of their products.
   void gradients_of_moments() {
     const int lanes = values.lanes, n_basis = values.packed.n_basis, n_species = weights->n_species;
@@ -257,7 +181,7 @@ template <class real> struct Training<real>::Impl {
     std::fill_n(species_adjoints.data(), (size_t) values.width * 2 * n_species, real(0));
     for (int t = 0; t < n_threads; t++)
       for (int part = 0; part < 2; part++) {
-        const TrainGradients<real> &g = sums[(size_t) t * n_layers];
+        const TrainGradients<real> &g = sums.of(0, t);
         const real *row = part == 0 ? g.scalar : g.vector;
         for (int z = 0; z < n_species; z++)
           for (int k = 0; k < n_basis; k++, row += values.width)
@@ -381,7 +305,7 @@ void Training<real>::gradients(const double *seeds, const double *changes, const
     if (wanted(name)) put(name, std::move(values));
   };
   for (int l = 0; l < impl->n_layers; l++) {
-    impl->put_dense(chosen, l);
+    impl->sums.put(*impl->weights, chosen, l);
     if (impl->filter_wanted[l]) impl->put_filter(chosen, l);
   }
   if (std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted)) impl->put_species(chosen);
@@ -390,7 +314,7 @@ void Training<real>::gradients(const double *seeds, const double *changes, const
 
 template <class real> size_t Training<real>::memory() const {
   const Impl &i = *impl;
-  size_t bytes = i.values.memory() + i.changes.bytes() + i.scratch.bytes() + i.arena.bytes() + i.state.bytes() +
+  size_t bytes = i.values.memory() + i.changes.bytes() + i.scratch.bytes() + i.sums.bytes() + i.state.bytes() +
                  i.adjoints.bytes() + i.species_adjoints.bytes() + i.moment_sums.bytes();
   for (auto *of_layers : {&i.inputs, &i.kept, &i.table_gradients})
     for (const auto &buffer : *of_layers) bytes += buffer.bytes();
