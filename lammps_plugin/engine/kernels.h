@@ -65,19 +65,19 @@ template <class real> struct LayerWeights {
   Matrix<real> context2, context2_t;  // F -> 3F
   // layer 1 by moments: to q, mu, and V, U (null in training, where mu goes through `mix`)
   Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;
-  const real *energy = nullptr;                                       // (F/2 padded,) last layer
+  const real *energy = nullptr;  // (F/2 padded,) last layer
   double energy_bias = 0.0;
 };
 
 // What the update of one layer keeps of each atom for the reverse pass; F is padded. In training also what the tangents
 // need of the evaluation, and the same of the tangents; else these places are null.
 template <class real> struct LayerStore {
-  real *vu = nullptr;       // (N, 3, 2F)
-  real *hidden = nullptr;   // (N, F) before the activation
-  real *mixed = nullptr;    // (N, 3F)
-  real *context = nullptr;  // (N, F) before the activation
-  real *phi_vv = nullptr;   // (N, F)
-  real *mu = nullptr;       // (N, 3, F) after the layer
+  real *vu = nullptr;                                        // (N, 3, 2F)
+  real *hidden = nullptr;                                    // (N, F) before the activation
+  real *mixed = nullptr;                                     // (N, 3F)
+  real *context = nullptr;                                   // (N, F) before the activation
+  real *phi_vv = nullptr;                                    // (N, F)
+  real *mu = nullptr;                                        // (N, 3, F) after the layer
   real *q_in = nullptr, *mu_in = nullptr, *q_out = nullptr;  // (N, F), (N, 3, F) before, (N, F) after the layer
   // adjoints: of the activations of context and hidden (N, F), of q after the layer (N, F), of q and |V| (N, 2F)
   real *context_adjoint = nullptr, *update_adjoint = nullptr, *q_adjoint = nullptr, *scalar_adjoint = nullptr;
@@ -149,12 +149,12 @@ template <class real> struct TrainUpdate {
   Twin<real> adjoints;              // of the next layer's inputs
   real *outer = nullptr;            // values of the adjoints of q, mu after this layer, but for what is in `adjoints`
   const Moments<real> *moments = nullptr, *moments_t = nullptr;  // layer 1 by moments: values and tangents
-  real *inner = nullptr;            // layer 1 by moments: values of the adjoints of q, mu before the layer
-  bool deeper = true;               // whether more than the gradients of context0, context2 and energy is wanted
+  real *inner = nullptr;  // layer 1 by moments: values of the adjoints of q, mu before the layer
+  bool deeper = true;     // whether more than the gradients of context0, context2 and energy is wanted
   const int *species = nullptr;
-  const real *scale = nullptr;                        // (species,)
-  const double *seeds = nullptr;                      // (N,) weight of each atom's energy
-  double *energies_t = nullptr;                       // (N,) last layer: the network's output
+  const real *scale = nullptr;    // (species,)
+  const double *seeds = nullptr;  // (N,) weight of each atom's energy
+  double *energies_t = nullptr;   // (N,) last layer: the network's output
   TrainGradients<real> gradients;
   real *scratch = nullptr;  // train_scratch_size(width) numbers, of one thread
 };
@@ -178,8 +178,8 @@ template <class real> struct Kernels {
   void (*train_message_backward[2])(const PairList<real> &, const TrainMessage<real> &) = {};
   void (*train_forward)(const TrainUpdate<real> &, int first, int count) = nullptr;
   void (*train_backward)(const TrainUpdate<real> &, int first, int count) = nullptr;
-  // The filter table of one channel block (rows, 3, lanes) from basis functions (rows, n_basis) and filters (n_basis, 3,
-  // lanes), and in reverse.
+  // The filter table of one channel block (rows, 3, lanes) from basis functions (rows, n_basis) and filters (n_basis,
+  // 3, lanes), and in reverse.
   void (*make_table)(const double *basis, int rows, int n_basis, const double *filters, real *table) = nullptr;
   void (*table_back)(const double *basis, int rows, int n_basis, const real *table, double *filters) = nullptr;
 };

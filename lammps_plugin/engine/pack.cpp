@@ -91,8 +91,9 @@ void Packed<real>::both_ways(const Linear &linear, const Layout &layout, Matrix<
     real *down = a + (size_t) (c / panel * rows + r) * panel + c % panel;
     for (int start = 0; start < n; start += panel) {
       real *along = b + (size_t) ((r + start) / panel * columns + c) * panel;
-      for (int k = start; k < std::min(n, start + panel); k++)
-        down[k * panel] = along[k - start] = (real) linear.weight[at + k];
+      const int count = std::min(n - start, panel);
+      std::copy_n(&linear.weight[at + start], count, along);
+      for (int k = 0; k < count; k++) down[(start + k) * panel] = along[k];
     }
   });
   if (!linear.bias.empty()) {
@@ -155,8 +156,7 @@ template <class real> void Packed<real>::set(const Weights &w) {
   if (moments) fold_first_layer(w, layers[0]);
 }
 
-template <class real>
-void Packed<real>::set_filter(const Weights::Layer &layer, int f, std::vector<double> &filter) {
+template <class real> void Packed<real>::set_filter(const Weights::Layer &layer, int f, std::vector<double> &filter) {
   const int n_radial = n_basis - 1;
   for (int part = 0; part < 3; part++)
     for (int c = 0; c < f; c++) {

@@ -7,7 +7,8 @@ namespace tlmd::engine {
 
 static constexpr int FEWEST_BINS = 96, USUAL_BINS = 256, MOST_BINS = 2048;
 
-template <class real> PaiNN<real>::PaiNN(const Weights &w, const Options &o) : impl(std::make_unique<Impl>(w, o, false)) {}
+template <class real>
+PaiNN<real>::PaiNN(const Weights &w, const Options &o) : impl(std::make_unique<Impl>(w, o, false)) {}
 template <class real> PaiNN<real>::~PaiNN() = default;
 template <class real> int PaiNN<real>::n_layers() const { return impl->n_layers; }
 template <class real> const std::string &PaiNN<real>::isa() const { return impl->isa; }
@@ -16,9 +17,7 @@ template <class real> void PaiNN<real>::begin(const Pairs &pairs) { impl->begin(
 template <class real> void PaiNN<real>::forward(int layer) { impl->forward(layer); }
 template <class real> void PaiNN<real>::backward(int layer) { impl->backward(layer); }
 template <class real> void PaiNN<real>::finish(Result &result) { impl->finish(result); }
-template <class real> void PaiNN<real>::evaluate(const Pairs &pairs, Result &result) {
-  impl->evaluate(pairs, result);
-}
+template <class real> void PaiNN<real>::evaluate(const Pairs &pairs, Result &result) { impl->evaluate(pairs, result); }
 template <class real> int PaiNN<real>::n_blocks() const { return impl->n_blocks; }
 template <class real> int PaiNN<real>::row_width() const { return 5 * impl->lanes; }
 template <class real> size_t PaiNN<real>::block_stride() const { return impl->input_block; }

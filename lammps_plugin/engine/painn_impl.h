@@ -19,7 +19,7 @@ template <class real> struct PaiNN<real>::Impl {
   Packed<real> packed;
   int width, n_blocks, lanes, n_layers;
   Tables<real> tables;
-  Dense table_basis{0, 0};  // functions of the rows of the tables
+  Dense table_basis{0, 0};   // functions of the rows of the tables
   Buffer<real> basis_table;  // (rows, stride)
   Moments<real> moments;
 
@@ -29,7 +29,7 @@ template <class real> struct PaiNN<real>::Impl {
   Buffer<PairGeometry<real>> geometry;
   Buffer<real> slopes;  // (threads, pairs, 4)
   Buffer<real> state, moment_sums, moment_adjoints, scratch;
-  std::vector<Buffer<real>> inputs, kept, features;  // of each layer
+  std::vector<Buffer<real>> inputs, kept, features;    // of each layer
   std::vector<Buffer<real>> adjoints, state_adjoints;  // of each layer's inputs and sums; without training one for all
   std::vector<LayerStore<real>> stores;
   std::vector<double> energies;
@@ -38,9 +38,9 @@ template <class real> struct PaiNN<real>::Impl {
   Impl(const Weights &w, const Options &o, bool training)
       : basis(w.basis), scale(w.scale), reference(w.reference), options(o), isa(choose_isa(o.isa)),
         kernels(kernels_of<real>(isa)), training(training), by_moments(w.n_species <= o.moment_species),
-        packed(w, kernels.lanes, by_moments, !training), width(packed.width),
-        n_blocks(width / kernels.lanes), lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers),
-        features(n_layers), adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers) {
+        packed(w, kernels.lanes, by_moments, !training), width(packed.width), n_blocks(width / kernels.lanes),
+        lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers), features(n_layers),
+        adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers) {
     moments.n_basis = w.basis.size();
     moments.stride = padded(w.basis.size(), lanes);
     moments.width = w.n_species * moments.n_basis;

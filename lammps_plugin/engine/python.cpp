@@ -108,7 +108,8 @@ using Slopes9 = Array<double, nb::ndim<3>>;
 template <class real> class TrainingFace {
  public:
   TrainingFace(const nb::object &weights, const std::string &isa, int threads, int n_bins, int moment_species)
-      : weights(weights), training(nb::cast<const Weights &>(weights), Options{isa, threads, n_bins, moment_species, false}) {}
+      : weights(weights),
+        training(nb::cast<const Weights &>(weights), Options{isa, threads, n_bins, moment_species, false}) {}
 
   void set_weights(const nb::object &given) {
     training.set_weights(nb::cast<const Weights &>(given));
@@ -125,8 +126,8 @@ template <class real> class TrainingFace {
     return of_atoms(of, result);
   }
 
-  // Gradients by the parameters' names, flat, of those in `wanted`, of a loss with the slopes given: with respect to what
-  // the last evaluate returned, energies (N,), forces (N, 3), virials (N, 3, 3).
+  // Gradients by the parameters' names, flat, of those in `wanted`, of a loss with the slopes given: with respect to
+  // what the last evaluate returned, energies (N,), forces (N, 3), virials (N, 3, 3).
   nb::dict gradients(const Slopes &energies, const Slopes3 &forces, const Slopes9 &virials,
                      const std::vector<std::string> &wanted) {
     const Pairs &of = nb::cast<const Pairs &>(pairs);
@@ -174,8 +175,8 @@ template <class real> static void bind(nb::module_ &m, const std::string &name) 
       .def_prop_ro("memory", &Face<real>::memory)
       .def_prop_ro("isa", &Face<real>::isa);
   nb::class_<TrainingFace<real>>(m, (name + "Training").c_str())
-      .def(nb::init<const nb::object &, const std::string &, int, int, int>(), "weights"_a, "isa"_a, "threads"_a, "n_bins"_a,
-           "moment_species"_a)
+      .def(nb::init<const nb::object &, const std::string &, int, int, int>(), "weights"_a, "isa"_a, "threads"_a,
+           "n_bins"_a, "moment_species"_a)
       .def("set_weights", &TrainingFace<real>::set_weights, "weights"_a)
       .def("evaluate", &TrainingFace<real>::evaluate, "pairs"_a)
       .def("gradients", &TrainingFace<real>::gradients, "energies"_a, "forces"_a, "virials"_a, "wanted"_a)
@@ -199,9 +200,7 @@ NB_MODULE(_engine, m) {
       .def(
           "__init__",
           [](Pairs *self, int n_species, double cutoff, const Species &species, const Neighbours &neighbours,
-             const Vectors &vectors) {
-            new (self) Pairs(pairs_of(species, neighbours, vectors, cutoff, n_species));
-          },
+             const Vectors &vectors) { new (self) Pairs(pairs_of(species, neighbours, vectors, cutoff, n_species)); },
           "n_species"_a, "cutoff"_a, "species"_a, "neighbours"_a, "vectors"_a)
       .def_static("joined", &joined, "systems"_a);
   bind<float>(m, "Float");

@@ -30,8 +30,8 @@ static inline Dual<Inputs<real>> inputs_of(const PairList<real> &pairs, const Tr
 
 // The tangent of what a neighbour's inputs send along u: added to the sums of the receiver.
 template <bool first, class real>
-static inline void receive(Sums<real> &sums, const Dual<Filter<real>> &w, const Dual<Inputs<real>> &from,
-                           const real *u, const real *du, real sign) {
+static inline void receive(Sums<real> &sums, const Dual<Filter<real>> &w, const Dual<Inputs<real>> &from, const real *u,
+                           const real *du, real sign) {
   sums.template receive<first>(w.t, from.v, sign * u[0], sign * u[1], sign * u[2]);
   if constexpr (!first) sums.template receive<first>(w.v, from.t, sign * u[0], sign * u[1], sign * u[2]);
   const vec<real> wt = w.v.t * from.v.t;
@@ -121,8 +121,7 @@ static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &t
       Inputs<real> bj = inputs_of<first>(pairs, m.adjoints, j);
       give_back<first, table, 1>(hi, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, bj, x);
       put_inputs<first>(pairs, m.adjoints, j, bj);
-      if (p < pairs.directed[i])
-        give_back<first, table, -1>(sums(j), w, xi, geometry.unit, change + 1, bi, x);
+      if (p < pairs.directed[i]) give_back<first, table, -1>(sums(j), w, xi, geometry.unit, change + 1, bi, x);
       if constexpr (!table) continue;
       real *gradient = m.table_gradient + row;
 #pragma GCC unroll 6

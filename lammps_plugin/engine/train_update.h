@@ -165,8 +165,7 @@ template <class real> static void mix_channels(const Kept<real> &k, int f, int c
       const TrainMixed<real> x(k, f, a, c);
       const size_t q = (size_t) a * f + c;
       const vec<real> sv = load(m.v + sv_at + c);
-      store(k.t.q_out + q,
-            load(k.t.q_in + q) + load(m.t + c) + load(m.t + sv_at + c) * x.v.dot + sv * x.dot_t);
+      store(k.t.q_out + q, load(k.t.q_in + q) + load(m.t + c) + load(m.t + sv_at + c) * x.v.dot + sv * x.dot_t);
       if (last) continue;
       const vec<real> vv = load(m.v + f + c), vv_t = load(m.t + f + c);
       for (int d = 0; d < 3; d++) {

@@ -29,8 +29,8 @@ template <class real> struct Training<real>::Impl {
   int deepest = 0;                  // stage of the reverse pass after which no gradient is wanted
 
   Impl(const Weights &w, const Options &o)
-      : weights(&w), values(w, o, true), n_layers(w.n_layers), n_threads(o.n_threads), inputs(n_layers),
-        kept(n_layers), table_gradients(n_layers), stores(n_layers), sums(w, o.n_threads), filter_wanted(n_layers) {}
+      : weights(&w), values(w, o, true), n_layers(w.n_layers), n_threads(o.n_threads), inputs(n_layers), kept(n_layers),
+        table_gradients(n_layers), stores(n_layers), sums(w, o.n_threads), filter_wanted(n_layers) {}
 
   void reserve() {
     const size_t n = values.pairs->n_owned, f = values.width;
@@ -63,7 +63,8 @@ template <class real> struct Training<real>::Impl {
   void choose(const Wanted &wanted) {
     deepest = -1;
     const bool species = std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted);
-    for (int l = 0; l < n_layers; l++) filter_wanted[l] = wanted(filter_of(l) + ".weight") || wanted(filter_of(l) + ".bias");
+    for (int l = 0; l < n_layers; l++)
+      filter_wanted[l] = wanted(filter_of(l) + ".weight") || wanted(filter_of(l) + ".bias");
     sums.choose(*weights, wanted, values.by_moments && (species || filter_wanted[0]) ? moments.width : 0);
     for (int l = 0; l < n_layers; l++) {
       if (sums.wanted(l, false)) deepest = std::max(deepest, stage(l, AFTER));
@@ -101,8 +102,9 @@ template <class real> struct Training<real>::Impl {
     const size_t input_block = values.input_block, state_block = values.state_block;
     const size_t species_block = (size_t) weights->n_species * 2 * values.lanes;
     const size_t adjoint_block = l == 0 ? species_block : input_block;
-    real *table_sums =
-        reverse && filter_wanted[l] ? table_gradients[l].reserve(values.n_blocks * values.tables.block_size()) : nullptr;
+    real *table_sums = reverse && filter_wanted[l]
+                           ? table_gradients[l].reserve(values.n_blocks * values.tables.block_size())
+                           : nullptr;
     in_shares(values.n_blocks, n_threads, [&](int first, int end, int) {
       for (int b = first; b < end; b++) {
         TrainMessage<real> m;

@@ -22,9 +22,9 @@ template <class real> class Training {
 
   using Wanted = std::function<bool(const std::string &)>;
   using Put = std::function<void(const std::string &, std::vector<real>)>;
-  // After evaluate: seeds (N,), changes (pairs, 3) eV/A per unit of loss. `put` gets each gradient that is `wanted` under
-  // its parameter's name in Potential's state_dict, in its layout there; also of scale and reference. What is not wanted
-  // is not computed, nor what is needed for it alone.
+  // After evaluate: seeds (N,), changes (pairs, 3) eV/A per unit of loss. `put` gets each gradient that is `wanted`
+  // under its parameter's name in Potential's state_dict, in its layout there; also of scale and reference. What is not
+  // wanted is not computed, nor what is needed for it alone.
   void gradients(const double *seeds, const double *changes, const Wanted &wanted, const Put &put);
   size_t memory() const;  // bytes that are held
 

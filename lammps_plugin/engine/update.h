@@ -44,8 +44,7 @@ template <class real> static inline void activate_back(const real *x, const real
 }
 
 // Rows of a tile, `ld` numbers apart, to their place in an array (N, width) that stays, if it is there.
-template <class real>
-static inline void keep(const real *from, int ld, int first, int count, int width, real *array) {
+template <class real> static inline void keep(const real *from, int ld, int first, int count, int width, real *array) {
   if (!array) return;
   for (int a = 0; a < count; a++)
     __builtin_memcpy(array + (size_t) (first + a) * width, from + (size_t) a * ld, sizeof(real) * width);
@@ -79,7 +78,8 @@ template <class real> static inline void mix(const Update<real> &t, int first, i
       const real *q0 = t.embedding + (size_t) t.species[first + a] * f;
       for (int c = 0; c < f; c += lanes<real>) add_to(s.qn + (size_t) a * 2 * f + c, load(q0 + c));
     }
-    if (w.folded.packed) return multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
+    if (w.folded.packed)
+      return multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
   } else {
     state_rows<false>(t.state, t.n_owned, f, first, count, s.qn, 2 * f, s.mu);
   }
