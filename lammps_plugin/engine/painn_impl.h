@@ -9,6 +9,21 @@
 
 namespace tlmd::engine {
 
+// Places for `rows` atoms from `start` (null: none yet); the last layer has no mu and phi_vv. Returns their size.
+template <class real>
+size_t place_store(LayerStore<real> &s, real *start, size_t rows, size_t f, bool last, bool training, bool adjoints) {
+  size_t size = 0;
+  auto take = [&](real *&part, size_t width) {
+    part = start ? start + size : nullptr;
+    size += rows * width * f;
+  };
+  take(s.vu, 6), take(s.hidden, 1), take(s.mixed, 3), take(s.context, 1);
+  take(s.phi_vv, last ? 0 : 1), take(s.mu, last ? 0 : 3);
+  if (training) take(s.q_in, 1), take(s.mu_in, 3), take(s.q_out, 1);
+  if (adjoints) take(s.context_adjoint, 1), take(s.update_adjoint, 1), take(s.q_adjoint, 1), take(s.scalar_adjoint, 2);
+  return size;
+}
+
 template <class real> struct PaiNN<real>::Impl {
   Basis basis;
   std::vector<double> scale, reference;

@@ -26,6 +26,7 @@ template <class real> struct Training<real>::Impl {
   const double *seeds = nullptr;
   DenseGradients<real> sums;
   std::vector<char> filter_wanted;  // of each layer
+  bool at_rest = false;             // whether all tangents of the forward pass are zero now
   int deepest = 0;                  // stage of the reverse pass after which no gradient is wanted
 
   Impl(const Weights &w, const Options &o)
@@ -164,9 +165,22 @@ template <class real> struct Training<real>::Impl {
     });
   }
 
+  // Without changes of the pair vectors all tangents of the forward pass are zero.
+  void no_tangents() {
+    for (auto *of_layers : {&inputs, &kept})
+      for (auto &buffer : *of_layers)
+        if (!at_rest) std::fill_n(buffer.data(), buffer.bytes() / sizeof(real), real(0));
+    std::fill_n(moment_sums.data(), moment_sums.bytes() / sizeof(real), real(0));
+    std::fill(energies.begin(), energies.end(), 0.0);
+  }
+
   void run() {
     std::fill_n(state.data(), values.n_blocks * values.state_block, real(0));
-    for (int l = 0; l < n_layers; l++) {
+    const real *end = changes.data() + 4 * values.pairs->neighbour.size();
+    const bool none = std::all_of<const real *>(changes.data(), end, [](real change) { return change == 0; });
+    if (none) no_tangents();
+    at_rest = none;
+    for (int l = 0; l < n_layers && !none; l++) {
       message(l, false);
       update(l, false);
     }

@@ -146,18 +146,19 @@ def test_batches_and_threads():
 
 
 def test_energies_alone():
+    """Also between steps on forces, and with frames of other sizes."""
     potential = random_potential(2)
-    graph = graph_of(potential, *SYSTEMS["liquid"])
-    results = []
-    for prediction in (
-        evaluate(potential, graph, create_graph=True),
-        TrainingEngine(potential, n_bins=0).evaluate(graph),
-    ):
-        potential.zero_grad()
-        prediction.energy.sum().backward()
-        results.append({n: p.grad.clone() for n, p in potential.named_parameters() if p.grad is not None})
-    eager, native = results
-    assert_equal({n: native[n] for n in eager}, eager, 1e-10)
+    engine = TrainingEngine(potential, n_bins=0)
+    for name in ("liquid", "triclinic", "liquid"):
+        graph = graph_of(potential, *SYSTEMS[name])
+        for energies_alone in (True, False, True):
+            results = []
+            for prediction in (evaluate(potential, graph, create_graph=True), engine.evaluate(graph)):
+                potential.zero_grad()
+                (prediction.energy.sum() if energies_alone else loss(prediction)).backward()
+                results.append({n: p.grad.clone() for n, p in potential.named_parameters() if p.grad is not None})
+            eager, native = results
+            assert_equal({n: native[n] for n in eager}, eager, 1e-10)
 
 
 TRAINED = {  # parts of the names of the parameters that are trained
