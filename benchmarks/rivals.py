@@ -126,7 +126,7 @@ def native_step(folder: Path, n_atoms: int) -> Step:
 
     model = load_exported(folder / "exported.pt")[0]
     engine = Engine(model, threads=1, sample=sample_graph(folder / "exported.pt", model))
-    pairs = pairs_of(engine._weights, graph_of(n_atoms))
+    pairs = pairs_of(engine._potential, graph_of(n_atoms))
     return lambda: engine._painn.evaluate(pairs)[1]
 
 

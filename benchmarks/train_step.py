@@ -3,11 +3,14 @@
     python benchmarks/train_step.py [--rivals ...] [--width 64 128] [--frames 8] [--rounds 3]
 
 A step: prediction of a batch of frames of 192 atoms, squared errors of energies and forces, gradients with respect to
-all parameters, Adam. eager: double backward in torch; compile: the same through torch.compile; native: the engine's
-tangent passes; schnetpack: its PaiNN of the same size; mace: MACE 64x0e, 2 layers (install as for md_step.py).
-float32, one thread, neighbours given; each measurement is a process of its own, rivals in turn, best of all rounds;
-glibc malloc tuned for all (no mmap, no trim). Memory: resident maximum less that after imports and inputs. `x native`:
-times slower than native.
+all parameters, Adam. native: the engine's tangent passes; native:layer, native:readout: the same with all parameters
+frozen but those of the last layer and the readout, or of the readout; eager: double backward in torch; compile: the
+same through torch.compile, which refuses double backward (torch 2.13); schnetpack: its PaiNN of the same size; mace:
+MACE 64x0e, 2 layers (install as for md_step.py). float32, one thread, neighbours given; each measurement is a process
+of its own, rivals in turn, and one line when it is done, with the best of the rounds so far; glibc malloc tuned for all
+(no mmap, no trim). Times are of the processor, so that other work on the machine counts little. Memory: resident
+maximum less that after imports and inputs. `x native`: times slower than native. At F = 128 a round of all takes some
+minutes: choose rivals and widths for a shorter run, with native among them.
 """
 
 from __future__ import annotations
@@ -49,11 +52,14 @@ def step_of(parameters, energies_and_forces, n_frames: int) -> Step:
     return step
 
 
+TRAINED = {"native:layer": (f"messages.{LAYERS - 1}", f"updates.{LAYERS - 1}", "energy"), "native:readout": ("energy",)}
+
+
 def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
-    """eager, compile or native."""
+    """eager, compile, native, or native with frozen parameters."""
     import torch
 
-    from tlmd.engine import TrainingEngine
+    from tlmd.engine import TrainingEngine, pairs_of
     from tlmd.graph import batch_graphs, build_graph
     from tlmd.modelfile import Architecture, new_potential
     from tlmd.models.potential import evaluate
@@ -63,11 +69,14 @@ def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
     numbers, positions, cell = water(N_ATOMS)
     frame = build_graph(numbers, positions, cell, [True] * 3, ELEMENTS, CUTOFF)
     graph = batch_graphs([frame] * n_frames)
-    if rival == "native":
+    for name, parameter in potential.named_parameters():
+        parameter.requires_grad_(any(part in name for part in TRAINED.get(rival, ("",))))
+    if rival.startswith("native"):
         engine = TrainingEngine(potential, frame)
+        pairs = pairs_of(potential, graph)
 
         def predict():
-            return engine.evaluate(graph)
+            return engine.evaluate(graph, pairs)
     else:
         model = torch.compile(potential, dynamic=False) if rival == "compile" else potential
 
@@ -78,7 +87,7 @@ def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
         prediction = predict()
         return prediction.energy, prediction.forces
 
-    return step_of(potential.parameters(), energies_and_forces, n_frames)
+    return step_of([p for p in potential.parameters() if p.requires_grad], energies_and_forces, n_frames)
 
 
 def schnetpack_step(n_frames: int, width: int) -> Step:
@@ -118,9 +127,9 @@ def measure(rival: str, n_frames: int, width: int) -> dict[str, float]:
         step()
     times: list[float] = []
     while len(times) < 3 or (sum(times) < 4 and len(times) < 100):
-        start = time.perf_counter()
+        start = time.process_time()
         step()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     n_atoms = n_frames * N_ATOMS
     return {"us": min(times) / n_atoms * 1e6, "kib": (highest_memory() - before) / n_atoms}
 
@@ -140,7 +149,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     there = [name for name in ("schnetpack", "mace") if importlib.util.find_spec(name)]
-    parser.add_argument("--rivals", nargs="+", default=["native", "eager", "compile", *there])
+    parser.add_argument("--rivals", nargs="+", default=["native", *TRAINED, "eager", *there])
     parser.add_argument("--width", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
@@ -150,18 +159,17 @@ def main() -> None:
         rival, n_frames, width = args.worker
         return print(json.dumps(measure(rival, int(n_frames), int(width))))
     print(f"batch {args.frames} x {N_ATOMS} atoms, float32, one thread, malloc tuned: {MALLOC}")
-    print(f"{'F':>4} {'rival':12s} {'us/atom/step':>13} {'KiB/atom':>10} {'x native':>9}")
+    print(f"{'F':>4} {'round':>5} {'rival':14s} {'us/atom/step':>13} {'KiB/atom':>10} {'x native':>9}", flush=True)
     for width in args.width:
         best: dict[str, dict[str, float]] = {}
-        for _ in range(args.rounds):
+        for number in range(1, args.rounds + 1):
             for rival in args.rivals:
                 result = start_worker(rival, args.frames, width)
                 old = best.setdefault(rival, result)
-                best[rival] = {key: min(old[key], result[key]) for key in result}
-        base = best.get("native", {}).get("us", math.nan)
-        for rival, found in best.items():
-            numbers = f"{found['us']:13.1f} {found['kib']:10.1f} {found['us'] / base:9.2f}"
-            print(f"{width:4d} {rival:12s} {numbers}", flush=True)
+                found = best[rival] = {key: min(old[key], result[key]) for key in result}
+                slower = found["us"] / best.get("native", {}).get("us", math.nan)
+                numbers = f"{found['us']:13.1f} {found['kib']:10.1f} {slower:9.2f}"
+                print(f"{width:4d} {number:5d} {rival:14s} {numbers}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // Compiled once for each instruction set: -DTLMD_ISA=avx512|avx2|portable -DTLMD_VECTOR_BYTES=64|32|16. Nothing here
 // may call inline functions of the standard library: the linker keeps one copy of each, and a copy made for AVX-512
 // would stop an older processor.
+#include "filter_table.h"
 #include "geometry.h"
 #include "message.h"
 #include "moments.h"
@@ -12,16 +13,19 @@ namespace tlmd::engine::TLMD_ISA {
 template <class real> static Kernels<real> all() {
   return {lanes<real>,
           pair_geometry<real>,
-          message_forward<real>,
-          message_backward<real>,
+          {message_forward<false, real>, message_forward<true, real>},
+          {message_backward<false, real>, message_backward<true, real>},
           moments_forward<real>,
           moments_backward<real>,
+          moments_tangent<real>,
           update_forward<real>,
           update_backward<real>,
-          train_message_forward<real>,
-          train_message_backward<real>,
+          {train_message_forward<false, real>, train_message_forward<true, real>},
+          {train_message_backward<false, real>, train_message_backward<true, real>},
           train_forward<real>,
-          train_backward<real>};
+          train_backward<real>,
+          make_table<real>,
+          table_back<real>};
 }
 
 void fill(Kernels<float> &kernels) { kernels = all<float>(); }

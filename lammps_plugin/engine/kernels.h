@@ -38,7 +38,7 @@ template <class real> struct Matrix {
 };
 
 // One channel block of a message layer. Inputs of a row: S, T, g_x, g_y, g_z with g = phi_vv mu; sums: q, mu_x, mu_y,
-// mu_z.
+// mu_z. Layer 1: inputs (species, 2, lanes), S and T of each species, and no adjoints of them.
 template <class real> struct Message {
   const real *table = nullptr;   // (bins + 5, 3, lanes): filters of S, T, g
   const real *inputs = nullptr;  // (M, 5, lanes)
@@ -63,19 +63,24 @@ template <class real> struct LayerWeights {
   Matrix<real> update2, update2_t;    // F -> 3F: ss, vv, sv (last layer 2F: ss, sv)
   Matrix<real> context0, context0_t;  // F -> F, of the next layer's message (last layer: readout, F -> F/2)
   Matrix<real> context2, context2_t;  // F -> 3F
-  Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;  // layer 1 by moments: to q, mu, and V, U
-  const real *energy = nullptr;                                       // (F/2 padded,) last layer
+  // layer 1 by moments: to q, mu, and V, U (null in training, where mu goes through `mix`)
+  Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;
+  const real *energy = nullptr;  // (F/2 padded,) last layer
   double energy_bias = 0.0;
 };
 
-// What the update of one layer keeps of each atom for the reverse pass; F is padded.
+// What the update of one layer keeps of each atom for the reverse pass; F is padded. In training also what the tangents
+// need of the evaluation, and the same of the tangents; else these places are null.
 template <class real> struct LayerStore {
-  real *vu = nullptr;       // (N, 3, 2F)
-  real *hidden = nullptr;   // (N, F) before the activation
-  real *mixed = nullptr;    // (N, 3F)
-  real *context = nullptr;  // (N, F) before the activation
-  real *phi_vv = nullptr;   // (N, F)
-  real *mu = nullptr;       // (N, 3, F)
+  real *vu = nullptr;                                        // (N, 3, 2F)
+  real *hidden = nullptr;                                    // (N, F) before the activation
+  real *mixed = nullptr;                                     // (N, 3F)
+  real *context = nullptr;                                   // (N, F) before the activation
+  real *phi_vv = nullptr;                                    // (N, F)
+  real *mu = nullptr;                                        // (N, 3, F) after the layer
+  real *q_in = nullptr, *mu_in = nullptr, *q_out = nullptr;  // (N, F), (N, 3, F) before, (N, F) after the layer
+  // adjoints: of the activations of context and hidden (N, F), of q after the layer (N, F), of q and |V| (N, 2F)
+  real *context_adjoint = nullptr, *update_adjoint = nullptr, *q_adjoint = nullptr, *scalar_adjoint = nullptr;
 };
 
 template <class real> struct Update {
@@ -84,6 +89,7 @@ template <class real> struct Update {
   const LayerWeights<real> *weights = nullptr;
   LayerStore<real> store;
   real *state = nullptr;                   // (blocks, N, 4, lanes): q, mu; forward in and out, backward their adjoints
+  real *state_back = nullptr;              // where the reverse pass writes these
   real *inputs = nullptr;                  // (blocks, M, 5, lanes) of the next layer
   real *adjoints = nullptr;                // the same of their adjoints
   const Moments<real> *moments = nullptr;  // layer 1 by moments, else null
@@ -100,35 +106,39 @@ template <class real> struct Twin {
   real *v = nullptr, *t = nullptr;
 };
 
-// One channel block of a message layer in training; shapes as in Message.
+// One channel block of a message layer's tangents; shapes as in Message.
 template <class real> struct TrainMessage {
   const real *table = nullptr, *changes = nullptr;  // changes (pairs, 4): of the distance in A and of the unit vector
-  Twin<real> inputs, sums, adjoints;
-  real *table_gradient = nullptr;  // as table, added to
+  Twin<const real> inputs;                          // layer 1: no tangents
+  Twin<real> sums;                                  // forward: tangents, added to; backward: adjoints, read
+  real *adjoints = nullptr;                         // tangents, added to; layer 1: (species, 2, lanes)
+  real *table_gradient = nullptr;                   // as table, added to; null: not wanted
 };
 
-// What the update of one layer keeps of each atom in training: q and mu before it, what is between, q and mu after it.
-template <class real> struct TrainStore {
-  Twin<real> q, mu, vu, hidden, mixed, q_out, mu_out, context, phi;  // widths F, 3F, 6F, F, 3F, F, 3F, F, 3F
-};
-
-// Of one layer and one thread; weights (in, out) as the matrices before packing, added to.
+// Of one layer and one thread; weights (in, out) as the matrices before packing, added to. Null: not wanted.
 template <class real> struct TrainGradients {
   real *mix = nullptr, *update0 = nullptr, *update0_bias = nullptr, *update2 = nullptr, *update2_bias = nullptr;
   real *context0 = nullptr, *context0_bias = nullptr, *context2 = nullptr, *context2_bias = nullptr;
   real *energy = nullptr, *energy_bias = nullptr;  // last layer
+  real *scalar = nullptr, *vector = nullptr;       // layer 1 by moments: (padded moments, F)
 };
 
 template <class real> struct TrainUpdate {
   int width = 0, n_atoms = 0;
   bool last = false;
   const LayerWeights<real> *weights = nullptr;
-  TrainStore<real> store;
-  Twin<real> state, inputs, adjoints;  // as in Update
+  LayerStore<real> store, store_t;  // of values and tangents
+  real *state = nullptr;            // tangents; forward in and out, backward of the adjoints, in and out
+  real *inputs = nullptr;           // tangents
+  Twin<real> adjoints;              // of the next layer's inputs
+  real *outer = nullptr;            // values of the adjoints of q, mu after this layer, but for what is in `adjoints`
+  const Moments<real> *moments = nullptr, *moments_t = nullptr;  // layer 1 by moments: values and tangents
+  real *inner = nullptr;  // layer 1 by moments: values of the adjoints of q, mu before the layer
+  bool deeper = true;     // whether more than the gradients of context0, context2 and energy is wanted
   const int *species = nullptr;
-  const real *scale = nullptr;                        // (species,)
-  const double *seeds = nullptr;                      // (N,) weight of each atom's energy
-  double *energies = nullptr, *energies_t = nullptr;  // (N,) last layer: the network's output
+  const real *scale = nullptr;    // (species,)
+  const double *seeds = nullptr;  // (N,) weight of each atom's energy
+  double *energies_t = nullptr;   // (N,) last layer: the network's output
   TrainGradients<real> gradients;
   real *scratch = nullptr;  // train_scratch_size(width) numbers, of one thread
 };
@@ -137,22 +147,29 @@ template <class real> struct Kernels {
   int lanes = 0;  // channels in a block
   void (*pair_geometry)(const double *vectors, int n, int n_bins, double cutoff, int *bin,
                         PairGeometry<real> *) = nullptr;
-  void (*message_forward)(const PairList<real> &, const Message<real> &) = nullptr;
-  void (*message_backward)(const PairList<real> &, const Message<real> &) = nullptr;
+  // each of layer 2 and up, and of layer 1
+  void (*message_forward[2])(const PairList<real> &, const Message<real> &) = {};
+  void (*message_backward[2])(const PairList<real> &, const Message<real> &) = {};
   // atoms first .. end-1 get their sums; pairs first .. end-1 get their slopes
   void (*moments_forward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
   void (*moments_backward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
+  void (*moments_tangent)(const PairList<real> &, const Moments<real> &, const real *changes, int first,
+                          int end) = nullptr;
   // atoms first .. first+count-1, count <= TILE
   void (*update_forward)(const Update<real> &, int first, int count) = nullptr;
   void (*update_backward)(const Update<real> &, int first, int count) = nullptr;
-  void (*train_message_forward)(const PairList<real> &, const TrainMessage<real> &) = nullptr;
-  void (*train_message_backward)(const PairList<real> &, const TrainMessage<real> &) = nullptr;
+  void (*train_message_forward[2])(const PairList<real> &, const TrainMessage<real> &) = {};
+  void (*train_message_backward[2])(const PairList<real> &, const TrainMessage<real> &) = {};
   void (*train_forward)(const TrainUpdate<real> &, int first, int count) = nullptr;
   void (*train_backward)(const TrainUpdate<real> &, int first, int count) = nullptr;
+  // The filter table of one channel block (rows, 3, lanes) from basis functions (rows, n_basis) and filters (n_basis,
+  // 3, lanes), and in reverse.
+  void (*make_table)(const double *basis, int rows, int n_basis, const double *filters, real *table) = nullptr;
+  void (*table_back)(const double *basis, int rows, int n_basis, const real *table, double *filters) = nullptr;
 };
 
 inline size_t scratch_size(int width) { return (size_t) TILE * 16 * width; }
-inline size_t train_scratch_size(int width) { return (size_t) TILE * 36 * width; }
+inline size_t train_scratch_size(int width) { return (size_t) TILE * 33 * width; }
 
 // "avx512", "avx2" or "portable"; "auto" takes the best of this processor, or TLMD_ISA from the environment. Throws
 // std::runtime_error if the processor lacks it.

@@ -17,11 +17,17 @@ template <class real> static inline vec<real> spline(const real *weights, const 
 }
 
 template <class real>
+static inline void add_vectors(const Moments<real> &m, size_t atom, int species, int c, vec<real> basis, const real *u,
+                               real sign) {
+  const size_t column = (size_t) species * m.n_basis + c;
+  for (int k = 0; k < 3; k++) add_to(m.vector + (atom * 3 + k) * m.pitch + column, basis * (sign * u[k]));
+}
+
+template <class real>
 static inline void add_moment(const Moments<real> &m, size_t atom, int species, int c, vec<real> basis, const real *u,
                               real sign) {
-  const size_t column = (size_t) species * m.n_basis + c;
-  add_to(m.scalar + atom * m.pitch + column, basis);
-  for (int k = 0; k < 3; k++) add_to(m.vector + (atom * 3 + k) * m.pitch + column, basis * (sign * u[k]));
+  add_to(m.scalar + atom * m.pitch + (size_t) species * m.n_basis + c, basis);
+  add_vectors<real>(m, atom, species, c, basis, u, sign);
 }
 
 // Every thread reads all pairs and adds to its own atoms only: the sums do not depend on the number of threads.
@@ -41,6 +47,35 @@ static void moments_forward(const PairList<real> &the_pairs, const Moments<real>
         const vec<real> basis = spline(geometry.value, row + c, m.stride);
         if (mine) add_moment<real>(m, i, pairs.species[j], c, basis, geometry.unit, 1);
         if (other) add_moment<real>(m, j, pairs.species[i], c, basis, geometry.unit, -1);
+      }
+    }
+  }
+}
+
+// The tangents of the same along changes (pairs, 4) of the distances and unit vectors.
+template <class real>
+static void moments_tangent(const PairList<real> &the_pairs, const Moments<real> &the_moments, const real *changes,
+                            int first, int end) {
+  const PairList<real> pairs = the_pairs;
+  const Moments<real> m = the_moments;
+  for (int i = 0; i < pairs.n_atoms; i++) {
+    const bool mine = i >= first && i < end;
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+      const int j = pairs.neighbour[p];
+      const bool other = p < pairs.directed[i] && j >= first && j < end;
+      if (!mine && !other) continue;
+      const PairGeometry<real> &geometry = pairs.geometry[p];
+      const real *row = m.table + (size_t) pairs.bin[p] * m.stride, *change = changes + 4 * (size_t) p;
+      for (int c = 0; c < m.stride; c += lanes<real>) {
+        const vec<real> basis = spline(geometry.value, row + c, m.stride);
+        const vec<real> slope = change[0] * spline(geometry.slope, row + c, m.stride);
+        for (const bool there : {false, true}) {
+          if (!(there ? other : mine)) continue;
+          const int atom = there ? j : i, species = pairs.species[there ? i : j];
+          const real sign = there ? -1 : 1;
+          add_moment<real>(m, atom, species, c, slope, geometry.unit, sign);
+          add_vectors<real>(m, atom, species, c, basis, change + 1, sign);
+        }
       }
     }
   }

@@ -58,6 +58,9 @@ struct Pairs {
 Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
                    std::vector<int> *slots = nullptr);
 
+// Whole systems as one, in order.
+Pairs joined(const std::vector<const Pairs *> &);
+
 struct Result {
   std::vector<double> energies;  // (n_owned,) eV
   std::vector<double> slopes;    // (pairs, 3) dE/dr_ij, eV/A, of both directions together
@@ -111,7 +114,6 @@ template <class real> class PaiNN {
   int n_layers() const;
   const std::string &isa() const;
   void set_threads(int n);
-  void set_weights(const Weights &);  // of the same architecture
 
   void begin(const Pairs &);  // keeps a pointer to the pairs until finish
   void forward(int layer);    // message and update of layer 1 .. n_layers - 1
@@ -135,6 +137,7 @@ template <class real> class PaiNN {
   static double memory_per_atom(const Weights &, double pairs_per_atom, double rows_per_atom);
 
  private:
+  template <class> friend class Training;
   struct Impl;
   std::unique_ptr<Impl> impl;
 };

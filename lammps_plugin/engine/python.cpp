@@ -20,10 +20,31 @@ using Neighbours = Array<int, nb::ndim<2>>;
 using Vectors = Array<double, nb::ndim<3>>;
 
 // A numpy array that owns what it shows.
-static auto numpy(std::vector<double> values, std::initializer_list<size_t> shape) {
-  auto *kept = new std::vector<double>(std::move(values));
-  nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<double> *>(p); });
-  return nb::ndarray<nb::numpy, double>(kept->data(), shape, owner);
+template <class real> static auto numpy(std::vector<real> values, std::initializer_list<size_t> shape) {
+  auto *kept = new std::vector<real>(std::move(values));
+  nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<real> *>(p); });
+  return nb::ndarray<nb::numpy, real>(kept->data(), shape, owner);
+}
+
+// atom energies (N,) eV, forces (N, 3) eV/A, virials (N, 3, 3) eV: each atom's share of -r (x) dE/dr
+static nb::tuple of_atoms(const Pairs &pairs, const Result &result) {
+  const size_t n = pairs.n_owned;
+  std::vector<double> forces, virials(9 * n);
+  {
+    nb::gil_scoped_release release;
+    forces = forces_of(pairs, result.slopes);
+    for (size_t i = 0; i < n; i++) {
+      double sum[9] = {};
+      for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+        const double *r = &pairs.vectors[3 * (size_t) p], *slope = &result.slopes[3 * (size_t) p];
+        for (int a = 0; a < 3; a++)
+          for (int b = 0; b < 3; b++) sum[3 * b + a] -= r[b] * slope[a];
+      }
+      std::copy_n(sum, 9, &virials[9 * i]);
+    }
+  }
+  return nb::make_tuple(numpy(result.energies, {n}), numpy(std::move(forces), {n, 3}),
+                        numpy(std::move(virials), {n, 3, 3}));
 }
 
 static Pairs pairs_of(const Species &species, const Neighbours &neighbours, const Vectors &vectors, double cutoff,
@@ -53,23 +74,13 @@ template <class real> class Face {
   Face(const Weights &weights, const std::string &isa, int threads, int n_bins, int moment_species, bool keep)
       : width(weights.width), painn(weights, Options{isa, threads, n_bins, moment_species, keep}) {}
 
-  // atom energies (N,) eV, forces (N, 3) eV/A, virials (N, 3, 3) eV: each atom's share of -r (x) dE/dr
-  nb::tuple evaluate(const Pairs &pairs) {
+  nb::tuple evaluate(const Pairs &pairs) {  // as of_atoms
     n = pairs.n_owned;
-    std::vector<double> forces, virials(9 * n);
     {
       nb::gil_scoped_release release;
       painn.evaluate(pairs, result);
-      forces = forces_of(pairs, result.slopes);
-      for (size_t i = 0; i < n; i++)
-        for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
-          for (int a = 0; a < 3; a++) {
-            const double slope = result.slopes[3 * (size_t) p + a];
-            for (int b = 0; b < 3; b++) virials[9 * i + 3 * b + a] -= pairs.vectors[3 * (size_t) p + b] * slope;
-          }
     }
-    return nb::make_tuple(numpy(result.energies, {n}), numpy(std::move(forces), {n, 3}),
-                          numpy(std::move(virials), {n, 3, 3}));
+    return of_atoms(pairs, result);
   }
 
   // scalar features (N, F) after a layer of the last evaluation
@@ -81,7 +92,6 @@ template <class real> class Face {
     return numpy(std::move(q), {n, f});
   }
 
-  void set_weights(const Weights &weights) { painn.set_weights(weights); }
   size_t memory() const { return painn.memory(); }
   std::string isa() const { return painn.isa(); }
 
@@ -97,58 +107,79 @@ using Slopes9 = Array<double, nb::ndim<3>>;
 
 template <class real> class TrainingFace {
  public:
-  TrainingFace(const Weights &weights, const std::string &isa, int threads, int n_bins)
-      : training(weights, Options{isa, threads, n_bins, 0, false}) {}
+  TrainingFace(const nb::object &weights, const std::string &isa, int threads, int n_bins, int moment_species)
+      : weights(weights),
+        training(nb::cast<const Weights &>(weights), Options{isa, threads, n_bins, moment_species, false}) {}
 
-  // Gradients by the parameters' names, flat, of a loss with the slopes given: with respect to what Face::evaluate
-  // returns, energies (N,), forces (N, 3), virials (N, 3, 3).
-  nb::dict gradients(const Pairs &pairs, const Slopes &energies, const Slopes3 &forces, const Slopes9 &virials) {
-    const size_t n = pairs.n_owned;
+  void set_weights(const nb::object &given) {
+    training.set_weights(nb::cast<const Weights &>(given));
+    weights = given;
+  }
+
+  nb::tuple evaluate(const nb::object &given) {  // as of_atoms
+    const Pairs &of = nb::cast<const Pairs &>(given);
+    {
+      nb::gil_scoped_release release;
+      training.evaluate(of, result);
+    }
+    pairs = given;
+    return of_atoms(of, result);
+  }
+
+  // Gradients by the parameters' names, flat, of those in `wanted`, of a loss with the slopes given: with respect to
+  // what the last evaluate returned, energies (N,), forces (N, 3), virials (N, 3, 3).
+  nb::dict gradients(const Slopes &energies, const Slopes3 &forces, const Slopes9 &virials,
+                     const std::vector<std::string> &wanted) {
+    const Pairs &of = nb::cast<const Pairs &>(pairs);
+    const size_t n = of.n_owned;
     if (energies.size() != n || forces.size() != 3 * n || virials.size() != 9 * n)
       throw std::runtime_error("got slopes that do not fit; wanted (N,), (N, 3), (N, 3, 3); correct the call");
-    std::vector<double> changes(pairs.vectors.size());
-    std::vector<std::pair<std::string, std::vector<double>>> found;
+    std::vector<double> changes(of.vectors.size());
+    std::vector<std::pair<std::string, std::vector<real>>> found;
     {
       nb::gil_scoped_release release;
       for (size_t i = 0; i < n; i++)
-        for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
+        for (int p = of.first[i]; p < of.first[i + 1]; p++)
           for (int a = 0; a < 3; a++) {
-            double t = forces.data()[3 * i + a] - forces.data()[3 * (size_t) pairs.neighbour[p] + a];
-            for (int b = 0; b < 3; b++) t -= virials.data()[9 * i + 3 * b + a] * pairs.vectors[3 * (size_t) p + b];
+            double t = forces.data()[3 * i + a] - forces.data()[3 * (size_t) of.neighbour[p] + a];
+            for (int b = 0; b < 3; b++) t -= virials.data()[9 * i + 3 * b + a] * of.vectors[3 * (size_t) p + b];
             changes[3 * (size_t) p + a] = t;
           }
       training.gradients(
-          pairs, energies.data(), changes.data(),
-          [&](const std::string &name, const std::vector<double> &values) { found.emplace_back(name, values); });
+          energies.data(), changes.data(),
+          [&](const std::string &name) { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); },
+          [&](const std::string &name, std::vector<real> values) { found.emplace_back(name, std::move(values)); });
     }
-    nb::dict result;
+    nb::dict by_name;
     for (auto &[name, values] : found) {
       const size_t size = values.size();
-      result[name.c_str()] = numpy(std::move(values), {size});
+      by_name[name.c_str()] = numpy(std::move(values), {size});
     }
-    return result;
+    return by_name;
   }
 
-  void set_weights(const Weights &weights) { training.set_weights(weights); }
   size_t memory() const { return training.memory(); }
 
  private:
+  nb::object weights, pairs;  // which the engine points to
   Training<real> training;
+  Result result;
 };
 
 template <class real> static void bind(nb::module_ &m, const std::string &name) {
   nb::class_<Face<real>>(m, name.c_str())
       .def(nb::init<const Weights &, const std::string &, int, int, int, bool>(), "weights"_a, "isa"_a, "threads"_a,
            "n_bins"_a, "moment_species"_a, "keep_features"_a)
-      .def("set_weights", &Face<real>::set_weights, "weights"_a)
       .def("evaluate", &Face<real>::evaluate, "pairs"_a)
       .def("features", &Face<real>::features, "layer"_a)
       .def_prop_ro("memory", &Face<real>::memory)
       .def_prop_ro("isa", &Face<real>::isa);
   nb::class_<TrainingFace<real>>(m, (name + "Training").c_str())
-      .def(nb::init<const Weights &, const std::string &, int, int>(), "weights"_a, "isa"_a, "threads"_a, "n_bins"_a)
+      .def(nb::init<const nb::object &, const std::string &, int, int, int>(), "weights"_a, "isa"_a, "threads"_a,
+           "n_bins"_a, "moment_species"_a)
       .def("set_weights", &TrainingFace<real>::set_weights, "weights"_a)
-      .def("gradients", &TrainingFace<real>::gradients, "pairs"_a, "energies"_a, "forces"_a, "virials"_a)
+      .def("evaluate", &TrainingFace<real>::evaluate, "pairs"_a)
+      .def("gradients", &TrainingFace<real>::gradients, "energies"_a, "forces"_a, "virials"_a, "wanted"_a)
       .def_prop_ro("memory", &TrainingFace<real>::memory);
 }
 
@@ -168,11 +199,10 @@ NB_MODULE(_engine, m) {
   nb::class_<Pairs>(m, "Pairs")
       .def(
           "__init__",
-          [](Pairs *self, const Weights &w, const Species &species, const Neighbours &neighbours,
-             const Vectors &vectors) {
-            new (self) Pairs(pairs_of(species, neighbours, vectors, w.basis.cutoff, w.n_species));
-          },
-          "weights"_a, "species"_a, "neighbours"_a, "vectors"_a);
+          [](Pairs *self, int n_species, double cutoff, const Species &species, const Neighbours &neighbours,
+             const Vectors &vectors) { new (self) Pairs(pairs_of(species, neighbours, vectors, cutoff, n_species)); },
+          "n_species"_a, "cutoff"_a, "species"_a, "neighbours"_a, "vectors"_a)
+      .def_static("joined", &joined, "systems"_a);
   bind<float>(m, "Float");
   bind<double>(m, "Double");
   m.def("available_isas", &available_isas);

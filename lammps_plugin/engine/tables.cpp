@@ -6,18 +6,16 @@
 namespace tlmd::engine {
 
 template <class real>
-void Tables<real>::build(const Dense &basis, const Packed<real> &packed, int n_lanes, int first_layer) {
+void Tables<real>::build(const Dense &basis, const Packed<real> &packed, const Kernels<real> &kernels,
+                         int first_layer) {
   rows = basis.rows;
-  lanes = n_lanes;
-  tables.resize(packed.filters.size());
-  for (size_t l = first_layer; l < tables.size(); l++) {
-    const Dense filters = product(basis, packed.filters[l]);
-    real *table = tables[l].reserve(packed.width / lanes * block_size());
-    for (int c = 0; c < packed.width; c++)
-      for (int r = 0; r < rows; r++)
-        for (int part = 0; part < 3; part++)
-          table[(((size_t) (c / lanes) * rows + r) * 3 + part) * lanes + c % lanes] =
-              (real) filters.at(r, part * packed.width + c);
+  lanes = kernels.lanes;
+  tables.resize(packed.n_layers);
+  for (int l = first_layer; l < packed.n_layers; l++) {
+    const int n_blocks = packed.width / lanes;
+    real *table = tables[l].reserve(n_blocks * block_size());
+    for (int b = 0; b < n_blocks; b++)
+      kernels.make_table(basis.values.data(), rows, basis.columns, packed.filter(l, b), table + b * block_size());
   }
 }
 

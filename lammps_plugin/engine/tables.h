@@ -9,7 +9,7 @@ namespace tlmd::engine {
 template <class real> class Tables {
  public:
   // Of layers first_layer and up; basis (rows, basis functions).
-  void build(const Dense &basis, const Packed<real> &packed, int lanes, int first_layer);
+  void build(const Dense &basis, const Packed<real> &packed, const Kernels<real> &, int first_layer);
   const real *block(int layer, int b) const { return tables[layer].data() + b * block_size(); }
   size_t block_size() const { return (size_t) rows * 3 * lanes; }
   size_t bytes() const;

@@ -1,368 +1,339 @@
 #include "training.h"
 
-#include "tables.h"
-#include "threads.h"
+#include "dense_gradients.h"
+#include "painn_impl.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace tlmd::engine {
 
-// Two arrays of the same size in one piece of memory.
-template <class real> class TwinBuffer {
- public:
-  Twin<real> reserve(size_t n) {
-    n = (n + 15) / 16 * 16;
-    real *p = memory.reserve(2 * n);
-    half = n;
-    return {p, p + n};
-  }
-  Twin<real> data() const { return {memory.data(), memory.data() + half}; }
-  void clear() { std::fill_n(memory.data(), 2 * half, real(0)); }
-  size_t bytes() const { return memory.bytes(); }
+static std::string filter_of(int l) { return "net.messages." + std::to_string(l) + ".filter"; }
 
- private:
-  Buffer<real> memory;
-  size_t half = 0;
-};
-
-// Places for the gradients of one layer's dense weights, one after the other from `start`; returns their size.
-template <class real>
-static size_t place_gradients(const LayerWeights<real> &w, int f, bool last, real *start, TrainGradients<real> &g) {
-  size_t size = 0;
-  auto take = [&](size_t n) {
-    real *here = start ? start + size : nullptr;
-    size += padded((int) n, 16);
-    return here;
-  };
-  g.mix = take((size_t) f * 2 * f);
-  g.update0 = take((size_t) 2 * f * f);
-  g.update0_bias = take(f);
-  g.update2 = take((size_t) f * w.update2.n);
-  g.update2_bias = take(w.update2.n);
-  g.context0 = take((size_t) f * w.context0.n);
-  g.context0_bias = take(w.context0.n);
-  if (last) {
-    g.energy = take(w.context0.n);
-    g.energy_bias = take(1);
-  } else {
-    g.context2 = take((size_t) f * w.context2.n);
-    g.context2_bias = take(w.context2.n);
-  }
-  return size;
-}
+static const char *const SPECIES[5] = {"net.embedding.weight", "net.messages.0.context.0.weight",
+                                       "net.messages.0.context.0.bias", "net.messages.0.context.2.weight",
+                                       "net.messages.0.context.2.bias"};
 
 template <class real> struct Training<real>::Impl {
-  Weights weights;
-  Options options;
-  Kernels<real> kernels;
-  Packed<real> packed;
-  int width, lanes, n_blocks, n_layers;
-  Tables<real> tables;
-  Dense basis{0, 0};
+  const Weights *weights;
+  typename PaiNN<real>::Impl values;
 
-  const Pairs *pairs = nullptr;
-  PairList<real> list;
-  Buffer<int> bins;
-  Buffer<PairGeometry<real>> geometry;
-  Buffer<real> changes, scratch, arena;
-  TwinBuffer<real> state, adjoints;
-  std::vector<TwinBuffer<real>> inputs, kept;
-  std::vector<Buffer<real>> table_gradients;
-  std::vector<TrainStore<real>> stores;
-  std::vector<double> seeds, energies, energies_t;
-  size_t input_block = 0, state_block = 0, layer_arena = 0;
+  int n_layers, n_threads;
+  Buffer<real> changes, scratch, state, adjoints, species_adjoints, moment_sums;
+  Moments<real> moments;  // tangents
+  std::vector<Buffer<real>> inputs, kept, table_gradients;
+  std::vector<LayerStore<real>> stores;
+  std::vector<double> energies, first_filter;  // first_filter (blocks, basis, 3, lanes): gradient, layer 1 by moments
+  const double *seeds = nullptr;
+  DenseGradients<real> sums;
+  std::vector<char> filter_wanted;  // of each layer
+  bool at_rest = false;             // whether all tangents of the forward pass are zero now
+  int deepest = 0;                  // stage of the reverse pass after which no gradient is wanted
 
   Impl(const Weights &w, const Options &o)
-      : weights(w), options(o), kernels(kernels_of<real>(choose_isa(o.isa))), packed(w, kernels.lanes, false),
-        width(packed.width), lanes(kernels.lanes), n_blocks(width / lanes), n_layers(w.n_layers), inputs(n_layers),
-        kept(n_layers), table_gradients(n_layers), stores(n_layers) {
-    if (options.n_bins > 0) {
-      basis = spline_basis(w.basis, options.n_bins);
-      tables.build(basis, packed, lanes, 0);
-    }
-    TrainGradients<real> none;
-    for (int l = 0; l < n_layers; l++)
-      layer_arena =
-          std::max(layer_arena, place_gradients<real>(packed.layers[l], width, l == n_layers - 1, nullptr, none));
-  }
-
-  void set_weights(const Weights &w) {
-    weights = w;
-    packed = Packed<real>(w, kernels.lanes, false);
-    if (options.n_bins > 0) tables.build(basis, packed, lanes, 0);
-  }
+      : weights(&w), values(w, o, true), n_layers(w.n_layers), n_threads(o.n_threads), inputs(n_layers), kept(n_layers),
+        table_gradients(n_layers), stores(n_layers), sums(w, o.n_threads), filter_wanted(n_layers) {}
 
   void reserve() {
-    const size_t n = pairs->n_owned, n_pairs = pairs->neighbour.size(), f = width, rows = n + SLACK;
-    bins.reserve(n_pairs);
-    geometry.reserve(n_pairs);
-    changes.reserve(4 * n_pairs);
-    scratch.reserve(train_scratch_size(width) * options.n_threads);
-    arena.reserve(layer_arena * n_layers * options.n_threads);
-    state_block = n * 4 * lanes;
-    input_block = n * 5 * lanes;
-    state.reserve(n_blocks * state_block);
-    adjoints.reserve(n_blocks * input_block);
+    const size_t n = values.pairs->n_owned, f = values.width;
+    changes.reserve(4 * values.pairs->neighbour.size());
+    scratch.reserve(train_scratch_size(values.width) * n_threads);
+    state.reserve(values.n_blocks * values.state_block);
+    adjoints.reserve(values.n_blocks * values.input_block);
+    species_adjoints.reserve(2 * weights->n_species * f);
     energies.resize(n);
-    energies_t.resize(n);
-    for (int l = 0; l < n_layers; l++) {
-      const size_t widths[9] = {f, 3 * f, 6 * f, f, 3 * f, f, 3 * f, f, 3 * f};
-      TrainStore<real> &s = stores[l];
-      Twin<real> *parts[9] = {&s.q, &s.mu, &s.vu, &s.hidden, &s.mixed, &s.q_out, &s.mu_out, &s.context, &s.phi};
-      Twin<real> p = kept[l].reserve(rows * 22 * f);
-      for (int k = 0; k < 9; k++) {
-        *parts[k] = p;
-        p = {p.v + rows * widths[k], p.t + rows * widths[k]};
-      }
-      inputs[l].reserve(n_blocks * input_block);
+    moments = values.moments;
+    if (values.by_moments) {
+      moments.scalar = moment_sums.reserve((n + SLACK) * 4 * moments.pitch);
+      moments.vector = moments.scalar + (n + SLACK) * moments.pitch;
     }
+    for (int l = 0; l < n_layers; l++) {
+      auto place = [&](real *start) {
+        return place_store(stores[l], start, n + SLACK, f, l == n_layers - 1, true, false);
+      };
+      place(kept[l].reserve(place(nullptr)));
+      if (l > 0) inputs[l].reserve(values.n_blocks * values.input_block);
+    }
+  }
+
+  // Stages of the reverse pass: of each layer from the last the gradients of what follows the update, of the update, of
+  // the message and of the species.
+  enum Part { AFTER, UPDATE, MESSAGE };
+  int stage(int l, Part part) const { return 3 * (n_layers - 1 - l) + part; }
+
+  // What is wanted, and how deep the reverse pass goes for it.
+  void choose(const Wanted &wanted) {
+    deepest = -1;
+    const bool species = std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted);
+    for (int l = 0; l < n_layers; l++)
+      filter_wanted[l] = wanted(filter_of(l) + ".weight") || wanted(filter_of(l) + ".bias");
+    sums.choose(*weights, wanted, values.by_moments && (species || filter_wanted[0]) ? moments.width : 0);
+    for (int l = 0; l < n_layers; l++) {
+      if (sums.wanted(l, false)) deepest = std::max(deepest, stage(l, AFTER));
+      if (sums.wanted(l, true)) deepest = std::max(deepest, stage(l, UPDATE));
+      if (filter_wanted[l]) deepest = std::max(deepest, stage(l, MESSAGE));
+    }
+    if (species) deepest = stage(0, MESSAGE);
   }
 
   void pair_changes(const double *given) {
-    const int n_pairs = (int) pairs->neighbour.size();
-    kernels.pair_geometry(pairs->vectors.data(), n_pairs, std::max(options.n_bins, 1), weights.basis.cutoff,
-                          bins.data(), geometry.data());
-    if (options.n_bins <= 0) {
-      basis = exact_basis(weights.basis, *pairs, bins.data(), geometry.data());
-      tables.build(basis, packed, lanes, 0);
-    }
-    for (int p = 0; p < n_pairs; p++) {
-      const double *r = &pairs->vectors[3 * (size_t) p], *t = given + 3 * (size_t) p;
-      const double d = std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);
-      const double along = (r[0] * t[0] + r[1] * t[1] + r[2] * t[2]) / d;
-      real *change = changes.data() + 4 * (size_t) p;
-      change[0] = (real) along;
-      for (int k = 0; k < 3; k++) change[1 + k] = (real) ((t[k] - r[k] / d * along) / d);
-    }
-    list = {pairs->n_owned, pairs->first.data(),   pairs->directed.data(), pairs->neighbour.data(),
-            bins.data(),    pairs->species.data(), geometry.data()};
-  }
-
-  void message(int l, bool reverse) {
-    in_shares(n_blocks, options.n_threads, [&](int first, int end, int) {
-      for (int b = first; b < end; b++) {
-        auto of = [&](Twin<real> x, size_t stride) { return Twin<real>{x.v + b * stride, x.t + b * stride}; };
-        TrainMessage<real> m;
-        m.table = tables.block(l, b);
-        m.changes = changes.data();
-        m.inputs = of(inputs[l].data(), input_block);
-        m.sums = of(state.data(), state_block);
-        m.adjoints = of(adjoints.data(), input_block);
-        m.table_gradient = table_gradients[l].data() + b * tables.block_size();
-        if (reverse) {
-          std::fill_n(m.adjoints.v, input_block, real(0));
-          std::fill_n(m.adjoints.t, input_block, real(0));
-          std::fill_n(m.table_gradient, tables.block_size(), real(0));
-        }
-        (reverse ? kernels.train_message_backward : kernels.train_message_forward)(list, m);
+    const double *vectors = values.pairs->vectors.data();
+    in_shares((int) values.pairs->neighbour.size(), n_threads, [&](int first, int end, int) {
+      for (int p = first; p < end; p++) {
+        const double *r = vectors + 3 * (size_t) p, *t = given + 3 * (size_t) p;
+        const double one = 1 / std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);
+        const double along = (r[0] * t[0] + r[1] * t[1] + r[2] * t[2]) * one;
+        real *change = changes.data() + 4 * (size_t) p;
+        change[0] = (real) along;
+        for (int k = 0; k < 3; k++) change[1 + k] = (real) ((t[k] - r[k] * one * along) * one);
       }
     });
   }
 
-  TrainGradients<real> gradients_of(int l, int thread) {
-    real *p = arena.data() + ((size_t) thread * n_layers + l) * layer_arena;
-    TrainGradients<real> g;
-    place_gradients(packed.layers[l], width, l == n_layers - 1, p, g);
-    return g;
-  }
-
-  void update(int l, bool reverse) {
-    const int n = pairs->n_owned, n_tiles = (n + TILE - 1) / TILE;
-    TrainUpdate<real> u;
-    u.width = width, u.n_atoms = n, u.last = l == n_layers - 1;
-    u.weights = &packed.layers[l];
-    u.store = stores[l];
-    u.state = state.data();
-    if (!u.last) u.inputs = inputs[l + 1].data();
-    u.adjoints = adjoints.data();
-    u.species = pairs->species.data();
-    u.scale = packed.scale.data();
-    u.seeds = seeds.data();
-    u.energies = energies.data();
-    u.energies_t = energies_t.data();
-    in_shares(n_tiles, options.n_threads, [&](int first, int end, int thread) {
-      TrainUpdate<real> mine = u;
-      mine.gradients = gradients_of(l, thread);
-      mine.scratch = scratch.data() + thread * train_scratch_size(width);
-      for (int k = first; k < end; k++)
-        (reverse ? kernels.train_backward : kernels.train_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
+  // Layer 1 by moments: its reverse pass is the update's.
+  void tangents_of_moments() {
+    const int n = values.pairs->n_owned;
+    std::fill_n(moments.scalar, (size_t) (n + SLACK) * 4 * moments.pitch, real(0));
+    in_shares(n, n_threads, [&](int first, int end, int) {
+      kernels().moments_tangent(values.list, moments, changes.data(), first, end);
     });
   }
 
+  void message(int l, bool reverse) {
+    if (l == 0 && values.by_moments) return reverse ? gradients_of_moments() : tangents_of_moments();
+    const size_t input_block = values.input_block, state_block = values.state_block;
+    const size_t species_block = (size_t) weights->n_species * 2 * values.lanes;
+    const size_t adjoint_block = l == 0 ? species_block : input_block;
+    real *table_sums = reverse && filter_wanted[l]
+                           ? table_gradients[l].reserve(values.n_blocks * values.tables.block_size())
+                           : nullptr;
+    in_shares(values.n_blocks, n_threads, [&](int first, int end, int) {
+      for (int b = first; b < end; b++) {
+        TrainMessage<real> m;
+        m.table = values.tables.block(l, b);
+        m.changes = changes.data();
+        if (l == 0)
+          m.inputs.v = values.packed.inputs_of_species(b);
+        else
+          m.inputs = {values.inputs[l].data() + b * input_block, inputs[l].data() + b * input_block};
+        m.sums.t = state.data() + b * state_block;
+        if (!reverse) {
+          kernels().train_message_forward[l == 0](values.list, m);
+          continue;
+        }
+        m.sums.v = values.state_adjoints_of(l) + b * state_block;
+        m.adjoints = (l == 0 ? species_adjoints : adjoints).data() + b * adjoint_block;
+        std::fill_n(m.adjoints, adjoint_block, real(0));
+        if (table_sums) {
+          m.table_gradient = table_sums + b * values.tables.block_size();
+          std::fill_n(m.table_gradient, values.tables.block_size(), real(0));
+        }
+        kernels().train_message_backward[l == 0](values.list, m);
+      }
+    });
+  }
+
+  const Kernels<real> &kernels() const { return values.kernels; }
+
+  void update(int l, bool reverse) {
+    const int n = values.pairs->n_owned, n_tiles = (n + TILE - 1) / TILE;
+    TrainUpdate<real> u;
+    u.width = values.width, u.n_atoms = n, u.last = l == n_layers - 1;
+    u.weights = &values.packed.layers[l];
+    u.store = values.stores[l];
+    u.store_t = stores[l];
+    u.state = state.data();
+    if (!u.last) {
+      u.inputs = inputs[l + 1].data();
+      u.adjoints = {values.adjoints_of(l + 1), adjoints.data()};
+      u.outer = values.state_adjoints_of(l + 1);
+    }
+    if (l == 0 && values.by_moments) {
+      u.moments = &values.moments, u.moments_t = &moments;
+      u.inner = values.state_adjoints_of(0);
+    }
+    u.deeper = deepest >= stage(l, UPDATE);
+    u.species = values.pairs->species.data();
+    u.scale = values.packed.scale.data();
+    u.seeds = seeds;
+    u.energies_t = energies.data();
+    in_shares(n_tiles, n_threads, [&](int first, int end, int thread) {
+      TrainUpdate<real> mine = u;
+      mine.gradients = sums.of(l, thread);
+      mine.scratch = scratch.data() + thread * train_scratch_size(values.width);
+      for (int k = first; k < end; k++)
+        (reverse ? kernels().train_backward : kernels().train_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
+    });
+  }
+
+  // Without changes of the pair vectors all tangents of the forward pass are zero.
+  void no_tangents() {
+    for (auto *of_layers : {&inputs, &kept})
+      for (auto &buffer : *of_layers)
+        if (!at_rest) std::fill_n(buffer.data(), buffer.bytes() / sizeof(real), real(0));
+    std::fill_n(moment_sums.data(), moment_sums.bytes() / sizeof(real), real(0));
+    std::fill(energies.begin(), energies.end(), 0.0);
+  }
+
   void run() {
-    std::fill_n(arena.data(), layer_arena * n_layers * options.n_threads, real(0));
-    for (auto &gradient : table_gradients) gradient.reserve(n_blocks * tables.block_size());
-    state.clear();
-    inputs[0].clear();
-    packed.start(*pairs, state.data().v, inputs[0].data().v);  // tangents are zero
-    for (int l = 0; l < n_layers; l++) {
+    std::fill_n(state.data(), values.n_blocks * values.state_block, real(0));
+    const real *end = changes.data() + 4 * values.pairs->neighbour.size();
+    const bool none = std::all_of<const real *>(changes.data(), end, [](real change) { return change == 0; });
+    if (none) no_tangents();
+    at_rest = none;
+    for (int l = 0; l < n_layers && !none; l++) {
       message(l, false);
       update(l, false);
     }
     for (int l = n_layers - 1; l >= 0; l--) {
-      update(l, true);
-      message(l, true);
+      if (deepest >= stage(l, AFTER)) update(l, true);
+      if (deepest >= stage(l, MESSAGE)) message(l, true);
     }
   }
 
-  // Sum over threads of a gradient (k padded, n padded)
-  std::vector<double> total(int l, real *TrainGradients<real>::*which, size_t n) {
-    std::vector<double> sum(n, 0.0);
-    for (int t = 0; t < options.n_threads; t++) {
-      const real *part = gradients_of(l, t).*which;
-      for (size_t k = 0; k < n; k++) sum[k] += part[k];
-    }
-    return sum;
-  }
-
-  using Put = std::function<void(const std::string &, const std::vector<double> &)>;
-
-  // A dense layer's gradients in PyTorch's layout: the inverse of Packed's padding.
-  void put_linear(const Put &put, const std::string &name, const Linear &linear, int in_parts,
-                  const std::vector<int> &out_parts, int n_out_parts, const std::vector<double> &gradient, int n,
-                  const std::vector<double> *bias) {
-    const int in = linear.n_in / in_parts, out = linear.n_out / n_out_parts, in_pad = padded(in), out_pad = padded(out);
-    std::vector<double> weight((size_t) linear.n_out * linear.n_in, 0.0), sums(linear.n_out, 0.0);
-    for (size_t p = 0; p < out_parts.size(); p++)
-      for (int o = 0; o < out; o++) {
-        const int row = out_parts[p] * out + o, column = (int) p * out_pad + o;
-        for (int q = 0; q < in_parts; q++)
-          for (int i = 0; i < in; i++)
-            weight[(size_t) row * linear.n_in + q * in + i] = gradient[(size_t) (q * in_pad + i) * n + column];
-        if (bias) sums[row] = (*bias)[column];
+  // Layer 1 by moments: gradients of its filter and of what each species sends, from those of their products.
+  void gradients_of_moments() {
+    const int lanes = values.lanes, n_basis = values.packed.n_basis, n_species = weights->n_species;
+    first_filter.assign((size_t) values.n_blocks * n_basis * 3 * lanes, 0.0);
+    std::fill_n(species_adjoints.data(), (size_t) values.width * 2 * n_species, real(0));
+    for (int t = 0; t < n_threads; t++)
+      for (int part = 0; part < 2; part++) {
+        const TrainGradients<real> &g = sums.of(0, t);
+        const real *row = part == 0 ? g.scalar : g.vector;
+        for (int z = 0; z < n_species; z++)
+          for (int k = 0; k < n_basis; k++, row += values.width)
+            for (int c = 0; c < values.width; c++) {
+              const int b = c / lanes, lane = c % lanes, at = (k * 3 + part) * lanes + lane;
+              const size_t input = (size_t) (z * 2 + part) * lanes + lane;
+              first_filter[(size_t) b * n_basis * 3 * lanes + at] +=
+                  (double) row[c] * values.packed.inputs_of_species(b)[input];
+              species_adjoints.data()[(size_t) b * n_species * 2 * lanes + input] +=
+                  (real) (row[c] * values.packed.filter(0, b)[at]);
+            }
       }
-    put(name + ".weight", weight);
-    if (bias) put(name + ".bias", sums);
-  }
-
-  void put_update(const Put &put, int l) {
-    using G = TrainGradients<real>;
-    const bool last = l == n_layers - 1;
-    const LayerWeights<real> &p = packed.layers[l];
-    const Weights::Layer &w = weights.layers[l];
-    const std::string update = "net.updates." + std::to_string(l);
-    const size_t f = width;
-    auto dense = [&](const std::string &name, const Linear &linear, int in_parts, const std::vector<int> &out_parts,
-                     int n_out_parts, int n, real *G::*weight, real *G::*bias) {
-      const auto sum = total(l, weight, in_parts * f * n);
-      std::vector<double> bias_sum;
-      if (bias) bias_sum = total(l, bias, n);
-      put_linear(put, name, linear, in_parts, out_parts, n_out_parts, sum, n, bias ? &bias_sum : nullptr);
-    };
-    dense(update + ".mix", w.mix, 1, {0, 1}, 2, p.mix.n, &G::mix, nullptr);
-    dense(update + ".context.0", w.update0, 2, {0}, 1, p.update0.n, &G::update0, &G::update0_bias);
-    dense(update + ".context.2", w.update2, 1, last ? std::vector<int>{0, 2} : std::vector<int>{0, 1, 2}, 3,
-          p.update2.n, &G::update2, &G::update2_bias);
-    if (last) {
-      dense("net.energy.0", weights.energy0, 1, {0}, 1, p.context0.n, &G::context0, &G::context0_bias);
-      auto energy = total(l, &G::energy, p.context0.n);
-      energy.resize(weights.energy2.n_in);
-      put("net.energy.2.weight", energy);
-      put("net.energy.2.bias", total(l, &G::energy_bias, 1));
-      return;
-    }
-    const std::string message = "net.messages." + std::to_string(l + 1);
-    dense(message + ".context.0", weights.layers[l + 1].context0, 1, {0}, 1, p.context0.n, &G::context0,
-          &G::context0_bias);
-    dense(message + ".context.2", weights.layers[l + 1].context2, 1, {0, 1, 2}, 3, p.context2.n, &G::context2,
-          &G::context2_bias);
   }
 
   void put_filter(const Put &put, int l) {
-    const int f = weights.width, n_radial = weights.basis.n_radial();
-    std::vector<double> weight((size_t) 3 * f * n_radial, 0.0), bias(3 * f, 0.0), column(n_radial + 1);
-    for (int part = 0; part < 3; part++)
-      for (int c = 0; c < f; c++) {
-        const real *gradient = table_gradients[l].data() + c / lanes * tables.block_size() + part * lanes + c % lanes;
-        std::fill(column.begin(), column.end(), 0.0);
-        for (int r = 0; r < tables.rows; r++)
-          for (int k = 0; k <= n_radial; k++) column[k] += basis.at(r, k) * gradient[(size_t) r * 3 * lanes];
-        std::copy_n(column.begin(), n_radial, &weight[(size_t) (part * f + c) * n_radial]);
-        bias[part * f + c] = column[n_radial];
+    const int f = weights->width, lanes = values.lanes, n_basis = values.packed.n_basis, n_radial = n_basis - 1;
+    const size_t block = (size_t) n_basis * 3 * lanes;
+    std::vector<real> weight((size_t) 3 * f * n_radial), bias(3 * f);
+    std::vector<double> filter(block);
+    for (int b = 0; b < values.n_blocks; b++) {
+      if (l == 0 && values.by_moments) {
+        std::copy_n(&first_filter[b * block], block, filter.data());
+      } else {
+        std::fill(filter.begin(), filter.end(), 0.0);
+        kernels().table_back(values.table_basis.values.data(), values.tables.rows, n_basis,
+                             table_gradients[l].data() + b * values.tables.block_size(), filter.data());
       }
-    const std::string name = "net.messages." + std::to_string(l) + ".filter";
-    put(name + ".weight", weight);
-    put(name + ".bias", bias);
+      for (int part = 0; part < 3; part++)
+        for (int lane = 0; lane < std::min(lanes, f - b * lanes); lane++) {
+          const int row = part * f + b * lanes + lane;
+          const double *column = &filter[part * lanes + lane];
+          for (int k = 0; k < n_radial; k++) weight[(size_t) row * n_radial + k] = (real) column[k * 3 * lanes];
+          bias[row] = (real) column[n_radial * 3 * lanes];
+        }
+    }
+    put(filter_of(l) + ".weight", std::move(weight));
+    put(filter_of(l) + ".bias", std::move(bias));
   }
 
   // Layer 1's context network and the embedding, from what each species sends and is.
   void put_species(const Put &put) {
-    const int f = weights.width;
-    const Linear &first = weights.layers[0].context0, &second = weights.layers[0].context2;
-    std::vector<double> w0(first.weight.size(), 0.0), b0(f, 0.0), w2(second.weight.size(), 0.0), b2(3 * f, 0.0);
-    std::vector<double> embedding(weights.embedding.size(), 0.0), sent((size_t) weights.n_species * 2 * f, 0.0);
-    for (int c = 0; c < f; c++)
-      for (int i = 0; i < pairs->n_owned; i++) {
-        const size_t z = pairs->species[i], block = c / lanes, lane = c % lanes;
-        embedding[z * f + c] += state.data().t[block * state_block + (size_t) i * 4 * lanes + lane];
-        for (int part = 0; part < 2; part++)
-          sent[(z * 2 + part) * f + c] +=
-              adjoints.data().t[block * input_block + ((size_t) i * 5 + part) * lanes + lane];
+    const int f = weights->width, lanes = values.lanes, n_species = weights->n_species;
+    const Linear &first = weights->layers[0].context0, &second = weights->layers[0].context2;
+    std::vector<double> w0(first.weight.size()), b0(f), w2(second.weight.size()), b2(3 * f);
+    std::vector<double> embedding((size_t) n_species * values.width), phi(2 * f);
+    for (int b = 0; b < values.n_blocks; b++)
+      for (int i = 0; i < values.pairs->n_owned; i++) {
+        double *sum = &embedding[(size_t) values.pairs->species[i] * values.width + b * lanes];
+        const real *row = state.data() + b * values.state_block + (size_t) i * 4 * lanes;
+        for (int lane = 0; lane < lanes; lane++) sum[lane] += row[lane];
       }
-    for (int z = 0; z < weights.n_species; z++) {
-      const double *q = &weights.embedding[(size_t) z * f], *phi = &sent[(size_t) z * 2 * f];
+    for (int z = 0; z < n_species; z++) {
+      const double *q = &weights->embedding[(size_t) z * f];
+      double *own = &embedding[(size_t) z * values.width];
+      for (int part = 0; part < 2; part++)
+        for (int c = 0; c < f; c++)
+          phi[part * f + c] =
+              species_adjoints.data()[(((size_t) (c / lanes) * n_species + z) * 2 + part) * lanes + c % lanes];
+      std::vector<double> hidden(first.bias), active(f), adjoint(f);
       for (int h = 0; h < f; h++) {
-        double c = first.bias[h], adjoint = 0;
-        for (int i = 0; i < f; i++) c += first.weight[(size_t) h * f + i] * q[i];
-        const double s = 1 / (1 + std::exp(-c));
-        for (int o = 0; o < 2 * f; o++) {
-          w2[(size_t) o * f + h] += phi[o] * c * s;
-          adjoint += phi[o] * second.weight[(size_t) o * f + h];
-        }
-        adjoint *= s * (1 + c * (1 - s));
-        b0[h] += adjoint;
-        for (int i = 0; i < f; i++) {
-          w0[(size_t) h * f + i] += adjoint * q[i];
-          embedding[(size_t) z * f + i] += adjoint * first.weight[(size_t) h * f + i];
+        for (int i = 0; i < f; i++) hidden[h] += first.weight[(size_t) h * f + i] * q[i];
+        active[h] = hidden[h] / (1 + std::exp(-hidden[h]));
+      }
+      for (int o = 0; o < 2 * f; o++) {
+        b2[o] += phi[o];
+        for (int h = 0; h < f; h++) {
+          w2[(size_t) o * f + h] += phi[o] * active[h];
+          adjoint[h] += phi[o] * second.weight[(size_t) o * f + h];
         }
       }
-      for (int o = 0; o < 2 * f; o++) b2[o] += phi[o];
+      for (int h = 0; h < f; h++) {
+        const double s = 1 / (1 + std::exp(-hidden[h]));
+        adjoint[h] *= s * (1 + hidden[h] * (1 - s));
+        b0[h] += adjoint[h];
+        for (int i = 0; i < f; i++) {
+          w0[(size_t) h * f + i] += adjoint[h] * q[i];
+          own[i] += adjoint[h] * first.weight[(size_t) h * f + i];
+        }
+      }
     }
-    put("net.embedding.weight", embedding);
-    put("net.messages.0.context.0.weight", w0);
-    put("net.messages.0.context.0.bias", b0);
-    put("net.messages.0.context.2.weight", w2);
-    put("net.messages.0.context.2.bias", b2);
+    std::vector<real> own;
+    for (int z = 0; z < n_species; z++)
+      own.insert(own.end(), &embedding[(size_t) z * values.width], &embedding[(size_t) z * values.width] + f);
+    put(SPECIES[0], std::move(own));
+    const std::vector<double> *rest[4] = {&w0, &b0, &w2, &b2};
+    for (int k = 0; k < 4; k++) put(SPECIES[k + 1], std::vector<real>(rest[k]->begin(), rest[k]->end()));
   }
 
   void put_scale(const Put &put) {
-    std::vector<double> scale(weights.n_species, 0.0), reference(weights.n_species, 0.0);
-    for (int i = 0; i < pairs->n_owned; i++) {
-      scale[pairs->species[i]] += seeds[i] * energies[i] + energies_t[i];
-      reference[pairs->species[i]] += seeds[i];
+    std::vector<real> scale(weights->n_species), reference(weights->n_species);
+    for (int i = 0; i < values.pairs->n_owned; i++) {
+      scale[values.pairs->species[i]] += (real) (seeds[i] * values.energies[i] + energies[i]);
+      reference[values.pairs->species[i]] += (real) seeds[i];
     }
-    put("scale", scale);
-    put("reference", reference);
+    put("scale", std::move(scale));
+    put("reference", std::move(reference));
   }
 };
 
 template <class real>
 Training<real>::Training(const Weights &w, const Options &o) : impl(std::make_unique<Impl>(w, o)) {}
 template <class real> Training<real>::~Training() = default;
-template <class real> void Training<real>::set_weights(const Weights &w) { impl->set_weights(w); }
+
+template <class real> void Training<real>::set_weights(const Weights &w) {
+  impl->weights = &w;
+  impl->values.set_weights(w);
+}
+
+template <class real> void Training<real>::evaluate(const Pairs &pairs, Result &result) {
+  impl->values.evaluate(pairs, result);
+}
 
 template <class real>
-void Training<real>::gradients(const Pairs &pairs, const double *seeds, const double *changes,
-                               const std::function<void(const std::string &, const std::vector<double> &)> &put) {
-  impl->pairs = &pairs;
-  impl->seeds.assign(seeds, seeds + pairs.n_owned);
+void Training<real>::gradients(const double *seeds, const double *changes, const Wanted &wanted, const Put &put) {
+  impl->seeds = seeds;
   impl->reserve();
+  impl->choose(wanted);
   impl->pair_changes(changes);
   impl->run();
+  const Put chosen = [&](const std::string &name, std::vector<real> values) {
+    if (wanted(name)) put(name, std::move(values));
+  };
   for (int l = 0; l < impl->n_layers; l++) {
-    impl->put_update(put, l);
-    impl->put_filter(put, l);
+    impl->sums.put(*impl->weights, chosen, l);
+    if (impl->filter_wanted[l]) impl->put_filter(chosen, l);
   }
-  impl->put_species(put);
-  impl->put_scale(put);
+  if (std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted)) impl->put_species(chosen);
+  impl->put_scale(chosen);
 }
 
 template <class real> size_t Training<real>::memory() const {
   const Impl &i = *impl;
-  size_t bytes = i.tables.bytes() + i.bins.bytes() + i.geometry.bytes() + i.changes.bytes() + i.scratch.bytes() +
-                 i.arena.bytes() + i.state.bytes() + i.adjoints.bytes();
-  for (int l = 0; l < i.n_layers; l++) bytes += i.inputs[l].bytes() + i.kept[l].bytes() + i.table_gradients[l].bytes();
+  size_t bytes = i.values.memory() + i.changes.bytes() + i.scratch.bytes() + i.sums.bytes() + i.state.bytes() +
+                 i.adjoints.bytes() + i.species_adjoints.bytes() + i.moment_sums.bytes();
+  for (auto *of_layers : {&i.inputs, &i.kept, &i.table_gradients})
+    for (const auto &buffer : *of_layers) bytes += buffer.bytes();
   return bytes;
 }
 

@@ -39,8 +39,20 @@ template <class real> static inline void activate(const real *x, real *y, size_t
   }
 }
 
-template <class real> static inline void activate_back(const real *x, real *adjoint, size_t n) {
-  for (size_t c = 0; c < n; c += lanes<real>) store(adjoint + c, load(adjoint + c) * silu_slope<real>(load(x + c)));
+template <class real> static inline void activate_back(const real *x, const real *outer, real *adjoint, size_t n) {
+  for (size_t c = 0; c < n; c += lanes<real>) store(adjoint + c, load(outer + c) * silu_slope<real>(load(x + c)));
+}
+
+// Rows of a tile, `ld` numbers apart, to their place in an array (N, width) that stays, if it is there.
+template <class real> static inline void keep(const real *from, int ld, int first, int count, int width, real *array) {
+  if (!array) return;
+  for (int a = 0; a < count; a++)
+    __builtin_memcpy(array + (size_t) (first + a) * width, from + (size_t) a * ld, sizeof(real) * width);
+}
+
+// A tile's rows in an array (N, width) that stays, or, without it, in scratch memory.
+template <class real> static inline real *kept_or(real *array, int first, int width, real *scratch) {
+  return array ? array + (size_t) first * width : scratch;
 }
 
 // V, U of channel c of an atom and what is made of them
@@ -58,19 +70,22 @@ template <class real> static inline void mix(const Update<real> &t, int first, i
   const int f = t.width;
   const LayerWeights<real> &w = *t.weights;
   real *vu = t.store.vu + (size_t) first * 6 * f;
-  if (!t.moments) {
+  if (t.moments) {
+    const Moments<real> &m = *t.moments;
+    multiply(m.scalar + (size_t) first * m.pitch, m.pitch, rows, w.scalar, s.qn, 2 * f);
+    multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.vector, s.mu, f);
+    for (int a = 0; a < count; a++) {
+      const real *q0 = t.embedding + (size_t) t.species[first + a] * f;
+      for (int c = 0; c < f; c += lanes<real>) add_to(s.qn + (size_t) a * 2 * f + c, load(q0 + c));
+    }
+    if (w.folded.packed)
+      return multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
+  } else {
     state_rows<false>(t.state, t.n_owned, f, first, count, s.qn, 2 * f, s.mu);
-    multiply(s.mu, f, 3 * rows, w.mix, vu, 2 * f);
-    return;
   }
-  const Moments<real> &m = *t.moments;
-  multiply(m.scalar + (size_t) first * m.pitch, m.pitch, rows, w.scalar, s.qn, 2 * f);
-  multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.vector, s.mu, f);
-  multiply(m.vector + (size_t) first * 3 * m.pitch, m.pitch, 3 * rows, w.folded, vu, 2 * f);
-  for (int a = 0; a < count; a++) {
-    const real *q0 = t.embedding + (size_t) t.species[first + a] * f;
-    for (int c = 0; c < f; c += lanes<real>) add_to(s.qn + (size_t) a * 2 * f + c, load(q0 + c));
-  }
+  keep(s.qn, 2 * f, first, count, f, t.store.q_in);
+  keep(s.mu, 3 * f, first, count, 3 * f, t.store.mu_in);
+  multiply(s.mu, f, 3 * rows, w.mix, vu, 2 * f);
 }
 
 // After the last layer: energies from the scalars in `q` (rows, 2F apart)
@@ -96,7 +111,7 @@ static inline void make_inputs(const Update<real> &t, int first, int count, int 
   multiply(q, 2 * f, rows, t.weights->context0, hidden, f);
   activate(hidden, s.one, (size_t) count * f);
   multiply(s.one, f, rows, t.weights->context2, s.three, 3 * f);
-  __builtin_memcpy(t.store.mu + (size_t) first * 3 * f, s.mu, sizeof(real) * count * 3 * f);
+  keep(s.mu, 3 * f, first, count, 3 * f, t.store.mu);
   for (int c = 0; c < f; c += n) {
     real *row = t.inputs + ((size_t) c / n * t.n_rows + first) * 5 * n;
     for (int a = 0; a < count; a++, row += 5 * n) {
@@ -141,6 +156,7 @@ template <class real> static void update_forward(const Update<real> &t, int firs
       for (int k = 0; k < 3; k++) add_to(mu + k * f + c, vv * x.u[k]);
     }
   }
+  keep(s.qn, 2 * f, first, count, f, t.store.q_out);
   if (t.last) return read_out(t, first, count, rows, s.qn, s.one);
   state_rows<true>(t.state, t.n_owned, f, first, count, s.qn, 2 * f, s.mu);
   make_inputs(t, first, count, rows, s.qn, s);
@@ -182,8 +198,9 @@ static inline void outer_adjoints(const Update<real> &t, int first, int count, i
       store(phi + 2 * f, sum);
     }
   }
-  multiply(s.three, 3 * f, rows, t.weights->context2_t, s.one, f);
-  activate_back(hidden, s.one, (size_t) count * f);
+  real *one = kept_or(t.store.context_adjoint, first, f, s.one);
+  multiply(s.three, 3 * f, rows, t.weights->context2_t, one, f);
+  activate_back(hidden, one, s.one, (size_t) count * f);
   multiply(s.one, f, rows, t.weights->context0_t, q, f, true);
 }
 
@@ -191,7 +208,9 @@ template <class real> static void update_backward(const Update<real> &t, int fir
   constexpr int n = lanes<real>;
   const int f = t.width, rows = padded(count, ROWS), parts = t.last ? 2 : 3;
   Scratch<real> s(t.scratch, f);
-  real *q = s.one + TILE * f;  // (TILE, F)
+  real *q = kept_or(t.store.q_adjoint, first, f, s.one + TILE * f), *q_in = s.one;
+  real *one = kept_or(t.store.update_adjoint, first, f, s.one);
+  real *scalars = kept_or(t.store.scalar_adjoint, first, 2 * f, s.qn);
   const real *vu = t.store.vu + (size_t) first * 6 * f, *hidden = t.store.hidden + (size_t) first * f;
   const real *mixed = t.store.mixed + (size_t) first * 3 * f;
   outer_adjoints(t, first, count, rows, q, s);
@@ -207,9 +226,9 @@ template <class real> static void update_backward(const Update<real> &t, int fir
       for (int k = 0; k < 3; k++) vv += load(s.mu + ((size_t) a * 3 + k) * f + c) * x.u[k];
       store(three + f, vv);
     }
-  multiply(s.three, 3 * f, rows, t.weights->update2_t, s.one, f);
-  activate_back(hidden, s.one, (size_t) count * f);
-  multiply(s.one, f, rows, t.weights->update0_t, s.qn, 2 * f);
+  multiply(s.three, 3 * f, rows, t.weights->update2_t, one, f);
+  activate_back(hidden, one, s.one, (size_t) count * f);
+  multiply(s.one, f, rows, t.weights->update0_t, scalars, 2 * f);
 
   for (int a = 0; a < count; a++) {
     real *norm = s.three + (size_t) a * 3 * f;  // 1 / norm
@@ -221,8 +240,8 @@ template <class real> static void update_backward(const Update<real> &t, int fir
     for (int c = 0; c < f; c += n) {
       const Mixed<real> x(vu + (size_t) a * 6 * f, f, c);
       const vec<real> outer = load(q + (size_t) a * f + c), sv = load(mixed + ((size_t) a * 3 + parts - 1) * f + c);
-      const vec<real> along = load(s.qn + ((size_t) a * 2 + 1) * f + c) * load(norm + c), both = outer * sv;
-      add_to(q + (size_t) a * f + c, load(s.qn + (size_t) a * 2 * f + c));
+      const vec<real> along = load(scalars + ((size_t) a * 2 + 1) * f + c) * load(norm + c), both = outer * sv;
+      store(q_in + (size_t) a * f + c, outer + load(scalars + (size_t) a * 2 * f + c));
       for (int k = 0; k < 3; k++) {
         const size_t row = (size_t) a * 3 + k;
         vec<real> u = both * x.v[k];
@@ -232,17 +251,18 @@ template <class real> static void update_backward(const Update<real> &t, int fir
       }
     }
   }
-  if (!t.moments) {
+  const bool folded = t.moments && t.weights->folded.packed;
+  if (!folded) {
     multiply(s.vu, 2 * f, 3 * rows, t.weights->mix_t, s.mu, f, !t.last);
-    state_rows<true>(t.state, t.n_owned, f, first, count, q, f, s.mu);
-    return;
+    state_rows<true>(t.state_back, t.n_owned, f, first, count, q_in, f, s.mu);
   }
+  if (!t.moments) return;
   const Moments<real> &m = *t.moments;
   real *scalar = m.scalar_adjoint + (size_t) first * m.ld;
   real *vector = m.vector_adjoint + (size_t) first * 3 * m.ld;
-  multiply(q, f, rows, t.weights->scalar_t, scalar, m.ld);
-  multiply(s.vu, 2 * f, 3 * rows, t.weights->folded_t, vector, m.ld);
-  if (!t.last) multiply(s.mu, f, 3 * rows, t.weights->vector_t, vector, m.ld, true);
+  multiply(q_in, f, rows, t.weights->scalar_t, scalar, m.ld);
+  if (folded) multiply(s.vu, 2 * f, 3 * rows, t.weights->folded_t, vector, m.ld);
+  if (!folded || !t.last) multiply(s.mu, f, 3 * rows, t.weights->vector_t, vector, m.ld, folded);
 }
 
 }  // namespace tlmd::engine::TLMD_ISA

@@ -60,14 +60,37 @@ Pairs whole_system(int n, int k, const int *species, const int *neighbours, cons
   return pairs;
 }
 
+Pairs joined(const std::vector<const Pairs *> &systems) {
+  Pairs all;
+  all.first.push_back(0);
+  auto append = [](auto &to, const auto &from, int shift) {
+    for (auto value : from) to.push_back(value + shift);
+  };
+  for (const Pairs *pairs : systems) {
+    const int n_pairs = all.first.back();
+    append(all.neighbour, pairs->neighbour, all.n_owned);
+    append(all.directed, pairs->directed, n_pairs);
+    all.first.pop_back();
+    append(all.first, pairs->first, n_pairs);
+    all.species.insert(all.species.end(), pairs->species.begin(), pairs->species.end());
+    all.vectors.insert(all.vectors.end(), pairs->vectors.begin(), pairs->vectors.end());
+    all.n_owned += pairs->n_owned;
+  }
+  all.n_rows = all.n_owned;
+  return all;
+}
+
 std::vector<double> forces_of(const Pairs &pairs, const std::vector<double> &slopes) {
   std::vector<double> forces(3 * (size_t) pairs.n_rows, 0.0);
-  for (int i = 0; i < pairs.n_owned; i++)
+  for (int i = 0; i < pairs.n_owned; i++) {
+    double sum[3] = {};
     for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
       for (int k = 0; k < 3; k++) {
-        forces[3 * (size_t) i + k] += slopes[3 * (size_t) p + k];
+        sum[k] += slopes[3 * (size_t) p + k];
         forces[3 * (size_t) pairs.neighbour[p] + k] -= slopes[3 * (size_t) p + k];
       }
+    for (int k = 0; k < 3; k++) forces[3 * (size_t) i + k] += sum[k];
+  }
   return forces;
 }
 

@@ -56,9 +56,9 @@ class Engine:
         self.n_layers, self.keep_features = potential.net.n_layers, keep_features
         self.table_error: float | None = None
         if n_bins is None and sample is not None:
-            n_bins, self.table_error = _engine.choose_bins(weights, pairs_of(weights, sample), dtype == torch.float64)
+            n_bins, self.table_error = _engine.choose_bins(weights, pairs_of(potential, sample), dtype == torch.float64)
         self.n_bins = BINS if n_bins is None else n_bins
-        self._weights = weights
+        self._potential = potential
         kind = {torch.float32: _engine.Float, torch.float64: _engine.Double}[dtype]
         self._painn = kind(weights, isa, threads or torch.get_num_threads(), self.n_bins, moment_species, keep_features)
 
@@ -74,7 +74,7 @@ class Engine:
 
     def evaluate(self, graph: Graph) -> Prediction:
         """Energy, forces, virial and atom energies of every frame in `graph`, as models.potential.evaluate."""
-        energies, forces, virials = map(torch.from_numpy, self._painn.evaluate(pairs_of(self._weights, graph)))
+        energies, forces, virials = map(torch.from_numpy, self._painn.evaluate(pairs_of(self._potential, graph)))
         return of_frames(graph, energies, forces, virials)
 
     def features(self, graph: Graph, layer: int = -1) -> np.ndarray:
@@ -83,7 +83,7 @@ class Engine:
             raise InputError("no features kept", "keep_features=True", "make the engine with it")
         if not -self.n_layers <= layer < self.n_layers:
             raise InputError(f"layer {layer}", f"0 to {self.n_layers - 1}", "choose a message layer of the model")
-        self._painn.evaluate(pairs_of(self._weights, graph))
+        self._painn.evaluate(pairs_of(self._potential, graph))
         return self._painn.features(layer % self.n_layers)
 
 
@@ -116,52 +116,59 @@ class _Evaluation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, engine, weights, pairs, *parameters):
         ctx.set_materialize_grads(False)
-        ctx.engine, ctx.weights, ctx.pairs, ctx.parameters = engine, weights, pairs, parameters
-        engine.painn.set_weights(weights)
-        return tuple(map(torch.from_numpy, engine.painn.evaluate(pairs)))
+        ctx.engine, ctx.inputs, ctx.parameters = engine, (weights, pairs), parameters
+        return tuple(map(torch.from_numpy, engine.run(ctx.inputs)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, energies, forces, virials):
+        engine, needed = ctx.engine, ctx.needs_input_grad[3:]
         n = max(len(slope) for slope in (energies, forces, virials) if slope is not None)
         shapes = ((energies, (n,)), (forces, (n, 3)), (virials, (n, 3, 3)))
         slopes = [np.zeros(s) if t is None else np.ascontiguousarray(t.numpy(), np.float64) for t, s in shapes]
-        ctx.engine.training.set_weights(ctx.weights)
-        found = ctx.engine.training.gradients(ctx.pairs, *slopes)
-        return (
-            None,
-            None,
-            None,
-            *(
-                torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if needed else None
-                for name, p, needed in zip(ctx.engine.names, ctx.parameters, ctx.needs_input_grad[3:], strict=True)
-            ),
+        if engine.last is not ctx.inputs:  # something else was evaluated since
+            engine.run(ctx.inputs)
+        found = engine.training.gradients(
+            *slopes, [name for name, wanted in zip(engine.names, needed, strict=True) if wanted]
         )
+        gradients = (
+            torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if wanted else None
+            for name, p, wanted in zip(engine.names, ctx.parameters, needed, strict=True)
+        )
+        return (None, None, None, *gradients)
 
 
 class TrainingEngine:
     """Predictions of `potential` that have gradients with respect to its parameters, by the engine's tangent passes.
 
-    n_bins as for Engine, chosen once on `sample`; threads: torch.get_num_threads().
+    n_bins as for Engine, chosen once on `sample`; moment_species as for Engine; threads: torch.get_num_threads().
+    Parameters that need no gradient cost nothing.
     """
 
-    def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None):
+    def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None, moment_species: int = 4):
         weights, double = weights_of(potential), potential.net.embedding.weight.dtype == torch.float64
         if n_bins is None:
-            n_bins = _engine.choose_bins(weights, pairs_of(weights, sample), double)[0] if sample else BINS
+            n_bins = _engine.choose_bins(weights, pairs_of(potential, sample), double)[0] if sample else BINS
         self.potential, self.threads = potential, torch.get_num_threads()
         self.names = [name for name, _ in potential.named_parameters()]
-        evaluation = _engine.Double if double else _engine.Float
-        gradients = _engine.DoubleTraining if double else _engine.FloatTraining
-        self.painn = evaluation(weights, "auto", self.threads, n_bins, 4, False)
-        self.training = gradients(weights, "auto", self.threads, n_bins)
+        kind = _engine.DoubleTraining if double else _engine.FloatTraining
+        self.training = kind(weights, "auto", self.threads, n_bins, moment_species)
+        self.last: tuple[_engine.Weights, _engine.Pairs] | None = None  # what the engine has evaluated
 
-    def evaluate(self, graph: Graph) -> Prediction:
-        """As models.potential.evaluate with create_graph, for the parameters of now; not with respect to positions."""
+    def run(self, inputs: tuple[_engine.Weights, _engine.Pairs]) -> tuple[np.ndarray, ...]:
+        """Energies, forces and virials of the atoms."""
+        weights, pairs = self.last = inputs
+        self.training.set_weights(weights)
+        return self.training.evaluate(pairs)
+
+    def evaluate(self, graph: Graph, pairs: _engine.Pairs | None = None) -> Prediction:
+        """As models.potential.evaluate with create_graph, for the parameters of now; not with respect to positions.
+
+        pairs: of the graph, if they are there; then the graph's neighbours and vectors are not looked at.
+        """
+        pairs = pairs or pairs_of(self.potential, graph)
         weights = weights_of(self.potential)
-        return of_frames(
-            graph, *_Evaluation.apply(self, weights, pairs_of(weights, graph), *self.potential.parameters())
-        )
+        return of_frames(graph, *_Evaluation.apply(self, weights, pairs, *self.potential.parameters()))
 
 
 def of_frames(graph: Graph, energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Prediction:
@@ -172,10 +179,16 @@ def of_frames(graph: Graph, energies: torch.Tensor, forces: torch.Tensor, virial
     return Prediction(energy, forces, virial, energies)
 
 
-def pairs_of(weights: _engine.Weights, graph: Graph) -> _engine.Pairs:
-    """The engine's pairs of a graph, those within the cutoff."""
+def pairs_of(potential: Any, graph: Graph) -> _engine.Pairs:
+    """The engine's pairs of a graph, those within the potential's cutoff."""
+    return pairs_within(len(potential.elements), float(potential.cutoff), graph)
+
+
+def pairs_within(n_species: int, cutoff: float, graph: Graph) -> _engine.Pairs:
+    """The engine's pairs of a graph, those within `cutoff` A."""
     return _engine.Pairs(
-        weights,
+        n_species,
+        cutoff,
         graph.species.numpy().astype(np.int32),
         np.ascontiguousarray(graph.neighbours.numpy(), dtype=np.int32),
         np.ascontiguousarray(graph.vectors.numpy(), dtype=np.float64),

@@ -75,15 +75,20 @@ def test_equals_double_backward(where):
     potential = random_potential(2)
     graph = graph_of(potential, *SYSTEMS[where])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
-    assert_equal(gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(graph)), truth, 1e-10)
+    for moment_species in (0, 4):
+        engine = TrainingEngine(potential, n_bins=0, moment_species=moment_species)
+        assert_equal(gradients(potential, engine.evaluate(graph)), truth, 1e-10)
 
 
 @pytest.mark.parametrize("n_species", range(1, 9))
 def test_numbers_of_species(n_species):
+    """Layer 1 by moments (up to 4 species, or as told) and by the message."""
     potential = random_potential(n_species)
     graph = graph_of(potential, *SYSTEMS["liquid"])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
-    assert_equal(gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(graph)), truth, 1e-10)
+    for moment_species in (0, 4, 8):
+        engine = TrainingEngine(potential, n_bins=0, moment_species=moment_species)
+        assert_equal(gradients(potential, engine.evaluate(graph)), truth, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -140,22 +145,66 @@ def test_batches_and_threads():
         torch.set_num_threads(before)
 
 
-def test_energies_alone_and_frozen_parameters():
+def test_energies_alone():
+    """Also between steps on forces, and with frames of other sizes."""
+    potential = random_potential(2)
+    engine = TrainingEngine(potential, n_bins=0)
+    for name in ("liquid", "triclinic", "liquid"):
+        graph = graph_of(potential, *SYSTEMS[name])
+        for energies_alone in (True, False, True):
+            results = []
+            for prediction in (evaluate(potential, graph, create_graph=True), engine.evaluate(graph)):
+                potential.zero_grad()
+                (prediction.energy.sum() if energies_alone else loss(prediction)).backward()
+                results.append({n: p.grad.clone() for n, p in potential.named_parameters() if p.grad is not None})
+            eager, native = results
+            assert_equal({n: native[n] for n in eager}, eager, 1e-10)
+
+
+TRAINED = {  # parts of the names of the parameters that are trained
+    "all but the embedding": ["messages", "updates", "energy"],
+    "readout": ["energy."],
+    "one bias of the readout": ["energy.2.bias"],
+    "last layer": ["messages.2", "updates.2", "energy."],
+    "last context network": ["messages.2.context"],
+    "mixing of layer 2": ["updates.1.mix"],
+    "filter of layer 2": ["messages.1.filter"],
+    "filter of layer 1": ["messages.0.filter.weight"],
+    "embedding": ["embedding"],
+    "first context network": ["messages.0.context.0.bias"],
+}
+
+
+@pytest.mark.parametrize("moment_species", [0, 4])
+@pytest.mark.parametrize("trained", TRAINED)
+def test_frozen_parameters(trained, moment_species):
+    """What is frozen gets no gradient, and the others' are what they are without."""
     potential = random_potential(2)
     graph = graph_of(potential, *SYSTEMS["liquid"])
-    for parameter in potential.net.embedding.parameters():
-        parameter.requires_grad_(False)
-    results = []
-    for prediction in (
-        evaluate(potential, graph, create_graph=True),
-        TrainingEngine(potential, n_bins=0).evaluate(graph),
-    ):
-        potential.zero_grad()
-        prediction.energy.sum().backward()
-        assert potential.net.embedding.weight.grad is None
-        results.append({n: p.grad.clone() for n, p in potential.named_parameters() if p.grad is not None})
-    eager, native = results
-    assert_equal({n: native[n] for n in eager}, eager, 1e-10)
+    truth = gradients(potential, evaluate(potential, graph, create_graph=True))
+    chosen = [n for n, _ in potential.named_parameters() if any(part in n for part in TRAINED[trained])]
+    assert chosen
+    for name, parameter in potential.named_parameters():
+        parameter.requires_grad_(name in chosen)
+        parameter.grad = None
+    loss(TrainingEngine(potential, n_bins=0, moment_species=moment_species).evaluate(graph)).backward()
+    found = {name: p.grad for name, p in potential.named_parameters() if p.grad is not None}
+    assert sorted(found) == sorted(chosen)
+    scale = max(float(t.abs().max()) for t in truth.values())
+    for name, gradient in found.items():
+        assert float((gradient - truth[name]).abs().max()) <= 1e-10 * scale, name
+
+
+def test_several_evaluations_before_one_backward_pass():
+    """The engine keeps the values of its last evaluation alone, and evaluates again what it has lost."""
+    potential = random_potential(2)
+    graphs = [graph_of(potential, *SYSTEMS[name]) for name in ("liquid", "triclinic")]
+    truth = gradients(potential, evaluate(potential, graphs[0], create_graph=True))
+    engine = TrainingEngine(potential, n_bins=0)
+    first = engine.evaluate(graphs[0])
+    with torch.no_grad():
+        engine.evaluate(graphs[1])
+    assert_equal(gradients(potential, first), truth, 1e-10)
 
 
 def test_gradients_end_there():

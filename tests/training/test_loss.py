@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tlmd.engine import TrainingEngine
 from tlmd.errors import InputError
 from tlmd.modelfile import Architecture, new_potential
 from tlmd.train.config import LossConfig
@@ -141,11 +142,22 @@ def test_shuffled_epochs_are_permutations_that_follow_from_the_seed():
     assert list(Shuffled(sizes, 3, 100, seed=2).next()) != list(epochs[0][:3])
 
 
-def test_graphs_are_built_once(model, frames):
+def test_graphs_and_pairs_are_built_once(model, frames):
     data = frame_set(frames[:2], model)
-    assert data.graph(1) is data.graph(1)
+    assert data.graph(1) is data.graph(1) and data.pairs(1) is data.pairs(1)
     batch = collate([(data, 0), (data, 1)])
     assert len(batch.labels.energy) == 2 and len(batch.labels.forces) == len(frames[0]) + len(frames[1])
+
+
+def test_pairs_of_a_batch_give_the_same_loss_as_its_graph(model, frames):
+    data = frame_set(frames[:4], model)
+    items = [(data, index) for index in (2, 0, 3)]
+    engine = TrainingEngine(model, n_bins=0)
+    native, dense = collate(items, native=True), collate(items)
+    assert native.graph.neighbours.numel() == 0
+    found = value_of(model, native, LossConfig(), WEIGHTS, None, engine)
+    assert found == value_of(model, dense, LossConfig(), WEIGHTS, None, engine)
+    assert found == pytest.approx(value_of(model, dense, LossConfig(), WEIGHTS), rel=1e-9)
 
 
 def test_spread_takes_frames_evenly(model, frames):

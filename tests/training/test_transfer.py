@@ -129,7 +129,9 @@ def test_forgetting_is_reported_with_the_classical_references(folder, old):
 def test_replay_takes_its_part_of_the_frames_and_its_own_references(folder, old, monkeypatch, labels):
     seen = []
     collate = loop.collate
-    monkeypatch.setattr(loop, "collate", lambda items, device: seen.append(items) or collate(items, device))
+    monkeypatch.setattr(
+        loop, "collate", lambda items, *how, **which: seen.append(items) or collate(items, *how, **which)
+    )
     replay = f'replay={{frames="classical.extxyz", fraction=0.4, labels="{labels}"}}'
     # labels of the new level are far away in reference energies; the replayed ones must not pull the model there
     for file in ("train.extxyz", "valid.extxyz"):

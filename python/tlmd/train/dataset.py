@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlmd._engine import Pairs
 from tlmd.data.frames import Frame
+from tlmd.engine import pairs_within
 from tlmd.errors import InputError
 from tlmd.graph import Graph, batch_graphs, build_graph, species_of
 
@@ -39,14 +41,15 @@ class Counts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one step sees; both parts are on the model's device."""
+    """What one step sees, on the model's device. With the engine's pairs the graph has no neighbours."""
 
     graph: Graph
     labels: Labels
+    pairs: Pairs | None = None
 
 
 class FrameSet:
-    """Frames with their labels, and the graph of each, which is built when first asked for and then kept.
+    """Frames with their labels, and the graph or the engine's pairs of each, built when first asked for and then kept.
 
     Raises InputError for no frames, an element that the model lacks, or a label that is not finite.
     """
@@ -65,6 +68,7 @@ class FrameSet:
         self.labels = [frame_labels(frame) for frame in self.frames]
         self.counts = [count(labels) for labels in self.labels]
         self._graphs: list[Graph | None] = [None] * len(self.frames)
+        self._pairs: list[tuple[Graph, Pairs] | None] = [None] * len(self.frames)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -86,11 +90,22 @@ class FrameSet:
     def graph(self, index: int) -> Graph:
         """Graph of one frame."""
         if self._graphs[index] is None:
-            frame = self.frames[index]
-            self._graphs[index] = build_graph(
-                frame.numbers, frame.positions, frame.cell, frame.pbc, self.elements, self.cutoff, self.dtype
-            )
+            self._graphs[index] = self._build(index)
         return self._graphs[index]
+
+    def pairs(self, index: int) -> tuple[Graph, Pairs]:
+        """The engine's pairs of one frame, and its graph without neighbours."""
+        if self._pairs[index] is None:
+            graph = self._graphs[index] or self._build(index)
+            empty = graph._replace(neighbours=graph.neighbours[:, :0].clone(), vectors=graph.vectors[:, :0].clone())
+            self._pairs[index] = (empty, pairs_within(len(self.elements), self.cutoff, graph))
+        return self._pairs[index]
+
+    def _build(self, index: int) -> Graph:
+        frame = self.frames[index]
+        return build_graph(
+            frame.numbers, frame.positions, frame.cell, frame.pbc, self.elements, self.cutoff, self.dtype
+        )
 
     def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> Batch:
         """The frames `indices` as one batch."""
@@ -127,10 +142,13 @@ def count(labels: Labels) -> Counts:
     return Counts(*(int(torch.isfinite(t).sum()) for t in (labels.energy, labels.forces, labels.stress)))
 
 
-def collate(items: Sequence[tuple[FrameSet, int]], device: torch.device | str = "cpu") -> Batch:
-    """One batch of frames that may come from several sets."""
-    graph = batch_graphs([frames.graph(index) for frames, index in items])
+def collate(items: Sequence[tuple[FrameSet, int]], device: torch.device | str = "cpu", native: bool = False) -> Batch:
+    """One batch of frames that may come from several sets; native: with the engine's pairs."""
     labels = Labels(*map(torch.cat, zip(*(frames.labels[index] for frames, index in items), strict=True)))
+    if native:
+        graphs, pairs = zip(*(frames.pairs(index) for frames, index in items), strict=True)
+        return Batch(batch_graphs(graphs), labels, Pairs.joined(pairs))
+    graph = batch_graphs([frames.graph(index) for frames, index in items])
     return Batch(graph.to(device), Labels(*(tensor.to(device) for tensor in labels)))
 
 

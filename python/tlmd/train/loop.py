@@ -121,7 +121,8 @@ class Loop:
         self.optimizer.zero_grad()
         if mine:
             weights = weights_at(self.config.loss, self.step)
-            loss = batch_loss(self.model, collate(mine, self.device), self.config.loss, weights, counts, self.engine)
+            batch = collate(mine, self.device, native=self.engine is not None)
+            loss = batch_loss(self.model, batch, self.config.loss, weights, counts, self.engine)
             loss.backward()
         distributed.add_gradients(self.parameters)
         value = float(distributed.total(loss.detach()))

@@ -54,7 +54,7 @@ def predict(
     """
     graph = batch.graph
     if engine is not None:
-        return engine.evaluate(graph)
+        return engine.evaluate(graph, batch.pairs)
     if (weights.forces and counts.forces) or (weights.stress and counts.stress):
         return evaluate(model, graph, create_graph=True)
     atoms = model(graph.species, graph.vectors, graph.neighbours)
