@@ -80,9 +80,9 @@ class FrameSet:
         return self.subset(np.linspace(0, len(self) - 1, n).round().astype(int))
 
     def subset(self, chosen: Sequence[int]) -> FrameSet:
-        """The frames `chosen`, with the labels and graphs that this set already has."""
+        """The frames `chosen`, with the labels, graphs and pairs that this set already has."""
         part = copy.copy(self)
-        for name in ("frames", "labels", "counts", "_graphs"):
+        for name in ("frames", "labels", "counts", "_graphs", "_pairs"):
             setattr(part, name, [getattr(self, name)[i] for i in chosen])
         part.sizes = self.sizes[chosen]
         return part
