@@ -148,7 +148,9 @@ def demo(
     steps: Annotated[int, typer.Option(help="training steps, from scratch and autotuned")] = 3000,
     frames: Annotated[int, typer.Option(help="revPBE0-D3 frames to train on")] = 25,
     classical_frames: Annotated[int, typer.Option(help="frames labelled by the calibrated classical model")] = 1560,
-    classical_steps: Annotated[int, typer.Option(help="training steps on them")] = 5000,
+    classical_steps: Annotated[
+        Optional[int], typer.Option(help="training steps on them (default 5000; with --from-scratch 20000)")
+    ] = None,
     md_minutes: Annotated[float, typer.Option(help="wall time of each of the two MD runs, at most")] = 3.5,
     md_steps: Annotated[int, typer.Option(help="time steps of each of the two MD runs, at most")] = 1_000_000,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="do without the shipped model")] = False,
@@ -156,4 +158,5 @@ def demo(
     """tl-demo: the whole road on liquid water, from classical labels to density and diffusion against experiment."""
     from tlmd.demo import Size, demo
 
+    classical_steps = classical_steps or (20_000 if from_scratch else 5_000)
     demo(out, Size(steps, frames, classical_frames, classical_steps, md_minutes, md_steps), from_scratch)
