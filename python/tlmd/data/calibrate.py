@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tlmd.data.config import CalibratedConfig
-from tlmd.data.forcefield import Calibrated, molecule, write_forcefield
+from tlmd.data.forcefield import Calibrated, charges, molecule, write_forcefield
 from tlmd.data.frames import Frame, read_frames
 from tlmd.data.terms import Design, Molecules, Terms, molecules_of
 from tlmd.errors import InputError
@@ -73,10 +73,10 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
         nearest = np.min([design.nearest for design in designs], axis=0) - MARGIN_A
         text = f"strength {strength:g}"
         include = write_forcefield(run.path, terms, coefficients, nearest, data.level_of_theory, len(usable), text)
-        (oxygen, length), angle = charge_and_bond(coefficients)
+        bond, angle, _, _ = molecule(coefficients)
         run.say(
             f"{len(usable)} of {len(frames)} frames, {terms.size} coefficients, regularisation times {strength:g}; "
-            f"charge of O {oxygen:.3f} e, bond {length:.3f} A, angle {angle:.1f} degrees"
+            f"charge of O {charges(coefficients)[0]:.3f} e, bond {bond[0]:.3f} A, angle {angle[0]:.1f} degrees"
         )
         errors, difference = measure(include, sets, designs, usable, coefficients)
         run.say(f"{include}: LAMMPS and the fit agree within {difference:.1e} eV/A")
@@ -152,12 +152,6 @@ def solve(equations: Sequence[Normal], terms: Terms, strengths: Sequence[float])
     )
 
 
-def charge_and_bond(coefficients: np.ndarray) -> tuple[tuple[float, float], float]:
-    """Charge of O (e) and bond length (A); angle (degrees)."""
-    bond, angle, _, _ = molecule(coefficients)
-    return (-0.82 * float(np.sqrt(coefficients[-1])), bond[0]), angle[0]
-
-
 def measure(
     include: Path,
     sets: dict[str, list[Frame]],
@@ -197,6 +191,6 @@ def measure(
 
 
 def ordered(frame: Frame, molecules: Molecules) -> Frame:
-    """The frame as O H H, O H H, ... without labels, its cell turned to LAMMPS' orientation if need be."""
+    """The frame as O H H, O H H, ... without labels."""
     numbers = np.tile([8, 1, 1], len(frame) // 3)
     return Frame(numbers, molecules.positions.reshape(-1, 3), frame.cell, frame.pbc)

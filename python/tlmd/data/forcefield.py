@@ -75,7 +75,7 @@ def write_forcefield(
         text = "\n".join(f"{k} {length:.6f} {energy:.10g} {force:.10g}" for k, (length, energy, force) in rows)
         blocks.append(f"{name}\nN {len(lengths)} R {lengths[0]:.6f} {lengths[-1]:.6f}\n\n{text}\n")
     table = "# eV, A, by tl-calibrate\n\n" + "\n".join(blocks)
-    oxygen, hydrogen = (float(np.sqrt(coefficients[-1])) * charge for charge in CHARGES[:2])
+    oxygen, hydrogen = charges(coefficients)
     include = _INCLUDE.format(
         level=level, frames=frames, errors=errors, table=TABLE, oxygen=oxygen, hydrogen=hydrogen,
         bond=" ".join(f"{value:.10f}" for value in bond), angle=" ".join(f"{value:.10f}" for value in angle),
@@ -84,6 +84,11 @@ def write_forcefield(
     write_atomic(folder / TABLE, lambda temporary: temporary.write_text(table))
     write_atomic(folder / INCLUDE, lambda temporary: temporary.write_text(include))
     return folder / INCLUDE
+
+
+def charges(coefficients: np.ndarray) -> tuple[float, float]:
+    """Charges of O and H, e."""
+    return tuple(float(np.sqrt(coefficients[-1])) * charge for charge in CHARGES[:2])
 
 
 def molecule(coefficients: np.ndarray) -> tuple[list[float], list[float], float, float]:
