@@ -71,19 +71,6 @@ frames = 5
 
 
 @pytest.fixture(scope="module")
-def toml(tmp_path_factory):
-    path = tmp_path_factory.mktemp("toml") / "small.toml"
-    path.write_text(TOML)
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(toml):
-    config = load_config(GenerateConfig, toml)
-    return config, read_frames(classical.generate(config, toml.parent / "whole"))
-
-
-@pytest.fixture(scope="module")
 def teacher():
     teacher = SPCFw(SPCFwConfig(accuracy=1e-7))
     yield teacher

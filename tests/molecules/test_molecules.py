@@ -50,19 +50,6 @@ frames = 8
 
 
 @pytest.fixture(scope="module")
-def toml(tmp_path_factory):
-    path = tmp_path_factory.mktemp("toml") / "molecules.toml"
-    path.write_text(TOML)
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(toml):
-    config = load_config(GenerateConfig, toml)
-    return config, read_frames(classical.generate(config, toml.parent / "whole"))
-
-
-@pytest.fixture(scope="module")
 def teacher():
     return MMFF94(MMFF94Config(name="mmff94"))
 

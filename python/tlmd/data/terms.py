@@ -15,7 +15,7 @@ from scipy.interpolate import BSpline
 from scipy.optimize import linear_sum_assignment
 
 from tlmd.data.config import CalibrateTermsConfig, WaterTeacherConfig
-from tlmd.data.frames import Frame
+from tlmd.data.frames import Frame, minimum_image
 from tlmd.data.lammps_water import LammpsWater
 from tlmd.data.spcfw import EPSILON_KCAL_MOL, SIGMA_A
 from tlmd.errors import InputError
@@ -73,8 +73,7 @@ def molecules_of(frame: Frame, longest_A: float = 1.6) -> Molecules | None:
     if 2 * len(oxygens) != len(hydrogens) or 3 * len(oxygens) != len(frame) or not frame.pbc.all():
         raise InputError("a frame that is not periodic H2O", "liquid water in a box", "give frames of water only")
     vectors = frame.positions[hydrogens] - frame.positions[oxygens][:, None]  # (M, 2 M, 3)
-    fractions = vectors @ np.linalg.inv(frame.cell)
-    vectors = (fractions - np.round(fractions)) @ frame.cell
+    vectors = minimum_image(vectors, frame.cell)
     distances = np.repeat(np.linalg.norm(vectors, axis=-1), 2, axis=0)
     places, chosen = linear_sum_assignment(distances)
     if distances[places, chosen].max() > longest_A:

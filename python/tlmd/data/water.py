@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tlmd.data import config
-from tlmd.data.frames import Frame, read_frames
+from tlmd.data.frames import Frame, minimum_image, read_once
 from tlmd.data.lammps_water import LammpsWater
 from tlmd.data.spcfw import ANGLE_DEG, BOND_A, MASS_G_MOL
 from tlmd.data.system import System
@@ -121,7 +119,7 @@ class Dimer(System):
     def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         count = self.count(item)
         low, high = self.settings.distance_A
-        first = sum(self.count(i) for i in range(item))
+        first = self.first(item)
         for distance in low + (high - low) * (first + np.arange(count) + 0.5) / self.frames:
             pair = _oriented(_molecules(2), rng)
             pair += rng.normal(scale=self.settings.displacement_A, size=pair.shape)
@@ -135,7 +133,7 @@ class Contact(System):
     def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
         settings, count = self.settings, self.count(item)
         ranges = np.array([settings.oo_A, settings.oh_A, settings.hh_A])
-        first = sum(self.count(i) for i in range(item))
+        first = self.first(item)
         for number in range(first, first + count):
             kind = number % 3
             distance = ranges[kind] @ [1 - (number + 0.5) / self.frames, (number + 0.5) / self.frames]
@@ -157,17 +155,12 @@ class Read(System):
     """Frames of a file without their labels; `kind`, `source` and the rest of their info stay."""
 
     def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
-        frames = _read(self.settings.file)
+        frames = read_once(self.settings.file, check=False)
         if len(frames) < self.frames:
             raise InputError(f"{len(frames)} frames in {self.settings.file}", f"{self.frames}", "ask for fewer frames")
-        first = sum(self.count(i) for i in range(item))
+        first = self.first(item)
         for index in np.linspace(0, len(frames) - 1, self.frames).round().astype(int)[first : first + self.count(item)]:
             yield frames[index].replace(energy=None, forces=None, stress=None)
-
-
-@functools.lru_cache(1)
-def _read(path: Path) -> list[Frame]:
-    return read_frames(path, check=False)
 
 
 SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
@@ -215,16 +208,14 @@ def _oriented(molecules: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _whole(frame: Frame) -> np.ndarray:
     """(N, 3) positions with both hydrogens beside their oxygen, not across the box."""
     molecules = frame.positions.reshape(-1, 3, 3)
-    fractions = (molecules - molecules[:, :1]) @ np.linalg.inv(frame.cell)
-    return (molecules[:, :1] + (fractions - np.round(fractions)) @ frame.cell).reshape(-1, 3)
+    return (molecules[:, :1] + minimum_image(molecules - molecules[:, :1], frame.cell)).reshape(-1, 3)
 
 
 def _contacts(molecule: np.ndarray, others: np.ndarray, cell: np.ndarray | None = None) -> np.ndarray:
     """The shortest O-O, O-H and H-H distances (A) of a molecule (3, 3) to others (M, 3, 3), minimum image in a cell."""
     vectors = others[:, None] - molecule[None, :, None]  # (M, 3, 3, 3)
     if cell is not None:
-        fractions = vectors @ np.linalg.inv(cell)
-        vectors = (fractions - np.round(fractions)) @ cell
+        vectors = minimum_image(vectors, cell)
     distances = np.linalg.norm(vectors, axis=-1).min(axis=0)
     return np.array([distances[0, 0], min(distances[0, 1:].min(), distances[1:, 0].min()), distances[1:, 1:].min()])
 

@@ -152,10 +152,7 @@ def conclude(
     card = loop.task.card.model_copy(update={"held_out_errors": held_out})
     loop.write_model(card)
     if run.main:
-        record = {name: e.to_json() for name, e in errors.items()}
-        write_atomic(
-            run.path / "errors.json", lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n")
-        )
+        write_errors(run.path, errors)
         if config.training.plots:
             history_plot(run.path / "history.png", run.path / "metrics.csv")
         run.table(error_table(errors, f"{run.path.name}: best at step {loop.best_step} of {loop.step}"))
@@ -168,6 +165,12 @@ def parts_by(test: FrameSet, key: str) -> dict[str, FrameSet]:
     if set(values) == {"without"}:
         raise InputError(f'data.split_by = "{key}"', "an info key of the test frames", "correct it or leave it out")
     return {f"test {v}": test.subset([i for i, x in enumerate(values) if x == v]) for v in sorted(set(values))}
+
+
+def write_errors(folder: Path, errors: dict[str, Errors]) -> None:
+    """errors.json of a run: the keys of `tl-evaluate --json` by set."""
+    text = json.dumps({name: e.to_json() for name, e in errors.items()}, indent=1) + "\n"
+    write_atomic(folder / "errors.json", lambda temporary: temporary.write_text(text))
 
 
 def error_table(errors: dict[str, Errors | None], title: str) -> Table:

@@ -6,7 +6,6 @@ if asked for.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlmd.data.frames import Frame, read_frames
+from tlmd.data.frames import Frame, read_once
 from tlmd.data.references import carry, energy_labels, isolated_atoms, least_squares
 from tlmd.errors import InputError, nearest
 from tlmd.modelfile import load_model
@@ -99,12 +98,6 @@ def scale_factor(parity: Parity, how: str) -> float:
     return float(label @ predicted / square)
 
 
-@functools.lru_cache(maxsize=1)
-def read_once(path: Path, _changed: int) -> list[Frame]:
-    """Frames of a file that the runs of one process share: classical sets are large."""
-    return read_frames(path)
-
-
 def classical_sets(
     config: FinetuneConfig, model: Potential, old: np.ndarray
 ) -> tuple[FrameSet | None, FrameSet | None]:
@@ -115,8 +108,7 @@ def classical_sets(
     replay = config.replay
     if replay is None:
         return None, None
-    read = read_once(replay.frames, replay.frames.stat().st_mtime_ns)
-    frames = carry(read, model.elements, old, model.reference.cpu().numpy())
+    frames = carry(read_once(replay.frames), model.elements, old, model.reference.cpu().numpy())
     sample = [frames[int(i)] for i in np.unique(np.linspace(0, len(frames) - 1, replay.n_report).astype(int))]
 
     def frame_set(part: list[Frame]) -> FrameSet:
