@@ -38,6 +38,8 @@ struct Model::Impl {
   torch::ScalarType dtype = torch::kFloat;
   int n_layers = 0, width = 0;
   double cutoff = 0;
+  bool kernel = false;
+  std::vector<double> ratio;  // N / n_z of each species, for a kernel head
 
   // The features that a layer read (leaves of its tape) and those that it made.
   struct Tape {
@@ -73,6 +75,20 @@ struct Model::Impl {
     return rows.narrow(0, 0, n).to(device);
   }
 
+  // Atom energies (N,) eV, from the scalar features after each layer (N, F).
+  Tensor read_out(const std::vector<Tensor> &features, const Tensor &species) {
+    Tensor e;
+    if (kernel) {
+      const Tensor of_species = torch::tensor(ratio, torch::dtype(dtype)).to(device);
+      e = net.get_method("kernel_readout")({c10::List<Tensor>(features), species, of_species.index_select(0, species)})
+              .toTensor();
+    } else {
+      e = net.get_method("readout")({features.back()}).toTensor();
+    }
+    return potential.get_method("scaled")({e, species}).toTensor();
+  }
+
+  engine::Head head();
   template <class real> void evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result);
 };
 
@@ -116,13 +132,13 @@ struct Slots {
   }
 };
 
-static void check_card(const std::string &name, const Json &card) {
+static void check_card(const std::string &name, const Json &card, const std::string &wanted) {
   const int version = card.value("format_version", 0);
   const std::string kind = card.value("kind", "unknown");
   if (version > FORMAT_VERSION)
     fail(name + " of format " + std::to_string(version), "format " + std::to_string(FORMAT_VERSION) + " or older",
          "install a newer tlmd plugin");
-  if (kind != "tpainn") fail(name + " of kind " + kind, "kind tpainn", "use the pair style of that kind");
+  if (kind != wanted) fail(name + " of kind " + kind, "kind " + wanted, "use pair_style " + kind);
 }
 
 static torch::Device choose_device(const std::string &device, int rank) {
@@ -142,7 +158,8 @@ static void keep_memory() {
 #endif
 }
 
-Model::Model(const std::string &file, const std::string &name, const std::string &device, int rank)
+Model::Model(const std::string &file, const std::string &name, const std::string &kind, const std::string &device,
+             int rank)
     : impl(std::make_unique<Impl>()) {
   keep_memory();
   torch::jit::ExtraFilesMap extra{{"card.json", ""}};
@@ -156,7 +173,7 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   if (extra["card.json"].empty())
     fail(name + " without a card", "a file written by tl-export", "run `tl-export model.pt`");
   const Json card = Json::parse(extra["card.json"]);
-  check_card(name, card);
+  check_card(name, card, kind);
 
   torch::jit::setGraphExecutorOptimize(false);  // the optimiser slows the first steps and gains nothing here
   impl->potential.eval();
@@ -164,15 +181,21 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   impl->net = impl->potential.attr("net").toModule();
   impl->n_layers = impl->net.attr("n_layers").toInt();
   impl->width = impl->net.attr("width").toInt();
+  impl->kernel = kind == "mekrr";
+  by_composition = impl->kernel && impl->net.attr("mean").toBool();
   float64 = card["dtype"] == "float64";
   on_gpu = impl->device.is_cuda();
   impl->dtype = float64 ? torch::kDouble : torch::kFloat;
   elements = card["elements"].get<std::vector<std::string>>();
   impl->cutoff = cutoff = card["cutoff"].get<double>();
+  impl->ratio.assign(elements.size(), 1.0);
 
   std::ostringstream line;
-  line << name << ": PaiNN F=" << impl->width << " L=" << impl->n_layers << ", cutoff " << cutoff << " A, "
-       << card["dtype"].get<std::string>() << " on " << impl->device << ", "
+  line << name << ": PaiNN F=" << impl->width << " L=" << impl->n_layers;
+  if (impl->kernel)
+    line << ", " << card["kernel"]["n_features"] << " features of a " << card["kernel"]["kind"].get<std::string>()
+         << " kernel, alpha " << card["kernel"]["alpha"];
+  line << ", cutoff " << cutoff << " A, " << card["dtype"].get<std::string>() << " on " << impl->device << ", "
        << card.value("level_of_theory", "unknown");
   summary = line.str();
 }
@@ -206,6 +229,26 @@ template <class T> static std::vector<T> numbers_of(const Tensor &tensor, torch:
   return {values.data_ptr<T>(), values.data_ptr<T>() + values.numel()};
 }
 
+void Model::compose(const std::vector<double> &ratio) { impl->ratio = ratio; }
+
+engine::Head Model::Impl::head() {
+  engine::Head head;
+  if (!kernel) return head;
+  const auto module = net.attr("head").toModule();
+  const auto flat = module.get_method("flat")({torch::tensor(ratio, torch::dtype(dtype)).to(device)});
+  const std::vector<c10::IValue> found = flat.toTupleRef().elements().vec();
+  for (const int64_t layer : net.attr("layers").toIntVector()) head.layers.push_back((int) layer);
+  head.function = engine::function_of(found[0].toStringRef());
+  head.parameter = found[1].toDouble();
+  head.points = numbers_of<double>(found[2].toTensor(), torch::kDouble);
+  head.bias = numbers_of<double>(found[3].toTensor(), torch::kDouble);
+  head.weights = numbers_of<double>(found[4].toTensor(), torch::kDouble);
+  head.n_out = (int) (head.weights.size() / ratio.size());
+  head.shift = numbers_of<double>(module.attr("shift").toTensor(), torch::kDouble);
+  head.factor = numbers_of<double>(module.attr("factor").toTensor(), torch::kDouble);
+  return head;
+}
+
 engine::Weights Model::weights() const {
   const auto edges = impl->net.attr("edge_basis").toModule();
   engine::Basis basis;
@@ -217,10 +260,11 @@ engine::Weights Model::weights() const {
   std::map<std::string, Tensor> named;
   for (const auto &entry : impl->potential.named_parameters()) named[entry.name] = entry.value;
   for (const auto &entry : impl->potential.named_buffers()) named[entry.name] = entry.value;
-  return engine::read_weights((int) elements.size(), impl->width, impl->n_layers, basis, [&](const std::string &name) {
-    const auto found = named.find(name);
-    return found == named.end() ? std::vector<double>() : numbers_of<double>(found->second, torch::kDouble);
-  });
+  return engine::read_weights(
+      (int) elements.size(), impl->width, impl->n_layers, basis, impl->head(), [&](const std::string &name) {
+        const auto found = named.find(name);
+        return found == named.end() ? std::vector<double>() : numbers_of<double>(found->second, torch::kDouble);
+      });
 }
 
 engine::Pairs Model::test_cluster() const {
@@ -261,21 +305,22 @@ template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Hal
     tapes.push_back(std::move(tape));
   }
 
-  q.set_requires_grad(true);
-  const Tensor e = net.get_method("readout")({q}).toTensor();
-  const Tensor energies = potential.get_method("scaled")({e, species.narrow(0, 0, n)}).toTensor();
+  variable_list features;
+  for (const Tape &tape : tapes) features.push_back(tape.q_out.detach().set_requires_grad(true));
+  const Tensor energies = read_out(features, species.narrow(0, 0, n));
+  const variable_list read = torch::autograd::grad({energies.sum()}, features, {}, c10::nullopt, false, true);
 
-  Tensor q_adjoint = torch::autograd::grad({energies.sum()}, {q})[0], mu_adjoint;
+  Tensor q_adjoint = read.back(), mu_adjoint;
   Tensor unit_adjoint = torch::zeros_like(unit), basis_adjoint = torch::zeros_like(basis);
   for (int l = n_layers - 1; l >= 0; l--) {
     Tape &tape = tapes[l];
-    variable_list made{tape.q_out}, seeds{q_adjoint}, read{unit, basis};
+    variable_list made{tape.q_out}, seeds{q_adjoint}, of{unit, basis};
     if (l < n_layers - 1) {
       made.push_back(tape.mu_out);
       seeds.push_back(mu_adjoint);
     }
-    if (l > 0) read.insert(read.end(), {tape.q_in, tape.mu_in});
-    const auto adjoints = torch::autograd::grad(made, read, seeds);
+    if (l > 0) of.insert(of.end(), {tape.q_in, tape.mu_in});
+    const auto adjoints = torch::autograd::grad(made, of, seeds);
     unit_adjoint += adjoints[0];
     basis_adjoint += adjoints[1];
     tape = Tape();  // frees the layer's tape
@@ -283,6 +328,7 @@ template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Hal
     const Tensor rows = torch::cat(variable_list{adjoints[2], adjoints[3].transpose(0, 1).reshape({m, 3 * width})}, 1);
     const Tensor owned = returned<real>(halo, rows, n);
     q_adjoint = owned.narrow(1, 0, width).contiguous();
+    if (read[l - 1].defined()) q_adjoint += read[l - 1];
     mu_adjoint = vectors_of(owned);
   }
 

@@ -9,14 +9,15 @@ namespace tlmd {
 
 class Model : public Evaluator {
  public:
-  // `file`: the whole file in memory; device cpu | cuda | auto; `rank` chooses among several GPUs. Throws
-  // std::runtime_error with one line that says got / wanted / do.
-  Model(const std::string &file, const std::string &name, const std::string &device, int rank);
+  // `file`: the whole file in memory; kind tpainn | mekrr, which the card must state; device cpu | cuda | auto; `rank`
+  // chooses among several GPUs. Throws std::runtime_error with one line that says got / wanted / do.
+  Model(const std::string &file, const std::string &name, const std::string &kind, const std::string &device, int rank);
   ~Model() override;
 
   std::vector<std::string> elements;
   double cutoff;  // A
   bool float64, on_gpu;
+  bool by_composition;  // whether energies depend on the ratios that compose() takes
   std::string summary;  // one line for the log
 
   // Evaluates the file's own test cluster and compares with the numbers that eager PyTorch gave at export; throws if
@@ -26,6 +27,8 @@ class Model : public Evaluator {
 
   void evaluate(const engine::Pairs &, Halo &halo, engine::Result &result, int n_threads) override;
 
+  // N / n_z of each species in the whole system, (n_species,); it counts for the weights, too.
+  void compose(const std::vector<double> &ratio);
   engine::Weights weights() const;
   engine::Pairs test_cluster() const;
 

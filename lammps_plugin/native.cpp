@@ -27,6 +27,7 @@ template <class real> class NativePaiNN : public Native {
     painn.finish(result);
   }
 
+  void set_head_weights(const std::vector<double> &weights) override { painn.set_head_weights(weights); }
   const std::string &isa() const override { return painn.isa(); }
   double memory() const override { return (double) painn.memory(); }
   double memory_per_atom(double pairs_per_atom, double rows_per_atom) const override {

@@ -30,6 +30,7 @@ static constexpr double EV_PER_KCAL_MOL = 0.0433641153087705;  // as tlmd.units
 static constexpr int CHECKED = 1000;  // atoms of a rank that the first step's check takes at most
 
 struct PairTPaiNN::Data {
+  const std::string style;
   std::string backend, device = "auto";  // backend empty: native where there is no GPU
   bool check = true;
   std::unique_ptr<tlmd::Model> model;
@@ -40,14 +41,16 @@ struct PairTPaiNN::Data {
   double unit_energy = 1.0;  // LAMMPS energy unit per eV
   bool planned = false, first_step = true;
 
-  explicit Data(LAMMPS *lmp) : rows(lmp) {}
+  std::vector<int> counts;  // atoms of each species in the whole system
+
+  Data(LAMMPS *lmp, const std::string &style) : style(style), rows(lmp) {}
   tlmd::Evaluator &evaluator() {
     if (native) return *native;
     return *model;
   }
 };
 
-PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), data(std::make_unique<Data>(lmp)) {
+PairTPaiNN::PairTPaiNN(LAMMPS *lmp, const std::string &style) : Pair(lmp), data(std::make_unique<Data>(lmp, style)) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -83,7 +86,8 @@ void PairTPaiNN::settings(int narg, char **arg) {
       if (value == v) return value;
       wanted += (wanted.empty() ? "" : ", ") + std::string(v);
     }
-    error->all(FLERR, "pair_style tpainn {}: got {}; wanted one of {}; correct the input line", keyword, value, wanted);
+    error->all(FLERR, "pair_style {} {}: got {}; wanted one of {}; correct the input line", data->style, keyword, value,
+               wanted);
     return value;
   };
   for (int i = 0; i < narg; i += 2) {
@@ -94,13 +98,15 @@ void PairTPaiNN::settings(int narg, char **arg) {
     } else if (strcmp(arg[i], "check") == 0) {
       data->check = choose(i, {"yes", "no"}) == "yes";
     } else {
-      error->all(FLERR, "pair_style tpainn: got keyword {}; wanted backend, device or check; correct the input line",
-                 arg[i]);
+      error->all(FLERR, "pair_style {}: got keyword {}; wanted backend, device or check; correct the input line",
+                 data->style, arg[i]);
     }
   }
   if (data->backend == "native" && data->device == "cuda")
-    error->all(FLERR, "pair_style tpainn: got backend native on device cuda; wanted device cpu or auto; or use backend "
-                      "torchscript");
+    error->all(
+        FLERR,
+        "pair_style {}: got backend native on device cuda; wanted device cpu or auto; or use backend torchscript",
+        data->style);
 }
 
 // Rank 0 reads, all ranks get the bytes.
@@ -113,24 +119,24 @@ void PairTPaiNN::load(const char *file) {
   bigint size = (bigint) bytes.size();
   MPI_Bcast(&size, 1, MPI_LMP_BIGINT, 0, world);
   if (size == 0)
-    error->all(FLERR, "pair_style tpainn: got {}, missing or empty; wanted a file written by tl-export; check the path",
-               file);
+    error->all(FLERR, "pair_style {}: got {}, missing or empty; wanted a file written by tl-export; check the path",
+               data->style, file);
   bytes.resize(size);
   for (bigint first = 0; first < size; first += 1 << 30)
     MPI_Bcast(&bytes[first], (int) std::min<bigint>(size - first, 1 << 30), MPI_CHAR, 0, world);
   const std::string device = data->backend == "native" ? "cpu" : data->device;
   std::string summary;
   try {
-    data->model = std::make_unique<tlmd::Model>(bytes, file, device, comm->me);
+    data->model = std::make_unique<tlmd::Model>(bytes, file, data->style, device, comm->me);
     if (data->check) data->model->self_test();
     summary = data->model->summary;
     data->native.reset();
     data->first_step = true;
     if (data->backend != "torchscript" && !data->model->on_gpu) summary += start_native();
   } catch (const std::exception &e) {
-    error->all(FLERR, "pair_style tpainn: {}", e.what());
+    error->all(FLERR, "pair_style {}: {}", data->style, e.what());
   }
-  if (comm->me == 0) utils::logmesg(lmp, "pair_style tpainn: {}\n", summary);
+  if (comm->me == 0) utils::logmesg(lmp, "pair_style {}: {}\n", data->style, summary);
 }
 
 // Returns what the log says of it. Rank 0 chooses the table, so that all ranks have the same.
@@ -151,14 +157,14 @@ void PairTPaiNN::coeff(int narg, char **arg) {
   if (!allocated) allocate();
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
     error->all(FLERR,
-               "pair_coeff for tpainn: got {} arguments; wanted `* * FILE` and an element for each type; "
+               "pair_coeff for {}: got {} arguments; wanted `* * FILE` and an element for each type; "
                "correct the input line",
-               narg);
+               data->style, narg);
   if (narg - 3 != atom->ntypes)
     error->all(FLERR,
-               "pair_coeff for tpainn: got {} elements; wanted {}, one for each atom type (NULL for types of "
+               "pair_coeff for {}: got {} elements; wanted {}, one for each atom type (NULL for types of "
                "another style); correct the input line",
-               narg - 3, atom->ntypes);
+               data->style, narg - 3, atom->ntypes);
   load(arg[2]);
 
   const auto &known = data->model->elements;
@@ -168,16 +174,16 @@ void PairTPaiNN::coeff(int narg, char **arg) {
     map[type] = found == known.end() ? -1 : (int) (found - known.begin());
     if (name == "NULL" && !utils::strmatch(force->pair_style, "^hybrid"))
       error->all(FLERR,
-                 "pair_coeff for tpainn: got NULL for type {}; wanted an element for every type; name it, or use "
+                 "pair_coeff for {}: got NULL for type {}; wanted an element for every type; name it, or use "
                  "pair_style hybrid with another style for this type",
-                 type);
+                 data->style, type);
     if (map[type] >= 0 || name == "NULL") continue;
     std::string list;
     for (const auto &element : known) list += " " + element;
     error->all(FLERR,
-               "pair_coeff for tpainn: got element {}; wanted one that the model knows:{}; use a model trained "
+               "pair_coeff for {}: got element {}; wanted one that the model knows:{}; use a model trained "
                "on it, or NULL",
-               name, list);
+               data->style, name, list);
   }
   for (int i = 1; i <= atom->ntypes; i++)
     for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = map[i] >= 0 && map[j] >= 0;
@@ -189,15 +195,18 @@ void PairTPaiNN::init_style() {
   else if (strcmp(update->unit_style, "real") == 0)
     data->unit_energy = 1.0 / EV_PER_KCAL_MOL;
   else
-    error->all(FLERR, "pair_style tpainn: got units {}; wanted metal or real; change the units command",
+    error->all(FLERR, "pair_style {}: got units {}; wanted metal or real; change the units command", data->style,
                update->unit_style);
   if (!force->newton_pair)
-    error->all(FLERR, "pair_style tpainn: got newton off; wanted newton on for pairs; remove the newton command");
+    error->all(FLERR, "pair_style {}: got newton off; wanted newton on for pairs; remove the newton command",
+               data->style);
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k < 4; k++)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        error->all(FLERR, "pair_style tpainn: got special_bonds that remove bonded pairs; wanted all pairs; use an "
-                          "atomic atom_style or `special_bonds lj/coul 1 1 1`");
+        error->all(FLERR,
+                   "pair_style {}: got special_bonds that remove bonded pairs; wanted all pairs; use an atomic "
+                   "atom_style or `special_bonds lj/coul 1 1 1`",
+                   data->style);
   neighbor->add_request(this, NeighConst::REQ_FULL);
   data->planned = false;
 }
@@ -258,8 +267,8 @@ void PairTPaiNN::say_memory() {
   MPI_Reduce(&mib, &total, 1, MPI_DOUBLE, MPI_SUM, 0, world);
   MPI_Reduce(&mib, &largest, 1, MPI_DOUBLE, MPI_MAX, 0, world);
   if (comm->me == 0)
-    utils::logmesg(lmp, "pair_style tpainn: needs about {:.3g} MiB, {:.3g} MiB on the largest of {} ranks\n", total,
-                   largest, comm->nprocs);
+    utils::logmesg(lmp, "pair_style {}: needs about {:.3g} MiB, {:.3g} MiB on the largest of {} ranks\n", data->style,
+                   total, largest, comm->nprocs);
 }
 
 // The native engine against the scripted model on this configuration, or on a part of it where that is large.
@@ -284,22 +293,45 @@ void PairTPaiNN::check_native() {
                                          "at most {:.1e}; use backend torchscript and report this model",
                                          largest, tolerance));
   if (comm->me == 0)
-    utils::logmesg(lmp, "pair_style tpainn: native and scripted agree to {:.1e} on the first step{}\n", largest,
-                   part ? fmt::format(" ({} atoms of each rank)", CHECKED) : "");
+    utils::logmesg(lmp, "pair_style {}: native and scripted agree to {:.1e} on the first step{}\n", data->style,
+                   largest, part ? fmt::format(" ({} atoms of each rank)", CHECKED) : "");
+}
+
+// A kernel of means over atoms has the composition of the whole system in its weights.
+void PairTPaiNN::compose(bool setup) {
+  const auto &pairs = data->rows.pairs;
+  std::vector<int> mine(data->model->elements.size()), counts(mine.size());
+  for (int i = 0; i < pairs.n_owned; i++) mine[pairs.species[i]]++;
+  MPI_Allreduce(mine.data(), counts.data(), (int) mine.size(), MPI_INT, MPI_SUM, world);
+  if (counts == data->counts) return;
+  if (!setup)
+    error->all(FLERR,
+               "pair_style {}: got atoms added or deleted in a run; wanted a fixed composition, which this model's "
+               "energy depends on; fit with aggregation sum",
+               data->style);
+  double total = 0;
+  for (int n : counts) total += n;
+  std::vector<double> ratio;
+  for (int n : counts) ratio.push_back(total / std::max(n, 1));
+  data->model->compose(ratio);
+  if (data->native) data->native->set_head_weights(data->model->weights().head.weights);
+  data->counts = counts;
 }
 
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const double cutoff = data->model->cutoff;
+  bool moved = false;  // atoms between ranks
   if (neighbor->ago == 0 || !data->planned) {
     if (comm->get_comm_cutoff() < cutoff)
-      error->all(FLERR,
-                 "pair_style tpainn: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
-                 comm->get_comm_cutoff(), cutoff);
+      error->all(FLERR, "pair_style {}: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
+                 data->style, comm->get_comm_cutoff(), cutoff);
     data->rows.plan(this, list, map, cutoff);
-    data->planned = true;
+    moved = true;
   }
   data->rows.gather();
+  if (moved && data->model->by_composition) compose(!data->planned);
+  data->planned = true;
   try {
     if (data->first_step && data->native) {
       say_memory();
@@ -309,7 +341,7 @@ void PairTPaiNN::compute(int eflag, int vflag) {
     data->evaluator().evaluate(data->rows.pairs, data->rows.halo, data->result, comm->nthreads);
   } catch (const std::exception &e) {
     const std::string text = e.what();
-    error->one(FLERR, "pair_style tpainn: {}", text.substr(0, text.find('\n')));
+    error->one(FLERR, "pair_style {}: {}", data->style, text.substr(0, text.find('\n')));
   }
   scatter();
 }
@@ -318,7 +350,12 @@ double PairTPaiNN::memory_usage() {
   return Pair::memory_usage() + data->rows.bytes() + (data->native ? data->native->memory() : 0.0);
 }
 
-extern "C" __attribute__((visibility("default"))) void *tlmd_create_tpainn(LAMMPS *lmp) { return new PairTPaiNN(lmp); }
+extern "C" __attribute__((visibility("default"))) void *tlmd_create_tpainn(LAMMPS *lmp) {
+  return new PairTPaiNN(lmp, "tpainn");
+}
+extern "C" __attribute__((visibility("default"))) void *tlmd_create_mekrr(LAMMPS *lmp) {
+  return new PairTPaiNN(lmp, "mekrr");
+}
 extern "C" __attribute__((visibility("default"))) const char *tlmd_torch_found() {
   static const std::string version = tlmd::Model::torch_version();
   return version.c_str();

@@ -7,14 +7,15 @@
 #include "pair.h"
 
 #include <memory>
+#include <string>
 
 namespace LAMMPS_NS {
 
-// pair_style tpainn [backend native|torchscript] [device cpu|cuda|auto] [check yes|no]
+// pair_style tpainn|mekrr [backend native|torchscript] [device cpu|cuda|auto] [check yes|no]
 // pair_coeff * * model-lammps.pt O H        (NULL for types that another style owns)
 class PairTPaiNN : public Pair {
  public:
-  explicit PairTPaiNN(LAMMPS *);
+  PairTPaiNN(LAMMPS *, const std::string &style);  // style: tpainn or mekrr, the kind of its models
   ~PairTPaiNN() override;
 
   void settings(int, char **) override;
@@ -32,6 +33,7 @@ class PairTPaiNN : public Pair {
   std::string start_native();
   void say_memory();
   void check_native();
+  void compose(bool setup);
   void scatter();
 
   struct Data;

@@ -35,7 +35,8 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *i
   auto *lmp = static_cast<LAMMPS *>(instance);
   const std::string built = "tlmd plugin, built for LAMMPS " TLMD_LAMMPS_VERSION " and torch " TLMD_TORCH_VERSION;
   if (strcmp(lmp->version, TLMD_LAMMPS_VERSION) != 0) {
-    lmp->error->warning(FLERR, "{}: got LAMMPS {}; wanted {}; no pair style tpainn: install tlmd for this LAMMPS",
+    lmp->error->warning(FLERR,
+                        "{}: got LAMMPS {}; wanted {}; no pair styles tpainn and mekrr: install tlmd for this LAMMPS",
                         built, lmp->version, TLMD_LAMMPS_VERSION);
     return;
   }
@@ -43,24 +44,28 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *i
   if (!pair) {
     lmp->error->warning(FLERR,
                         "{}: got {}; wanted libtorch " TLMD_TORCH_VERSION
-                        "; no pair style tpainn: install tlmd beside that torch",
+                        "; no pair styles tpainn and mekrr: install tlmd beside that torch",
                         built, dlerror());
     return;
   }
   const auto torch_found = reinterpret_cast<const char *(*)()>(dlsym(pair, "tlmd_torch_found"));
   if (strcmp(torch_found(), TLMD_TORCH_VERSION) != 0) {
-    lmp->error->warning(
-        FLERR, "{}: got torch {}; wanted " TLMD_TORCH_VERSION "; no pair style tpainn: install tlmd beside that torch",
-        built, torch_found());
+    lmp->error->warning(FLERR,
+                        "{}: got torch {}; wanted " TLMD_TORCH_VERSION
+                        "; no pair styles tpainn and mekrr: install tlmd beside that torch",
+                        built, torch_found());
     return;
   }
-  static lammpsplugin_t plugin{};
-  plugin.version = TLMD_LAMMPS_VERSION;
-  plugin.style = "pair";
-  plugin.name = "tpainn";
-  plugin.info = "transfer-learned PaiNN (tlmd)";
-  plugin.author = "the tlmd authors";
-  plugin.creator = reinterpret_cast<void *(*)(LAMMPS *)>(dlsym(pair, "tlmd_create_tpainn"));
-  plugin.handle = handle;
-  reinterpret_cast<Register>(register_function)(&plugin, instance);
+  static const char *const styles[][2] = {{"tpainn", "tlmd_create_tpainn"}, {"mekrr", "tlmd_create_mekrr"}};
+  for (const auto &[name, creator] : styles) {
+    lammpsplugin_t plugin{};  // copied by LAMMPS
+    plugin.version = TLMD_LAMMPS_VERSION;
+    plugin.style = "pair";
+    plugin.name = name;
+    plugin.info = "transfer-learned PaiNN, or a kernel on its features (tlmd)";
+    plugin.author = "the tlmd authors";
+    plugin.creator = reinterpret_cast<void *(*)(LAMMPS *)>(dlsym(pair, creator));
+    plugin.handle = handle;
+    reinterpret_cast<Register>(register_function)(&plugin, instance);
+  }
 }

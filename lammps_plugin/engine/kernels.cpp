@@ -3,6 +3,7 @@
 // would stop an older processor.
 #include "filter_table.h"
 #include "geometry.h"
+#include "head.h"
 #include "message.h"
 #include "moments.h"
 #include "train_message.h"
@@ -24,6 +25,7 @@ template <class real> static Kernels<real> all() {
           {train_message_backward<false, real>, train_message_backward<true, real>},
           train_forward<real>,
           train_backward<real>,
+          kernel_head<real>,
           make_table<real>,
           table_back<real>};
 }

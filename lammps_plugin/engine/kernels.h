@@ -95,10 +95,28 @@ template <class real> struct Update {
   const Moments<real> *moments = nullptr;  // layer 1 by moments, else null
   const real *embedding = nullptr;         // (species, F), with moments
   const int *species = nullptr;
-  const real *scale = nullptr;  // (species,)
-  double *energies = nullptr;   // (N,) last layer: the network's output
-  real *features = nullptr;     // (N, F) scalar features after this layer, if wanted
-  real *scratch = nullptr;      // scratch_size(width) numbers, of one thread
+  const real *scale = nullptr;     // (species,)
+  double *energies = nullptr;      // (N,) last layer: the network's output
+  real *features = nullptr;        // (N, F) scalar features after this layer, if wanted
+  const real *injected = nullptr;  // (N, F) adjoints of these from a kernel head, or null
+  real *scratch = nullptr;         // scratch_size(width) numbers, of one thread
+};
+
+enum Function { LINEAR, COSINE, GAUSSIAN, POLYNOMIAL };
+
+// What head.h reads and writes; n_in = n_layers * F, n_out padded.
+template <class real> struct KernelFunctions {
+  Function function = LINEAR;
+  real parameter = 0;                               // gaussian: 1 / (2 length^2); polynomial: degree
+  int width = 0, n_layers = 0, n_out = 0;           // F padded
+  Matrix<real> there, back;                         // n_in -> n_out with bias, and n_out -> n_in
+  const real *shift = nullptr, *factor = nullptr;   // (species, n_in)
+  const real *weights = nullptr, *scale = nullptr;  // (species, n_out), (species,)
+  const real *const *features = nullptr;            // of each layer (N, F)
+  real *const *adjoints = nullptr;                  // the same of dE/d(them)
+  const int *species = nullptr;
+  double *energies = nullptr;  // (N,) added to
+  real *scratch = nullptr;     // head_scratch_size numbers, of one thread
 };
 
 // A value and its tangent: arrays of the same shape.
@@ -162,6 +180,7 @@ template <class real> struct Kernels {
   void (*train_message_backward[2])(const PairList<real> &, const TrainMessage<real> &) = {};
   void (*train_forward)(const TrainUpdate<real> &, int first, int count) = nullptr;
   void (*train_backward)(const TrainUpdate<real> &, int first, int count) = nullptr;
+  void (*kernel_head)(const KernelFunctions<real> &, int first, int count) = nullptr;
   // The filter table of one channel block (rows, 3, lanes) from basis functions (rows, n_basis) and filters (n_basis,
   // 3, lanes), and in reverse.
   void (*make_table)(const double *basis, int rows, int n_basis, const double *filters, real *table) = nullptr;
@@ -169,6 +188,7 @@ template <class real> struct Kernels {
 };
 
 inline size_t scratch_size(int width) { return (size_t) TILE * 16 * width; }
+inline size_t head_scratch_size(int n_in, int n_out) { return (size_t) TILE * (2 * n_in + n_out); }
 inline size_t train_scratch_size(int width) { return (size_t) TILE * 33 * width; }
 
 // "avx512", "avx2" or "portable"; "auto" takes the best of this processor, or TLMD_ISA from the environment. Throws

@@ -56,16 +56,20 @@ template <class real> class Packed {
   std::vector<real> species_inputs;                // (blocks, species, 2, lanes): S, T of layer 1
   std::vector<real> scale;                         // (species,)
   std::vector<std::vector<double>> filters;        // of each layer, (blocks, basis, 3, lanes)
+  KernelFunctions<real> head;                      // n_out 0: none
+  void set_head_weights(int n_out, const std::vector<double> &);
 
  private:
   void set_filter(const Weights::Layer &, int width, std::vector<double> &);
   void fold_first_layer(const Weights &, LayerWeights<real> &);
+  void set_head(const Head &);
   real *place(size_t n);
   Matrix<real> keep(const Dense &);
   real *keep(const std::vector<double> &, size_t size);
   void both_ways(const Linear &, const Layout &, Matrix<real> &there, Matrix<real> &back);
 
   bool moments, folded;
+  std::vector<real> head_weights;
   std::deque<Buffer<real>> store;
   size_t used = 0;
 };

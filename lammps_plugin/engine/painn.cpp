@@ -13,6 +13,9 @@ template <class real> PaiNN<real>::~PaiNN() = default;
 template <class real> int PaiNN<real>::n_layers() const { return impl->n_layers; }
 template <class real> const std::string &PaiNN<real>::isa() const { return impl->isa; }
 template <class real> void PaiNN<real>::set_threads(int n) { impl->options.n_threads = std::max(n, 1); }
+template <class real> void PaiNN<real>::set_head_weights(const std::vector<double> &weights) {
+  impl->packed.set_head_weights((int) weights.size() / impl->packed.n_species, weights);
+}
 template <class real> void PaiNN<real>::begin(const Pairs &pairs) { impl->begin(pairs); }
 template <class real> void PaiNN<real>::forward(int layer) { impl->forward(layer); }
 template <class real> void PaiNN<real>::backward(int layer) { impl->backward(layer); }
@@ -30,7 +33,8 @@ template <class real> size_t PaiNN<real>::memory() const { return impl->memory()
 template <class real>
 double PaiNN<real>::memory_per_atom(const Weights &w, double pairs_per_atom, double rows_per_atom) {
   const double f = padded(w.width), layers = w.n_layers, moments = padded(w.n_species * w.basis.size());
-  const double numbers = f * (15 * layers - 4 + 4 + 5 * layers * rows_per_atom) + 8 * moments;
+  const double numbers =
+      f * (15 * layers - 4 + 4 + 5 * layers * rows_per_atom + 2 * (double) w.head.layers.size()) + 8 * moments;
   return numbers * sizeof(real) +
          pairs_per_atom * (sizeof(PairGeometry<real>) + 2 * sizeof(int) + 4 * sizeof(real) + 6 * sizeof(double));
 }

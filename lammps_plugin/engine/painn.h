@@ -26,6 +26,18 @@ struct Linear {
   std::vector<double> weight, bias;
 };
 
+// The kernel head of models/mekrr.py (method `flat` there), after the readout; features of `layers` side by side.
+struct Head {
+  Function function = LINEAR;
+  double parameter = 0;
+  int n_out = 0;  // 0: there is none
+  std::vector<int> layers;
+  std::vector<double> shift, factor;  // (species, n_in)
+  std::vector<double> points, bias;   // (n_out, n_in), (n_out,); linear: none
+  std::vector<double> weights;        // (species, n_out)
+};
+Function function_of(const std::string &name);
+
 // What models/painn.py and models/potential.py call by the same names.
 struct Weights {
   int n_species = 0, width = 0, n_layers = 0;
@@ -35,12 +47,13 @@ struct Weights {
     Linear filter, context0, context2, mix, update0, update2;
   };
   std::vector<Layer> layers;
-  Linear energy0, energy2;
+  Linear energy0, energy2;  // zero if there is a head and no such weights
+  Head head;
   std::vector<double> scale, reference;  // (n_species,) eV
 };
 
 // Weights whose parameters `get` gives by their names in Potential's state_dict, row-major, checked for their number.
-Weights read_weights(int n_species, int width, int n_layers, const Basis &,
+Weights read_weights(int n_species, int width, int n_layers, const Basis &, const Head &,
                      const std::function<std::vector<double>(const std::string &)> &get);
 
 // What one rank sees. Rows: its atoms, then ghosts of other ranks. Pairs i<-j within the cutoff, by centre i; those
@@ -114,6 +127,7 @@ template <class real> class PaiNN {
   int n_layers() const;
   const std::string &isa() const;
   void set_threads(int n);
+  void set_head_weights(const std::vector<double> &);  // (species, n_out), where the composition changes them
 
   void begin(const Pairs &);  // keeps a pointer to the pairs until finish
   void forward(int layer);    // message and update of layer 1 .. n_layers - 1

@@ -43,10 +43,12 @@ template <class real> struct PaiNN<real>::Impl {
   Buffer<int> bins;
   Buffer<PairGeometry<real>> geometry;
   Buffer<real> slopes;  // (threads, pairs, 4)
-  Buffer<real> state, moment_sums, moment_adjoints, scratch;
+  Buffer<real> state, moment_sums, moment_adjoints, scratch, head_scratch;
   std::vector<Buffer<real>> inputs, kept, features;    // of each layer
   std::vector<Buffer<real>> adjoints, state_adjoints;  // of each layer's inputs and sums; without training one for all
   std::vector<LayerStore<real>> stores;
+  std::vector<int> head_layers;
+  std::vector<Buffer<real>> head_adjoints;  // of each layer's features; empty where the head does not read them
   std::vector<double> energies;
   size_t input_block = 0, state_block = 0;
 
@@ -55,7 +57,8 @@ template <class real> struct PaiNN<real>::Impl {
         kernels(kernels_of<real>(isa)), training(training), by_moments(w.n_species <= o.moment_species),
         packed(w, kernels.lanes, by_moments, !training), width(packed.width), n_blocks(width / kernels.lanes),
         lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers), features(n_layers),
-        adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers) {
+        adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers),
+        head_layers(w.head.layers), head_adjoints(n_layers) {
     moments.n_basis = w.basis.size();
     moments.stride = padded(w.basis.size(), lanes);
     moments.width = w.n_species * moments.n_basis;
@@ -99,8 +102,10 @@ template <class real> struct PaiNN<real>::Impl {
       auto place = [&](real *start) { return place_store(stores[l], start, rows, f, last, training, training); };
       place(kept[l].reserve(place(nullptr)));
       if (l > 0) inputs[l].reserve(n_blocks * input_block);
-      if (options.keep_features) features[l].reserve(rows * f);
+      if (options.keep_features || read_by_head(l)) features[l].reserve(rows * f);
+      if (read_by_head(l)) head_adjoints[l].reserve(rows * f);
     }
+    head_scratch.reserve(head_scratch_size((int) head_layers.size() * width, packed.head.n_out) * options.n_threads);
     for (auto &of_layer : adjoints) of_layer.reserve(n_blocks * input_block);
     for (auto &of_layer : state_adjoints) of_layer.reserve(n_blocks * state_block);
     if (!by_moments) return;
@@ -111,10 +116,12 @@ template <class real> struct PaiNN<real>::Impl {
     moments.vector_adjoint = moments.scalar_adjoint + rows * moments.ld;
   }
 
+  bool read_by_head(int l) const { return std::count(head_layers.begin(), head_layers.end(), l) > 0; }
+
   size_t memory() const {
-    size_t bytes = tables.bytes() + basis_table.bytes() + bins.bytes() + geometry.bytes() + slopes.bytes() +
-                   state.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + scratch.bytes();
-    for (auto *of_layers : {&inputs, &kept, &features, &adjoints, &state_adjoints})
+    size_t bytes = head_scratch.bytes() + tables.bytes() + basis_table.bytes() + bins.bytes() + geometry.bytes() +
+                   slopes.bytes() + state.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + scratch.bytes();
+    for (auto *of_layers : {&inputs, &kept, &features, &adjoints, &state_adjoints, &head_adjoints})
       for (const auto &buffer : *of_layers) bytes += buffer.bytes();
     return bytes;
   }
@@ -155,12 +162,30 @@ template <class real> struct PaiNN<real>::Impl {
     u.species = pairs->species.data();
     u.scale = packed.scale.data();
     u.energies = energies.data();
-    u.features = options.keep_features ? features[l].data() : nullptr;
+    u.features = features[l].data();
+    u.injected = head_adjoints[l].data();
     in_shares(n_tiles, options.n_threads, [&](int first, int end, int thread) {
       Update<real> mine = u;
       mine.scratch = scratch.data() + thread * scratch_size(width);
       for (int k = first; k < end; k++)
         (reverse ? kernels.update_backward : kernels.update_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
+    });
+    if (u.last && !reverse && !head_layers.empty()) head();
+  }
+
+  // Energies and adjoints of the features, once the last layer has its own.
+  void head() {
+    const int n = pairs->n_owned, n_tiles = (n + TILE - 1) / TILE, n_in = (int) head_layers.size() * width;
+    std::vector<const real *> from;
+    std::vector<real *> to;
+    for (int l : head_layers) from.push_back(features[l].data()), to.push_back(head_adjoints[l].data());
+    KernelFunctions<real> h = packed.head;
+    h.features = from.data(), h.adjoints = to.data();
+    h.scale = packed.scale.data(), h.species = pairs->species.data(), h.energies = energies.data();
+    in_shares(n_tiles, options.n_threads, [&](int first, int end, int thread) {
+      KernelFunctions<real> mine = h;
+      mine.scratch = head_scratch.data() + thread * head_scratch_size(n_in, h.n_out);
+      for (int k = first; k < end; k++) kernels.kernel_head(mine, k * TILE, std::min(TILE, n - k * TILE));
     });
   }
 

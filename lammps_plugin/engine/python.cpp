@@ -26,6 +26,12 @@ template <class real> static auto numpy(std::vector<real> values, std::initializ
   return nb::ndarray<nb::numpy, real>(kept->data(), shape, owner);
 }
 
+using Slopes = Array<double, nb::ndim<1>>;
+using Slopes3 = Array<double, nb::ndim<2>>;
+using Slopes9 = Array<double, nb::ndim<3>>;
+
+static std::vector<double> numbers(const Slopes &values) { return {values.data(), values.data() + values.size()}; }
+
 // atom energies (N,) eV, forces (N, 3) eV/A, virials (N, 3, 3) eV: each atom's share of -r (x) dE/dr
 static nb::tuple of_atoms(const Pairs &pairs, const Result &result) {
   const size_t n = pairs.n_owned;
@@ -92,6 +98,7 @@ template <class real> class Face {
     return numpy(std::move(q), {n, f});
   }
 
+  void set_head_weights(const Slopes &weights) { painn.set_head_weights(numbers(weights)); }
   size_t memory() const { return painn.memory(); }
   std::string isa() const { return painn.isa(); }
 
@@ -100,10 +107,6 @@ template <class real> class Face {
   PaiNN<real> painn;
   Result result;
 };
-
-using Slopes = Array<double, nb::ndim<1>>;
-using Slopes3 = Array<double, nb::ndim<2>>;
-using Slopes9 = Array<double, nb::ndim<3>>;
 
 template <class real> class TrainingFace {
  public:
@@ -158,9 +161,53 @@ template <class real> class TrainingFace {
     return by_name;
   }
 
+  // Scalar features (N, layers * F) of the last evaluate after each of `layers`, side by side.
+  auto features(const std::vector<int> &layers) const {
+    const Pairs &of = nb::cast<const Pairs &>(pairs);
+    std::vector<real> rows((size_t) of.n_owned * layers.size() * width());
+    copy(layers, of.n_owned, rows.data(), [&](int l) { return training.features(l); });
+    return numpy(std::move(rows), {(size_t) of.n_owned, layers.size() * width()});
+  }
+
+  // Their changes (T, N, layers * F) along displacements (T, N, 3) of the atoms and strains (T, 3, 3) of the whole:
+  // r_ij changes by d_j - d_i + strain r_ij.
+  auto tangents(const Slopes9 &displacements, const Slopes9 &strains, const std::vector<int> &layers) {
+    const Pairs &of = nb::cast<const Pairs &>(pairs);
+    const size_t n = of.n_owned, size = n * layers.size() * width(), n_tangents = displacements.shape(0);
+    if (displacements.size() != 3 * n * n_tangents || strains.size() != 9 * n_tangents)
+      throw std::runtime_error("got changes that do not fit; wanted (T, N, 3) and (T, 3, 3); correct the call");
+    std::vector<real> rows(n_tangents * size);
+    {
+      nb::gil_scoped_release release;
+      const int top = 1 + *std::max_element(layers.begin(), layers.end());
+      std::vector<double> changes(of.vectors.size());
+      for (size_t t = 0; t < n_tangents; t++) {
+        const double *moved = displacements.data() + 3 * n * t, *strain = strains.data() + 9 * t;
+        for (size_t i = 0; i < n; i++)
+          for (int p = of.first[i]; p < of.first[i + 1]; p++)
+            for (int a = 0; a < 3; a++) {
+              double change = moved[3 * (size_t) of.neighbour[p] + a] - moved[3 * i + a];
+              for (int b = 0; b < 3; b++) change += strain[3 * a + b] * of.vectors[3 * (size_t) p + b];
+              changes[3 * (size_t) p + a] = change;
+            }
+        training.tangents(changes.data(), top);
+        copy(layers, n, rows.data() + t * size, [&](int l) { return training.feature_tangents(l); });
+      }
+    }
+    return numpy(std::move(rows), {n_tangents, n, layers.size() * width()});
+  }
+
   size_t memory() const { return training.memory(); }
 
  private:
+  size_t width() const { return nb::cast<const Weights &>(weights).width; }
+
+  template <class From> void copy(const std::vector<int> &layers, size_t n, real *to, const From &from) const {
+    const size_t f = width(), stride = training.feature_stride();
+    for (size_t k = 0; k < layers.size(); k++)
+      for (size_t i = 0; i < n; i++) std::copy_n(from(layers[k]) + i * stride, f, to + (i * layers.size() + k) * f);
+  }
+
   nb::object weights, pairs;  // which the engine points to
   Training<real> training;
   Result result;
@@ -172,6 +219,7 @@ template <class real> static void bind(nb::module_ &m, const std::string &name) 
            "n_bins"_a, "moment_species"_a, "keep_features"_a)
       .def("evaluate", &Face<real>::evaluate, "pairs"_a)
       .def("features", &Face<real>::features, "layer"_a)
+      .def("set_head_weights", &Face<real>::set_head_weights, "weights"_a)
       .def_prop_ro("memory", &Face<real>::memory)
       .def_prop_ro("isa", &Face<real>::isa);
   nb::class_<TrainingFace<real>>(m, (name + "Training").c_str())
@@ -180,21 +228,39 @@ template <class real> static void bind(nb::module_ &m, const std::string &name) 
       .def("set_weights", &TrainingFace<real>::set_weights, "weights"_a)
       .def("evaluate", &TrainingFace<real>::evaluate, "pairs"_a)
       .def("gradients", &TrainingFace<real>::gradients, "energies"_a, "forces"_a, "virials"_a, "wanted"_a)
+      .def("features", &TrainingFace<real>::features, "layers"_a)
+      .def("tangents", &TrainingFace<real>::tangents, "displacements"_a, "strains"_a, "layers"_a)
       .def_prop_ro("memory", &TrainingFace<real>::memory);
 }
 
 NB_MODULE(_engine, m) {
   nb::set_leak_warnings(false);  // a graph that is kept to the end of the process is no leak
+  nb::class_<Head>(m, "Head")
+      .def("__init__", [](Head *self) { new (self) Head(); })
+      .def(
+          "__init__",
+          [](Head *self, const std::vector<int> &layers, const std::string &function, double parameter,
+             const Slopes &shift, const Slopes &factor, const Slopes &points, const Slopes &bias, const Slopes &weights,
+             int n_species) {
+            new (self) Head{function_of(function),
+                            parameter,
+                            (int) weights.size() / n_species,
+                            layers,
+                            numbers(shift),
+                            numbers(factor),
+                            numbers(points),
+                            numbers(bias),
+                            numbers(weights)};
+          },
+          "layers"_a, "function"_a, "parameter"_a, "shift"_a, "factor"_a, "points"_a, "bias"_a, "weights"_a,
+          "n_species"_a);
   nb::class_<Weights>(m, "Weights")
       .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double cutoff,
                           const std::vector<double> &centres, double basis_width, bool bessel, bool polynomial,
-                          const nb::callable &get) {
+                          const Head &head, const nb::callable &get) {
         new (self)
             Weights(read_weights(n_species, width, n_layers, Basis{cutoff, centres, basis_width, bessel, polynomial},
-                                 [&](const std::string &name) {
-                                   const auto values = nb::cast<Array<double, nb::ndim<1>>>(get(name));
-                                   return std::vector<double>(values.data(), values.data() + values.size());
-                                 }));
+                                 head, [&](const std::string &name) { return numbers(nb::cast<Slopes>(get(name))); }));
       });
   nb::class_<Pairs>(m, "Pairs")
       .def(

@@ -158,7 +158,7 @@ template <class real> struct Training<real>::Impl {
     u.energies_t = energies.data();
     in_shares(n_tiles, n_threads, [&](int first, int end, int thread) {
       TrainUpdate<real> mine = u;
-      mine.gradients = sums.of(l, thread);
+      if (reverse) mine.gradients = sums.of(l, thread);
       mine.scratch = scratch.data() + thread * train_scratch_size(values.width);
       for (int k = first; k < end; k++)
         (reverse ? kernels().train_backward : kernels().train_forward)(mine, k * TILE, std::min(TILE, n - k * TILE));
@@ -171,19 +171,27 @@ template <class real> struct Training<real>::Impl {
       for (auto &buffer : *of_layers)
         if (!at_rest) std::fill_n(buffer.data(), buffer.bytes() / sizeof(real), real(0));
     std::fill_n(moment_sums.data(), moment_sums.bytes() / sizeof(real), real(0));
+    std::fill_n(state.data(), values.n_blocks * values.state_block, real(0));
     std::fill(energies.begin(), energies.end(), 0.0);
   }
 
-  void run() {
+  void forward_tangents(int n) {
     std::fill_n(state.data(), values.n_blocks * values.state_block, real(0));
-    const real *end = changes.data() + 4 * values.pairs->neighbour.size();
-    const bool none = std::all_of<const real *>(changes.data(), end, [](real change) { return change == 0; });
-    if (none) no_tangents();
-    at_rest = none;
-    for (int l = 0; l < n_layers && !none; l++) {
+    at_rest = false;
+    for (int l = 0; l < n; l++) {
       message(l, false);
       update(l, false);
     }
+  }
+
+  void run() {
+    const real *end = changes.data() + 4 * values.pairs->neighbour.size();
+    const bool none = std::all_of<const real *>(changes.data(), end, [](real change) { return change == 0; });
+    if (none)
+      no_tangents();
+    else
+      forward_tangents(n_layers);
+    at_rest = none;
     for (int l = n_layers - 1; l >= 0; l--) {
       if (deepest >= stage(l, AFTER)) update(l, true);
       if (deepest >= stage(l, MESSAGE)) message(l, true);
@@ -327,6 +335,18 @@ void Training<real>::gradients(const double *seeds, const double *changes, const
   if (std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted)) impl->put_species(chosen);
   impl->put_scale(chosen);
 }
+
+template <class real> void Training<real>::tangents(const double *changes, int n_layers) {
+  impl->reserve();
+  impl->pair_changes(changes);
+  impl->forward_tangents(n_layers);
+}
+
+template <class real> const real *Training<real>::features(int layer) const { return impl->values.stores[layer].q_out; }
+template <class real> const real *Training<real>::feature_tangents(int layer) const {
+  return impl->stores[layer].q_out;
+}
+template <class real> int Training<real>::feature_stride() const { return impl->values.width; }
 
 template <class real> size_t Training<real>::memory() const {
   const Impl &i = *impl;

@@ -26,6 +26,13 @@ template <class real> class Training {
   // under its parameter's name in Potential's state_dict, in its layout there; also of scale and reference. What is not
   // wanted is not computed, nor what is needed for it alone.
   void gradients(const double *seeds, const double *changes, const Wanted &wanted, const Put &put);
+
+  // After evaluate: the scalar features after a layer, (n_owned, feature_stride()), and, after tangents, how they
+  // change with the pair vectors, whose changes are (pairs, 3) A; up to layer n_layers.
+  void tangents(const double *changes, int n_layers);
+  const real *features(int layer) const;
+  const real *feature_tangents(int layer) const;
+  int feature_stride() const;
   size_t memory() const;  // bytes that are held
 
  private:

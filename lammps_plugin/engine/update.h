@@ -168,6 +168,7 @@ static inline void outer_adjoints(const Update<real> &t, int first, int count, i
   constexpr int n = lanes<real>;
   const int f = t.width;
   const real *hidden = t.store.context + (size_t) first * f;
+  const real *injected = t.injected ? t.injected + (size_t) first * f : nullptr;
   if (t.last) {
     const int h = t.weights->context0.n;
     for (int a = 0; a < count; a++) {
@@ -177,9 +178,11 @@ static inline void outer_adjoints(const Update<real> &t, int first, int count, i
               scale * load(t.weights->energy + c) * silu_slope<real>(load(hidden + (size_t) a * f + c)));
     }
     multiply(s.one, f, rows, t.weights->context0_t, q, f);
+    for (int c = 0; injected && c < count * f; c += n) add_to(q + c, load(injected + c));
     return;
   }
   state_rows<false>(t.state, t.n_owned, f, first, count, q, f, s.mu);
+  for (int c = 0; injected && c < count * f; c += n) add_to(q + c, load(injected + c));
   const real *phi_vv = t.store.phi_vv + (size_t) first * f, *mu = t.store.mu + (size_t) first * 3 * f;
   for (int c = 0; c < f; c += n) {
     const real *row = t.adjoints + ((size_t) c / n * t.n_rows + first) * 5 * n;

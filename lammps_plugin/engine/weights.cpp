@@ -5,7 +5,15 @@
 
 namespace tlmd::engine {
 
-Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
+Function function_of(const std::string &name) {
+  const char *const names[] = {"linear", "cosine", "gaussian", "polynomial"};
+  for (int k = 0; k < 4; k++)
+    if (name == names[k]) return (Function) k;
+  throw std::runtime_error("got kernel function " + name +
+                           "; wanted linear, cosine, gaussian or polynomial; install the tlmd of the export");
+}
+
+Weights read_weights(int n_species, int width, int n_layers, const Basis &basis, const Head &head,
                      const std::function<std::vector<double>(const std::string &)> &get) {
   auto numbers = [&](const std::string &name, size_t n) {
     auto values = get(name);
@@ -29,8 +37,14 @@ Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
                         linear(message + ".context.2", f, 3 * f), linear(update + ".mix", f, 2 * f, false),
                         linear(update + ".context.0", 2 * f, f), linear(update + ".context.2", f, 3 * f)});
   }
-  w.energy0 = linear("net.energy.0", f, f / 2);
-  w.energy2 = linear("net.energy.2", f / 2, 1);
+  w.head = head;
+  if (head.n_out > 0 && get("net.energy.0.weight").empty()) {
+    w.energy0 = {f / 2, f, std::vector<double>((size_t) f * (f / 2)), std::vector<double>(f / 2)};
+    w.energy2 = {1, f / 2, std::vector<double>(f / 2), {0.0}};
+  } else {
+    w.energy0 = linear("net.energy.0", f, f / 2);
+    w.energy2 = linear("net.energy.2", f / 2, 1);
+  }
   w.scale = numbers("scale", n_species);
   w.reference = numbers("reference", n_species);
   return w;

@@ -72,6 +72,19 @@ def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def mekrr(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-mekrr: kernel ridge regression on the features of a frozen network; mpirun shares the frames among ranks."""
+    from tlmd.config import load_config
+    from tlmd.memory import keep_memory
+    from tlmd.train.config import MekrrConfig
+    from tlmd.train.mekrr import mekrr
+
+    keep_memory()
+    settings = load_config(MekrrConfig, config, set_)
+    mekrr(settings, out or settings.out)
+
+
+@entry
 def curve(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-curve: errors against the number of training frames, for several methods; or a search of hyper-parameters."""
     from tlmd.config import load_config

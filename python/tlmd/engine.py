@@ -26,8 +26,24 @@ def weights_of(potential: Any) -> _engine.Weights:
     return _engine.Weights(
         len(potential.elements), net.width, net.n_layers,
         float(potential.cutoff), edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial,
-        lambda name: parameters[name].detach().to("cpu", torch.float64).reshape(-1).numpy(),
+        head_of(potential),
+        lambda name: flat(parameters[name]) if name in parameters else np.zeros(0),
     )  # fmt: skip
+
+
+def flat(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as the engine reads it."""
+    return tensor.detach().to("cpu", torch.float64).reshape(-1).numpy()
+
+
+def head_of(potential: Any) -> _engine.Head:
+    """The kernel head of a potential of kind mekrr, for one atom of each species; else none."""
+    if not hasattr(potential.net, "kernel_readout"):
+        return _engine.Head()
+    head, n_species = potential.net.head, len(potential.elements)
+    function, parameter, *tensors = head.flat(torch.ones(n_species, dtype=head.own.dtype))
+    arrays = [flat(tensor) for tensor in (head.shift, head.factor, *tensors)]
+    return _engine.Head(list(potential.net.layers), function, parameter, *arrays, n_species)
 
 
 class Engine:
@@ -59,6 +75,7 @@ class Engine:
             n_bins, self.table_error = _engine.choose_bins(weights, pairs_of(potential, sample), dtype == torch.float64)
         self.n_bins = BINS if n_bins is None else n_bins
         self._potential = potential
+        self._ratio: torch.Tensor | None = None  # of each species, that the head's weights are for
         kind = {torch.float32: _engine.Float, torch.float64: _engine.Double}[dtype]
         self._painn = kind(weights, isa, threads or torch.get_num_threads(), self.n_bins, moment_species, keep_features)
 
@@ -74,8 +91,26 @@ class Engine:
 
     def evaluate(self, graph: Graph) -> Prediction:
         """Energy, forces, virial and atom energies of every frame in `graph`, as models.potential.evaluate."""
+        if not self._compose(graph):
+            dtype = self._potential.net.embedding.weight.dtype
+            return evaluate(self._potential, graph._replace(vectors=graph.vectors.to(dtype)))
         energies, forces, virials = map(torch.from_numpy, self._painn.evaluate(pairs_of(self._potential, graph)))
         return of_frames(graph, energies, forces, virials)
+
+    def _compose(self, graph: Graph) -> bool:
+        """Set a kernel head's weights for the composition of the graph's frames; False if they have several."""
+        net = self._potential.net
+        if not hasattr(net, "kernel_readout"):
+            return True
+        of_atoms = net.ratio(graph.species, graph.frame)
+        ratio = torch.ones(len(self._potential.elements), dtype=torch.float64)
+        ratio[graph.species] = of_atoms
+        if not torch.equal(ratio[graph.species], of_atoms):
+            return False
+        if self._ratio is None or not torch.equal(ratio, self._ratio):
+            self._painn.set_head_weights(flat(net.head.flat(ratio.to(net.head.own.dtype))[-1]))
+            self._ratio = ratio
+        return True
 
     def features(self, graph: Graph, layer: int = -1) -> np.ndarray:
         """Scalar features (N, F) after layer `layer`, float64; the engine must have been made with keep_features."""
@@ -169,6 +204,27 @@ class TrainingEngine:
         pairs = pairs or pairs_of(self.potential, graph)
         weights = weights_of(self.potential)
         return of_frames(graph, *_Evaluation.apply(self, weights, pairs, *self.potential.parameters()))
+
+
+class FeatureEngine:
+    """Scalar features of `potential` after the layers `layers` side by side, and their tangents, with the parameters
+    of now. n_bins, sample: as for Engine."""
+
+    def __init__(self, potential: Any, layers: list[int], sample: Graph | None = None, n_bins: int | None = None):
+        self.potential, self.layers = potential, layers
+        self._training = TrainingEngine(potential, sample, n_bins)
+
+    def features(self, graph: Graph) -> np.ndarray:
+        """(N, len(layers) F) in the potential's precision."""
+        self._training.run((weights_of(self.potential), pairs_of(self.potential, graph)))
+        return self._training.training.features(self.layers)
+
+    def tangents(self, displacements: np.ndarray, strains: np.ndarray) -> np.ndarray:
+        """Changes (T, N, len(layers) F) of the features of the last graph along displacements (T, N, 3) A of the atoms
+        and strains (T, 3, 3): r_ij changes by d_j - d_i + strain r_ij."""
+        return self._training.training.tangents(
+            np.ascontiguousarray(displacements, np.float64), np.ascontiguousarray(strains, np.float64), self.layers
+        )
 
 
 def of_frames(graph: Graph, energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Prediction:

@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import tlmd
 from tlmd.errors import InputError
 from tlmd.files import write_atomic
+from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
+from tlmd.models.mekrr import KernelPaiNN
 from tlmd.models.painn import PaiNN
 from tlmd.models.potential import Potential
 
@@ -39,6 +41,30 @@ class Architecture(BaseModel):
     envelope: Literal["polynomial", "cosine"] = "polynomial"
 
 
+class KernelArchitecture(BaseModel):
+    """What a kernel head is built from (kind mekrr)."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["linear", "gaussian", "polynomial"]
+    map: Literal["linear", "fourier", "landmarks"]
+    layers: list[int] = Field(description="message layers whose features are taken, from 0")
+    aggregation: Literal["mean", "sum"]
+    alpha: float = Field(ge=0, le=1)
+    length: float = Field(gt=0, description="of the gaussian kernel, in units of scaled features")
+    degree: int = Field(2, gt=0, description="of the polynomial kernel")
+    n_landmarks: int = Field(0, ge=0, description="atoms that features are compared with")
+    n_features: int = Field(gt=0, description="D")
+
+    def feature_map(self, n_in: int) -> FourierMap | LandmarkMap | LinearMap:
+        """The map phi, its buffers still zero."""
+        if self.map == "linear":
+            return LinearMap(n_in)
+        if self.map == "fourier":
+            return FourierMap(n_in, self.n_features)
+        kernel = Kernel(self.kind, self.length, self.degree)
+        return LandmarkMap(n_in, self.n_landmarks, self.n_features, kernel)
+
+
 class Card(BaseModel):
     """What a model is and where it comes from (card.json)."""
 
@@ -48,6 +74,7 @@ class Card(BaseModel):
     elements: list[str]
     cutoff: float = Field(gt=0, description="A")
     architecture: Architecture = Architecture()
+    kernel: KernelArchitecture | None = Field(None, description="kind mekrr")
     dtype: Literal["float32", "float64"] = "float32"
     units: dict[str, str] = UNITS
     reference_energies: dict[str, float] = {}
@@ -62,6 +89,16 @@ class Card(BaseModel):
 def new_potential(elements: list[str], cutoff: float, architecture: Architecture) -> Potential:
     """An untrained PaiNN potential in float32 (parameters from torch's global generator)."""
     return Potential(PaiNN(len(elements), cutoff=cutoff, **architecture.model_dump()), elements, cutoff)
+
+
+def kernel_potential(elements: list[str], cutoff: float, architecture: Architecture, kernel: KernelArchitecture):
+    """A potential of kind mekrr in float32, its parameters and buffers still to be filled."""
+    features = kernel.feature_map(len(kernel.layers) * architecture.width)
+    net = KernelPaiNN(
+        kernel.layers, kernel.aggregation, kernel.n_features, features,
+        n_elements=len(elements), cutoff=cutoff, **architecture.model_dump(),
+    )  # fmt: skip
+    return Potential(net, elements, cutoff)
 
 
 class Sample(NamedTuple):
@@ -133,8 +170,11 @@ def read_card(path: Path | str) -> Card:
 def load_model(path: Path | str) -> tuple[Potential, Card]:
     """A trained model (model.pt) in its own precision on the CPU, and its card. Exported files: tlmd.export."""
     card = read_card(path)
-    potential = new_potential(card.elements, card.cutoff, card.architecture).cast(getattr(torch, card.dtype))
-    potential.load_state_dict(_content(path)["state_dict"])
+    if card.kernel is None:
+        potential = new_potential(card.elements, card.cutoff, card.architecture)
+    else:
+        potential = kernel_potential(card.elements, card.cutoff, card.architecture, card.kernel)
+    potential.cast(getattr(torch, card.dtype)).load_state_dict(_content(path)["state_dict"])
     return potential.eval(), card
 
 

@@ -19,7 +19,7 @@ from ase.build import molecule
 
 from tlmd.export import export_model
 from tlmd.installed import plugin_folder
-from tlmd.modelfile import Architecture, Card, Sample, new_potential, save_model
+from tlmd.modelfile import Architecture, Card, KernelArchitecture, Sample, kernel_potential, new_potential, save_model
 
 ELEMENTS = ["H", "C", "O"]  # not the order of the atom types, and one more than they need
 CUTOFF = 5.0
@@ -45,11 +45,11 @@ def run_in(
     backend: str | None = None,
     threads: int = 1,
 ) -> Lammps:
-    """Write the deck, its pair_style tpainn with `backend`, into `folder`, run it there under mpirun, and check that it
+    """Write the deck, its pair_style with `backend`, into `folder`, run it there under mpirun, and check that it
     ended well (or, not ok, that it failed).
     """
     if backend is not None:
-        deck = re.sub(r"(pair_style +(?:hybrid\S* +)?tpainn)", rf"\1 backend {backend}", deck)
+        deck = re.sub(r"(pair_style +(?:hybrid\S* +)?(?:tpainn|mekrr))", rf"\1 backend {backend}", deck)
     (folder / "in.deck").write_text(deck)
     environment = {
         **os.environ,
@@ -89,12 +89,33 @@ def models(tmp_path_factory) -> dict[str, Path]:
     potential = new_potential(ELEMENTS, CUTOFF, architecture)
     potential.scale[:] = torch.tensor([5.0, 7.0, 9.0])
     potential.reference[:] = torch.tensor([-13.0, -1000.0, -430.0])
+    return exported(folder, potential, Card(elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture))
+
+
+@pytest.fixture(scope="session")
+def kernel_models(tmp_path_factory) -> dict[str, Path]:
+    """The same of kernel models: random Fourier features of the first and the last layer, K_alpha of means."""
+    torch.manual_seed(4)
+    architecture = Architecture(width=16, n_layers=3, n_radial=8)
+    kernel = KernelArchitecture(
+        kind="gaussian", map="fourier", layers=[0, 2], aggregation="mean", alpha=0.3, length=2.0, n_features=100
+    )
+    potential = kernel_potential(ELEMENTS, CUTOFF, architecture, kernel)
+    head = potential.net.head
+    head.map.draw([2.0], torch.Generator().manual_seed(1))
+    for buffer, spread in ((head.shift, 0.1), (head.factor, 1.0), (head.common, 3.0), (head.own, 1.0)):
+        buffer.copy_(torch.randn_like(buffer) * spread)
+    potential.reference[:] = torch.tensor([-13.0, -1000.0, -430.0])
+    card = Card(kind="mekrr", elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture, kernel=kernel)
+    return exported(tmp_path_factory.mktemp("kernel_models"), potential, card)
+
+
+def exported(folder: Path, potential, card: Card) -> dict[str, Path]:
+    """model.pt as "trained", and its exports by dtype."""
     water = water_box(2)
-    sample = Sample(water.numbers, water.positions, water.cell.array, water.pbc)
     trained = folder / "model.pt"
-    save_model(trained, potential, Card(elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture), sample)
-    exported = {d: export_model(trained, folder / f"{d}.pt", d) for d in ("float32", "float64")}
-    return {"trained": trained, **exported}
+    save_model(trained, potential, card, Sample(water.numbers, water.positions, water.cell.array, water.pbc))
+    return {"trained": trained, **{d: export_model(trained, folder / f"{d}.pt", d) for d in ("float32", "float64")}}
 
 
 def water_box(n: int, spacing: float = 3.1) -> Atoms:

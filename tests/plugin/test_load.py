@@ -16,10 +16,14 @@ WRONG = {
     "another LAMMPS": (
         b"22 Jul 2025",
         b"29 Feb 2024",
-        "got LAMMPS 22 Jul 2025; wanted 29 Feb 2024; no pair style tpainn",
+        "got LAMMPS 22 Jul 2025; wanted 29 Feb 2024; no pair styles tpainn and mekrr",
     ),
-    "another torch": (b"2.13.0", b"2.99.0", "got torch 2.13.0; wanted 2.99.0; no pair style tpainn"),
-    "no libtorch part": (None, None, "wanted libtorch 2.13.0; no pair style tpainn: install tlmd beside that torch"),
+    "another torch": (b"2.13.0", b"2.99.0", "got torch 2.13.0; wanted 2.99.0; no pair styles tpainn and mekrr"),
+    "no libtorch part": (
+        None,
+        None,
+        "wanted libtorch 2.13.0; no pair styles tpainn and mekrr: install tlmd beside that torch",
+    ),
 }
 
 

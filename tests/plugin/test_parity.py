@@ -1,4 +1,4 @@
-"""pair_style tpainn equals the Python evaluation: forces, atom energies, six pressures; 1, 2 and 4 ranks; both
+"""pair_style tpainn and mekrr equal the Python evaluation: forces, atom energies, six pressures; 1, 2 and 4 ranks; both
 backends; both precisions."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SYSTEMS = {
 CASES = [(system, dtype) for system in SYSTEMS for dtype in TOLERANCE]
 
 
-def deck(system: str, dtype: str, model, ranks: int) -> str:
+def deck(system: str, dtype: str, style: str, model, ranks: int) -> str:
     """One system from `clear` to its results; all of them run in one LAMMPS process."""
     name = f"{system}.{dtype}"
     units = "real" if system == "real" else "metal"
@@ -55,7 +55,7 @@ units {units}
 atom_style atomic
 {grid}
 read_data {system}.data
-pair_style tpainn check yes
+pair_style {style} check yes
 pair_coeff * * {model} O H
 compute e all pe/atom
 compute p all pressure NULL virial
@@ -68,22 +68,32 @@ print "RESULT {name} $(pe:%.15g) {pressures}"
 """
 
 
-# ranks, backend, threads, whether ranks read each other's rows from shared memory
-RUNS = [(1, "native", 1, "yes"), (1, "native", 2, "yes"), (2, "native", 1, "yes"), (4, "native", 1, "yes")]
-RUNS += [(4, "native", 1, "no"), (2, "torchscript", 1, "no")]
-RUNS += [(ranks, "torchscript", 1, "yes") for ranks in (1, 2, 4)]
+# style, ranks, backend, threads, whether ranks read each other's rows from shared memory
+RUNS = [("tpainn", ranks, "native", threads, "yes") for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1))]
+RUNS += [("tpainn", 4, "native", 1, "no"), ("tpainn", 2, "torchscript", 1, "no")]
+RUNS += [("tpainn", ranks, "torchscript", 1, "yes") for ranks in (1, 2, 4)]
+RUNS += [("mekrr", ranks, "native", threads, "yes") for ranks, threads in ((1, 2), (2, 1), (4, 1))]
+RUNS += [("mekrr", 1, "torchscript", 1, "yes"), ("mekrr", 4, "torchscript", 1, "yes")]
 
 
-@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}ranks-{}-{}threads-shared_{}".format(*run))
-def lammps_results(request, models, tmp_path_factory):
-    """{(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on `param` ranks."""
+@pytest.fixture(scope="module")
+def models_of(models, kernel_models):
+    """The models of each style."""
+    return {"tpainn": models, "mekrr": kernel_models}
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}-{}ranks-{}-{}threads-shared_{}".format(*run))
+def lammps_results(request, models_of, tmp_path_factory):
+    """Models of the style, and {(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on
+    `param` ranks."""
     from .conftest import run_in
 
-    ranks, backend, threads, shared = request.param
+    style, ranks, backend, threads, shared = request.param
+    models = models_of[style]
     folder = tmp_path_factory.mktemp("parity")
     for system, atoms in SYSTEMS.items():
         write_data(folder / f"{system}.data", atoms, ids=7 + 3 * np.arange(len(atoms)) if system == "id_gaps" else None)
-    decks = "".join(deck(*case, models[case[1]], ranks) for case in CASES)
+    decks = "".join(deck(*case, style, models[case[1]], ranks) for case in CASES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLMD_SHARED_MEMORY", shared)
         text = run_in(folder, decks, ranks, backend=backend, threads=threads).text
@@ -93,12 +103,13 @@ def lammps_results(request, models, tmp_path_factory):
     for name, energy, *pressures in found:
         dump = np.loadtxt(folder / f"{name}.dump", skiprows=9, ndmin=2)
         results[tuple(name.split("."))] = float(energy), np.array(pressures, float), dump
-    return results
+    return models, results
 
 
 @pytest.mark.parametrize(("system", "dtype"), CASES)
-def test_equals_python(lammps_results, models, system, dtype):
-    energy, pressures, dump = lammps_results[system, dtype]
+def test_equals_python(lammps_results, system, dtype):
+    models, results = lammps_results
+    energy, pressures, dump = results[system, dtype]
     atoms = SYSTEMS[system].copy()
     atoms.calc = TLCalculator(models["float64"], backend="torch")
     units = "real" if system == "real" else "metal"
@@ -116,7 +127,9 @@ def test_equals_python(lammps_results, models, system, dtype):
     np.testing.assert_allclose(-dump[:, 5:].sum(0) / atoms.get_volume(), expected, rtol=0, atol=tolerance * scale)
 
 
-def test_systems_have_forces(models):
+@pytest.mark.parametrize("style", ["tpainn", "mekrr"])
+def test_systems_have_forces(models_of, style):
+    models = models_of[style]
     for system, atoms in SYSTEMS.items():
         atoms = atoms.copy()
         atoms.calc = TLCalculator(models["float64"])

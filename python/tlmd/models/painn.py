@@ -8,6 +8,7 @@ one product.
 from __future__ import annotations
 
 import math
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -164,5 +165,11 @@ class PaiNN(nn.Module):
             q, mu = self.layer(i, q, mu, unit, basis, neighbours)
         return q
 
-    def forward(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+    def forward(
+        self,
+        species: Tensor,
+        vectors: Tensor,
+        neighbours: Tensor,
+        frame: Optional[Tensor] = None,
+    ) -> Tensor:
         return self.readout(self.features(species, vectors, neighbours))

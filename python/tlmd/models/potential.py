@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ class Potential(nn.Module):
     """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i], with e_i from `net` in its own precision and the rest in
     float64.
 
-    net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K)) -> (N,) with attribute `n_layers`.
+    net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K), frame (N,) of each atom or None: one frame) ->
+    (N,), with attribute `n_layers`.
     """
 
     def __init__(self, net: nn.Module, elements: Sequence[str], cutoff: float):
@@ -42,8 +43,14 @@ class Potential(nn.Module):
         """Atom energies in eV, float64 (N,), from the network's output e (N,)."""
         return e.to(torch.float64) * self.scale[species] + self.reference[species]
 
-    def forward(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        return self.scaled(self.net(species, vectors, neighbours), species)
+    def forward(
+        self,
+        species: Tensor,
+        vectors: Tensor,
+        neighbours: Tensor,
+        frame: Optional[Tensor] = None,
+    ) -> Tensor:
+        return self.scaled(self.net(species, vectors, neighbours, frame), species)
 
 
 class Prediction(NamedTuple):
@@ -63,7 +70,7 @@ def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Pred
     """
     vectors = graph.vectors.detach().requires_grad_(True)
     with torch.enable_grad():
-        atom_energies = model(graph.species, vectors, graph.neighbours)
+        atom_energies = model(graph.species, vectors, graph.neighbours, graph.frame)
         (slope,) = torch.autograd.grad(atom_energies.sum(), vectors, create_graph=create_graph)
     slope = slope.to(torch.float64)
     forces = slope.sum(1).index_add(0, graph.neighbours.reshape(-1), slope.reshape(-1, 3), alpha=-1)

@@ -65,7 +65,7 @@ class LossConfig(Section):
 
 class OptimizerConfig(Section):
     kind: Literal["adam", "adamw"] = "adam"
-    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    lr: float = Field(2e-3, gt=0, description="highest learning rate; the best of inputs/water/search.toml")
     weight_decay: float = Field(0.0, ge=0, description="adamw only")
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_steps: int = Field(50, ge=0, description="linear warm-up")
@@ -168,6 +168,76 @@ class CalibrateConfig(StageConfig):
 
 
 Count = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class BackboneConfig(Section):
+    model: ModelPath = Field(description="model.pt whose features are taken, or the name of a shipped one")
+    layers: list[int] = Field([-1], min_length=1, description="message layers, from 0 or from the last (-1)")
+
+
+class KernelConfig(Section):
+    kind: Literal["linear", "gaussian", "polynomial"] = "gaussian"
+    solver: Literal["fourier", "nystroem", "exact"] = Field(
+        "fourier", description="random Fourier features (gaussian), Nystroem's landmarks, or every atom (energies only)"
+    )
+    n_features: Count = Field(1024, description="random features, or landmarks")
+    lengths: list[Positive] = Field([1.0], min_length=1, description="of the gaussian, in units of the median distance")
+    degree: Count = Field(2, description="of the polynomial")
+    aggregation: Literal["mean", "sum"] = Field(
+        "mean", description="K_alpha of means over atoms, or of sums: then composition plays no part"
+    )
+
+    @model_validator(mode="after")
+    def _solver_fits(self) -> KernelConfig:
+        if self.solver == "fourier" and self.kind == "polynomial":
+            raise ValueError("solver nystroem or exact for the polynomial kernel")
+        if self.solver != "fourier" and len(self.lengths) > 1:
+            raise ValueError("one length: several go with solver fourier")
+        return self
+
+
+class FitConfig(Section):
+    """Grids, of which the validation frames choose."""
+
+    alpha: list[Fraction] = Field([0.0, 0.03, 0.1, 0.3, 1.0], min_length=1, description="weight of kernels by species")
+    force_weight: list[Fraction] = Field(
+        [0.1, 0.5, 0.9], min_length=1, description="of mean squared errors in units of the labels' mean square"
+    )
+    ridge: list[Positive] = Field(
+        [10.0**k for k in range(-12, -2)],
+        min_length=1,
+        description="lambda, in units of the mean diagonal element of the normal equations",
+    )
+    directions: Count | None = Field(
+        None, description="random directions of each frame's forces that are fitted; absent: all components"
+    )
+
+
+class FitTrainingConfig(Section):
+    n_frames: int | None = Field(None, gt=0, description="use so many frames of `train` only")
+    select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
+    threads: int | None = Field(None, gt=0, description="of each process; absent: torch's choice")
+    checkpoint_minutes: float = Field(2.0, gt=0, description="time between two writings of the sums")
+    plots: bool = Field(True, description="draw parity plots at the end")
+
+
+class MekrrConfig(StageConfig):
+    """tl-mekrr: kernel ridge regression on the features of a frozen network."""
+
+    data: DataConfig
+    backbone: BackboneConfig
+    kernel: KernelConfig = KernelConfig()
+    references: ReferencesConfig = ReferencesConfig()
+    fit: FitConfig = FitConfig()
+    training: FitTrainingConfig = FitTrainingConfig()
+    update: ConfigPath | None = Field(
+        None, description="run folder of an earlier fit: frames that it has seen are not looked at again"
+    )
+
+    def input_files(self) -> dict[str, Path]:
+        """The files whose hashes a run records."""
+        return self.data.files() | {"backbone": self.backbone.model}
 
 
 class TeacherConfig(Section):
@@ -186,6 +256,8 @@ class MethodConfig(Section):
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
     set_energies: list[str] = Field([], description='further keys where labels = "energies": its best rates differ')
+    few: int = Field(0, ge=0, description="up to so many frames ...")
+    set_few: list[str] = Field([], description="... further keys, for the same reason")
     steps: Count | None = Field(None, description="budget of this method; absent: that of all")
     teacher: TeacherConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
 

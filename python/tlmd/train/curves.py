@@ -127,8 +127,10 @@ class Curve:
             settings["data.split_by"] = json.dumps(self.config.split_by)
         if (lesson := self.lesson(job)) is not None:
             settings["transfer.start_from"] = lesson.model
-        more = self.config.methods[job.method].set_energies if job.labels == "energies" else []
-        return self.stage_config(job.method, [*more, *(f"{key}={value}" for key, value in settings.items())])
+        method = self.config.methods[job.method]
+        few = method.set_few if job.frames <= method.few else []
+        more = method.set_energies if job.labels == "energies" else []
+        return self.stage_config(job.method, [*few, *more, *(f"{key}={value}" for key, value in settings.items())])
 
     def lesson(self, job: Job) -> Lesson | None:
         """What the model of a run has to learn before, if its method has a teacher."""

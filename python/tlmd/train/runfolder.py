@@ -30,9 +30,9 @@ class RunFolder:
     Raises InputError if another process uses the folder, or if it holds a run with another configuration or other data.
     """
 
-    def __init__(self, path: Path, stage: str, config: StageConfig, data: dict[str, Path]):
+    def __init__(self, path: Path, stage: str, config: StageConfig, data: dict[str, Path], main: bool | None = None):
         self.path = Path(path)
-        self.main = distributed.rank() == 0
+        self.main = distributed.rank() == 0 if main is None else main
         self.console = Console(file=sys.stdout, quiet=not self.main, soft_wrap=True)
         record = run_record(stage, config, {name: sha256(file) for name, file in data.items()})
         self._tensorboard = self._log = None

@@ -1,0 +1,99 @@
+"""MEKRR's potential: a kernel head on the features of a frozen network, scriptable.
+
+E = sum_i [w_0 + ratio_i w_{Z_i}] . phi(h_i) + E0[Z_i], where h_i are scaled features of atom i, and ratio_i is
+N / n_{Z_i} of its frame (aggregation mean) or 1 (sum): a sum over atoms that is linear in the kernel K_alpha of models.kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from tlmd.models.kernels import Aggregation, FourierMap, LandmarkMap, LinearMap
+from tlmd.models.painn import PaiNN
+
+Map = FourierMap | LandmarkMap | LinearMap
+
+
+class KernelHead(nn.Module):
+    """Features of atoms (N, F), species (N,), ratio (N,) -> energies (N,).
+
+    Buffers: shift and factor (S, F) scale the features of each species, common (D,) is w_0, own (S, D) the w_Z.
+    """
+
+    def __init__(self, n_species: int, n_in: int, n_out: int, features: Map):
+        super().__init__()
+        self.map = features
+        self.register_buffer("shift", torch.zeros(n_species, n_in))
+        self.register_buffer("factor", torch.ones(n_species, n_in))
+        self.register_buffer("common", torch.zeros(n_out))
+        self.register_buffer("own", torch.zeros(n_species, n_out))
+
+    def scaled(self, h: Tensor, species: Tensor) -> Tensor:
+        """Features as the kernel sees them, (N, F)."""
+        return (h - self.shift[species]) * self.factor[species]
+
+    @torch.jit.export
+    def flat(self, ratio: Tensor) -> tuple[str, float, Tensor, Tensor, Tensor]:
+        """What the native engine takes: function, its parameter, points and bias as in FourierMap.flat, and the weights
+        of each species (S, n) where its ratio is `ratio` (S,)."""
+        function, parameter, points, bias = self.map.flat()
+        return function, parameter, points, bias, self.map.fold(self.common + ratio[:, None] * self.own)
+
+    def forward(self, h: Tensor, species: Tensor, ratio: Tensor) -> Tensor:
+        phi = self.map(self.scaled(h, species))
+        return phi @ self.common + ratio * (phi * self.own[species]).sum(1)
+
+
+class KernelPaiNN(PaiNN):
+    """PaiNN up to the last of `layers`, whose scalar features after these layers, side by side, go to the head."""
+
+    def __init__(self, layers: list[int], aggregation: Aggregation, n_out: int, features: Map, **architecture):
+        super().__init__(**architecture)
+        del self.energy
+        self.layers = list(layers)
+        self.mean = aggregation == "mean"
+        self.head = KernelHead(self.embedding.num_embeddings, len(layers) * self.width, n_out, features)
+
+    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """Scalar features after the chosen layers, side by side, (N, len(layers) F)."""
+        unit, basis = self.edges(vectors)
+        q = self.embed(species)
+        mu = q.new_zeros(3, 0, self.width)  # not read by the first layer
+        found: list[Tensor] = []
+        for i in range(self.n_layers):
+            q, mu = self.layer(i, q, mu, unit, basis, neighbours)
+            found.append(q)
+        return torch.cat([found[i] for i in self.layers], dim=1)
+
+    @torch.jit.export
+    def kernel_readout(self, after_layers: list[Tensor], species: Tensor, ratio: Tensor) -> Tensor:
+        """Atom energies (N,) from the scalar features after every layer, each (N, F), and the ratio N / n_Z (N,)."""
+        return self.head(torch.cat([after_layers[i] for i in self.layers], dim=1), species, ratio)
+
+    @torch.jit.export
+    def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
+        """N / n_Z of each atom's frame (N,), one without aggregation mean; one frame if none are given."""
+        if not self.mean:
+            return torch.ones_like(species, dtype=torch.float64)
+        frames = torch.zeros_like(species) if frame is None else frame
+        n_species = self.embedding.weight.shape[0]
+        places = frames * n_species + species
+        of_species = torch.bincount(places)[places]
+        return torch.bincount(frames)[frames].to(torch.float64) / of_species
+
+    @torch.jit.export
+    def readout(self, q: Tensor) -> Tensor:
+        raise RuntimeError("a kernel model is read out by kernel_readout")
+
+    def forward(
+        self,
+        species: Tensor,
+        vectors: Tensor,
+        neighbours: Tensor,
+        frame: Optional[Tensor] = None,
+    ) -> Tensor:
+        features = self.features(species, vectors, neighbours)
+        return self.head(features, species, self.ratio(species, frame).to(features.dtype))

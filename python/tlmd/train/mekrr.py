@@ -1,0 +1,305 @@
+"""tl-mekrr: kernel ridge regression on the features of a frozen network, in closed form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mpi4py import MPI
+from rich.table import Table
+from torch import Tensor
+
+from tlmd.data.references import energy_labels, isolated_atoms, least_squares
+from tlmd.errors import InputError
+from tlmd.files import sha256, write_atomic
+from tlmd.modelfile import Card, KernelArchitecture, kernel_potential, load_model, save_model
+from tlmd.models.backbones import PaiNNBackbone
+from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem
+from tlmd.models.potential import Potential
+from tlmd.train.accumulate import Accumulation, Rows, accumulate, sample_features
+from tlmd.train.config import MekrrConfig
+from tlmd.train.dataset import FrameSet
+from tlmd.train.evaluate import Errors, evaluate_frames
+from tlmd.train.plots import parity_plot
+from tlmd.train.ridge import Blocks, Choice, Solver, grid
+from tlmd.train.runfolder import RunFolder
+from tlmd.train.stage import TRAIN_SAMPLE, Data, error_table, frame_sets, read_data, write_errors
+
+SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
+SMALLEST = 1e-3  # of the median spread of features: those that spread less are left out
+
+
+@dataclass
+class Fit:
+    """What tl-mekrr ends with."""
+
+    model: Potential
+    card: Card
+    out: Path
+    choice: Choice
+    errors: dict[str, Errors]
+    minutes: float
+
+
+def mekrr(config: MekrrConfig, out: Path) -> Fit:
+    """Fit by `config` in the run folder `out`; goes on where a killed run stopped. Collective over MPI's COMM_WORLD.
+
+    Raises InputError for data, configuration, backbone or a run folder that do not fit.
+    """
+    started = time.monotonic()
+    torch.manual_seed(config.seed)
+    if config.training.threads is not None:
+        torch.set_num_threads(config.training.threads)
+    run = RunFolder(out, "mekrr", config, config.input_files(), MPI.COMM_WORLD.rank == 0)
+    try:
+        data = read_data(config)
+        backbone = PaiNNBackbone(config.backbone.model, config.backbone.layers)
+        sets = frame_sets(data, backbone.potential)
+        earlier = Earlier.read(config, backbone) if config.update else None
+        model, kernel = (earlier.model, earlier.kernel) if earlier else new_model(config, backbone, sets["train"])
+        blocks = blocks_of(sets["train"], config.kernel.aggregation)
+        rows = Rows(backbone, model.net.head, blocks, model.reference, config.fit.directions)
+        run.say(
+            f"{len(data.train)} frames, {backbone.width} features an atom, {kernel.n_features} of the kernel, "
+            f"{blocks.number * kernel.n_features} columns: {memory(blocks, kernel):.2g} GiB for the sums"
+        )
+        sums = all_sums(config, rows, sets, run, earlier)
+        choice, u = choose(config, Solver(sums["train"].sums, blocks), sums.get("valid"), run)
+        set_weights(model, blocks, u, choice)
+        card = new_card(config, backbone, model, kernel, choice, len(sums["train"].frames))
+        errors = conclude(config, run, model, card, sets, data)
+        minutes = (time.monotonic() - started) / 60
+        run.say(f"{minutes:.1f} minutes")
+        return Fit(model, card, out, choice, errors, minutes)
+    finally:
+        run.close()
+
+
+def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> tuple[Potential, KernelArchitecture]:
+    """A kernel model without weights: scaling, feature map and reference energies of the training frames."""
+    generator = torch.Generator().manual_seed(config.seed)
+    chosen = np.linspace(0, len(train) - 1, min(len(train), SAMPLE_FRAMES)).round().astype(int)
+    h, species, _ = sample_features(backbone, train, chosen)
+    shift, factor = scaling(h.double(), species, len(backbone.elements))
+    scaled = (h.double() - shift[species]) * factor[species]
+    settings = config.kernel
+    median = median_distance(scaled, generator)
+    shared = {
+        "kind": settings.kind, "layers": backbone.layers, "aggregation": settings.aggregation, "alpha": 0.0,
+        "length": settings.lengths[0] * median, "degree": settings.degree,
+    }  # fmt: skip
+    if settings.kind == "linear":
+        kernel = KernelArchitecture(map="linear", n_features=backbone.width, **shared)
+        filled = kernel.feature_map(backbone.width)
+    elif settings.solver == "fourier":
+        kernel = KernelArchitecture(map="fourier", n_features=settings.n_features, **shared)
+        filled = FourierMap(backbone.width, settings.n_features)
+        filled.draw([length * median for length in settings.lengths], generator)
+    else:
+        marks = scaled[torch.randperm(len(scaled), generator=generator)[: settings.n_features]]
+        filled = nystroem(Kernel(settings.kind, shared["length"], settings.degree), marks)
+        n_landmarks, n_features = filled.whitening.shape
+        kernel = KernelArchitecture(map="landmarks", n_landmarks=n_landmarks, n_features=n_features, **shared)
+    architecture = backbone.card.architecture.model_copy(update={"n_layers": backbone.layers[-1] + 1})
+    model = kernel_potential(backbone.elements, backbone.cutoff, architecture, kernel).cast(backbone.dtype)
+    own = model.net.state_dict()
+    model.net.load_state_dict({k: v for k, v in backbone.potential.net.state_dict().items() if k in own}, strict=False)
+    model.net.head.map.load_state_dict(filled.state_dict())
+    model.net.head.shift.copy_(shift)
+    model.net.head.factor.copy_(factor)
+    model.reference.copy_(torch.as_tensor(reference_energies(config, train, backbone.elements)))
+    return model.eval().requires_grad_(False), kernel
+
+
+def scaling(h: Tensor, species: Tensor, n_species: int) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / standard deviation (S, F) of the features of each species; 0 for features that do not vary."""
+    shift, factor = h.new_zeros(n_species, h.shape[1]), h.new_zeros(n_species, h.shape[1])
+    for z in range(n_species):
+        mine = h[species == z]
+        if len(mine) > 1:
+            spread = mine.std(0)
+            shift[z] = mine.mean(0)
+            factor[z] = torch.where(spread > SMALLEST * spread.median(), 1 / spread, 0.0)
+    return shift, factor
+
+
+def reference_energies(config: MekrrConfig, train: FrameSet, elements: list[str]) -> np.ndarray:
+    """Reference energies (S,) eV: isolated atoms or least squares."""
+    if config.references.method == "isolated_atoms":
+        return isolated_atoms(config.references.energies, config.references.file, elements)
+    counts, labels = energy_labels(train.frames, elements)
+    return least_squares(counts, labels) if len(labels) else np.zeros(len(elements))
+
+
+def blocks_of(train: FrameSet, aggregation: str) -> Blocks:
+    """Columns for the training frames: one ratio N / n_z for all, if that is so or does not matter."""
+    n_species = len(train.elements)
+    if aggregation == "sum":
+        return Blocks(n_species, torch.ones(n_species, dtype=torch.float64))
+    counts = np.array([np.bincount(train.graph(i).species, minlength=n_species) for i in range(len(train))])
+    ratios = counts.sum(1, keepdims=True) / np.maximum(counts, 1)
+    same = np.allclose(ratios, ratios[0], rtol=1e-12)
+    return Blocks(n_species, torch.from_numpy(ratios[0]) if same else None)
+
+
+def memory(blocks: Blocks, kernel: KernelArchitecture) -> float:
+    """GiB of the sums over training and validation frames, and of one solution."""
+    return 8 * 8 * (blocks.number * kernel.n_features) ** 2 / 2**30
+
+
+class Earlier:
+    """An earlier fit that is to be updated: its model and its sums."""
+
+    def __init__(self, model: Potential, kernel: KernelArchitecture, sums: Accumulation):
+        self.model, self.kernel, self.sums = model, kernel, sums
+
+    @staticmethod
+    def read(config: MekrrConfig, backbone: PaiNNBackbone) -> Earlier:
+        """From the folder config.update; InputError if it was made with another backbone or kernel."""
+        folder = config.update
+        for name in ("model.pt", "sums-train.pt", "run.json"):
+            if not (folder / name).is_file():
+                raise InputError(f"no {folder / name}", "the folder of a finished tl-mekrr", "correct `update`")
+        record = json.loads((folder / "run.json").read_text())["record"]
+        mine = config.model_dump(mode="json")
+        same = {"kernel": (record["config"]["kernel"], mine["kernel"])}
+        same["backbone.layers"] = (record["config"]["backbone"]["layers"], mine["backbone"]["layers"])
+        same["backbone.model"] = (record["data_sha256"]["backbone"], sha256(config.backbone.model))
+        same["data.labels"] = (record["config"]["data"]["labels"], mine["data"]["labels"])
+        for key, (theirs, ours) in same.items():
+            if theirs != ours:
+                raise InputError(f"{key} {ours}", f"{theirs}, as in {folder}", "make both the same, or fit anew")
+        model, card = load_model(folder / "model.pt")
+        n_columns = torch.load(folder / "sums-train.pt", weights_only=True)["sums"]["energy"][1].numel()
+        return Earlier(model.requires_grad_(False), card.kernel, Accumulation.read(folder / "sums-train.pt", n_columns))
+
+
+def all_sums(
+    config: MekrrConfig, rows: Rows, sets: dict[str, FrameSet | None], run: RunFolder, earlier: Earlier | None
+) -> dict[str, Accumulation]:
+    """Normal equations of the training and of the validation frames."""
+    n_columns = rows.blocks.number * len(rows.head.common)
+    forces = config.kernel.solver != "exact" and config.data.labels == "all"
+    found = {}
+    for name in ("train", "valid"):
+        frames = sets[name]
+        if frames is None:
+            continue
+        before = earlier.sums if earlier and name == "train" else Accumulation(n_columns)
+        if before.n_columns != n_columns:
+            raise InputError(
+                f"{before.n_columns} columns in {config.update}", f"{n_columns}", "give frames of the same composition"
+            )
+        start = time.monotonic()
+        with run.progress(math.ceil(len(frames) / MPI.COMM_WORLD.size)) as bar:
+            found[name] = accumulate(
+                rows, frames, forces, run.path / f"sums-{name}.pt", before, config.training.checkpoint_minutes,
+                lambda bar=bar: bar.advance(bar.task_ids[0]),
+            )  # fmt: skip
+        seconds = time.monotonic() - start
+        counts = ", ".join(f"{s.number} {kind}" for kind, s in found[name].sums.items() if s.number)
+        run.say(f"{name}: {len(found[name].frames)} frames ({counts}) in {seconds:.1f} s")
+        if not counts:
+            raise InputError(f"{name} frames without labels", "energies or forces", "check the keys of the file")
+    return found
+
+
+def choose(config: MekrrConfig, solver: Solver, valid: Accumulation | None, run: RunFolder) -> tuple[Choice, Tensor]:
+    """The choice with the smallest validation score, and its solution; grid.csv has all."""
+    fit = config.fit
+    weights = fit.force_weight if len(solver.sums) > 1 else [1.0]
+    choices = [Choice(*each) for each in itertools.product(fit.alpha, weights, fit.ridge)]
+    if valid is None:
+        if len(choices) > 1:
+            raise InputError(
+                "no validation frames", "some, to choose from the grid", "set data.valid, or give single values in fit"
+            )
+        return choices[0], solver.solve(choices[0])
+    start = time.monotonic()
+    rows = grid(solver, valid.sums, choices)
+    best = int(np.argmin([row["score"] if math.isfinite(row["score"]) else math.inf for row in rows]))
+    if not math.isfinite(rows[best]["score"]):
+        raise InputError("no solution for any choice", "a larger lambda", "add larger values to fit.ridge")
+    run.say(f"{len(choices)} solutions in {time.monotonic() - start:.1f} s")
+    if run.main:
+        write_grid(run.path / "grid.csv", rows)
+        run.table(grid_table(rows, choices[best]))
+    return choices[best], solver.solve(choices[best])
+
+
+def write_grid(path: Path, rows: list[dict[str, Any]]) -> None:
+    """grid.csv: each choice with its validation errors in eV/atom, eV/A, eV/A^3."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    write_atomic(path, lambda temporary: temporary.write_text(text.getvalue()))
+
+
+def grid_table(rows: list[dict[str, Any]], best: Choice) -> Table:
+    """The best choice for each alpha."""
+    errors = [key for key in rows[0] if key.endswith("_rmse")]
+    units = {"energy_rmse": "meV/atom", "forces_rmse": "meV/A", "stress_rmse": "meV/A^3"}
+    table = Table(title="validation RMSE, best for each alpha")
+    for name in ("alpha", "force weight", "lambda", *(f"{key.split('_')[0]}, {units[key]}" for key in errors)):
+        table.add_column(name, justify="right")
+    for alpha in dict.fromkeys(row["alpha"] for row in rows):
+        row = min((r for r in rows if r["alpha"] == alpha and math.isfinite(r["score"])), key=lambda r: r["score"])
+        mark = " *" if alpha == best.alpha else ""
+        cells = [f"{alpha:g}{mark}", f"{row['force_weight']:g}", f"{row['lambda']:.0e}"]
+        table.add_row(*cells, *(f"{1e3 * row[key]:.2f}" for key in errors))
+    return table
+
+
+def set_weights(model: Potential, blocks: Blocks, u: Tensor, choice: Choice) -> None:
+    """Give the head the solution u (P,)."""
+    head = model.net.head
+    common, own = blocks.weights(u.view(blocks.number, -1), choice.alpha)
+    head.common.copy_(common)
+    head.own.copy_(own)
+
+
+def new_card(
+    config: MekrrConfig, backbone: PaiNNBackbone, model: Potential, kernel: KernelArchitecture, choice: Choice, n: int
+) -> Card:
+    """The model's card, without errors."""
+    return Card(
+        kind="mekrr",
+        elements=backbone.elements,
+        cutoff=backbone.cutoff,
+        architecture=backbone.card.architecture.model_copy(update={"n_layers": model.net.n_layers}),
+        kernel=kernel.model_copy(update={"alpha": choice.alpha}),
+        level_of_theory=config.data.level_of_theory,
+        training_data=f"{config.data.train.name}, {n} frames, on features of {config.backbone.model.name} "
+        f"({backbone.card.level_of_theory})",
+        training_data_sha256=sha256(config.data.train),
+    )
+
+
+def conclude(
+    config: MekrrConfig, run: RunFolder, model: Potential, card: Card, sets: dict[str, FrameSet | None], data: Data
+) -> dict[str, Errors]:
+    """Errors on every set, model.pt, errors.json, pictures and table; rank 0 alone does it."""
+    errors: dict[str, Errors] = {}
+    if not run.main:
+        return errors
+    for name, frames in (sets | {"train": sets["train"].spread(TRAIN_SAMPLE)}).items():
+        if frames is None:
+            continue
+        errors[name], parity = evaluate_frames(model, frames, 256)
+        if config.training.plots and name in ("valid", "test"):
+            parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
+    held_out = {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
+    save_model(run.path / "model.pt", model, card.model_copy(update={"held_out_errors": held_out}), data.train[0])
+    write_errors(run.path, errors)
+    run.table(error_table(errors, f"{run.path.name}: kernel on frozen features"))
+    return errors
