@@ -1,7 +1,8 @@
 """MEKRR's potential: a kernel head on the features of a frozen network, scriptable.
 
 E = sum_i [w_0 + ratio_i w_{Z_i}] . phi(h_i) + E0[Z_i], where h_i are scaled features of atom i, and ratio_i is
-N / n_{Z_i} of its frame (aggregation mean) or 1 (sum): a sum over atoms that is linear in the kernel K_alpha of models.kernels.
+N / n_{Z_i} of its frame (aggregation mean) or 1 (sum): a sum over atoms that is linear in the kernel K_alpha of
+models.kernels.
 """
 
 from __future__ import annotations
