@@ -13,6 +13,8 @@ class Evaluator {
   virtual ~Evaluator() = default;
   // Collective over the ranks of `halo`: every rank takes part in every exchange, also with no atom.
   virtual void evaluate(const engine::Pairs &, Halo &halo, engine::Result &result, int n_threads) = 0;
+  // Scalar features (n_owned, width) after a layer that a kernel head reads, of the last evaluation.
+  virtual std::vector<double> features(int layer) const = 0;
 };
 
 // The largest deviation of `b` from `a` in forces and atom energies, relative to the largest slope of a pair and to the

@@ -40,6 +40,7 @@ struct Model::Impl {
   double cutoff = 0;
   bool kernel = false;
   std::vector<double> ratio;  // N / n_z of each species, for a kernel head
+  variable_list features;     // of the last evaluation, after each layer
 
   // The features that a layer read (leaves of its tape) and those that it made.
   struct Tape {
@@ -86,6 +87,12 @@ struct Model::Impl {
       e = net.get_method("readout")({features.back()}).toTensor();
     }
     return potential.get_method("scaled")({e, species}).toTensor();
+  }
+
+  // Of energies with the sums psi (B, S, D).
+  Tensor deviation(const Tensor &psi) {
+    const Tensor of_species = torch::tensor(ratio, torch::dtype(dtype)).to(device).expand({psi.size(0), psi.size(1)});
+    return net.attr("head").toModule().get_method("deviation")({psi, of_species}).toTensor();
   }
 
   engine::Head head();
@@ -182,6 +189,7 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   impl->n_layers = impl->net.attr("n_layers").toInt();
   impl->width = impl->net.attr("width").toInt();
   impl->kernel = kind == "mekrr";
+  deviates = impl->kernel && impl->net.attr("head").toModule().attr("spread").toTensor().numel() > 0;
   by_composition = impl->kernel && impl->net.attr("mean").toBool();
   float64 = card["dtype"] == "float64";
   on_gpu = impl->device.is_cuda();
@@ -305,7 +313,7 @@ template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Hal
     tapes.push_back(std::move(tape));
   }
 
-  variable_list features;
+  features.clear();
   for (const Tape &tape : tapes) features.push_back(tape.q_out.detach().set_requires_grad(true));
   const Tensor energies = read_out(features, species.narrow(0, 0, n));
   const variable_list read = torch::autograd::grad({energies.sum()}, features, {}, c10::nullopt, false, true);
@@ -340,6 +348,31 @@ template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Hal
     for (int d = 0; d < 3; d++)
       result.slopes[3 * p + d] =
           values[3 * (size_t) slots.here[p] + d] - (slots.there[p] < 0 ? 0.0 : values[3 * (size_t) slots.there[p] + d]);
+}
+
+std::vector<double> Model::features(int layer) const {
+  return numbers_of<double>(impl->features[layer].detach(), torch::kDouble);
+}
+
+std::vector<double> Model::deviations(const engine::Pairs &pairs, const Evaluator &evaluator,
+                                      std::vector<double> &sums) const {
+  const int n = pairs.n_owned;
+  const torch::NoGradGuard guard;
+  std::vector<Tensor> features(impl->n_layers, torch::empty({n, 0}));
+  for (const int64_t layer : impl->net.attr("layers").toIntVector())
+    features[layer] =
+        torch::tensor(evaluator.features((int) layer)).view({n, impl->width}).to(impl->device, impl->dtype);
+  const Tensor species =
+      torch::from_blob(const_cast<int *>(pairs.species.data()), {n}, torch::kInt).to(impl->device, torch::kLong);
+  const Tensor psi = impl->net.get_method("sums")({c10::List<Tensor>(features), species}).toTensor();
+  sums = numbers_of<double>(psi.sum(0), torch::kDouble);
+  return numbers_of<double>(impl->deviation(psi), torch::kDouble);
+}
+
+double Model::deviation_of(const std::vector<double> &sums) const {
+  const torch::NoGradGuard guard;
+  const Tensor psi = torch::tensor(sums).to(impl->device, impl->dtype).view({1, (int64_t) elements.size(), -1});
+  return impl->deviation(psi).item<double>();
 }
 
 void Model::evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result, int n_threads) {

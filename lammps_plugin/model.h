@@ -26,6 +26,13 @@ class Model : public Evaluator {
   double tolerance() const { return float64 ? 1e-10 : 1e-4; }  // of forces, relative to the largest
 
   void evaluate(const engine::Pairs &, Halo &halo, engine::Result &result, int n_threads) override;
+  std::vector<double> features(int layer) const override;
+
+  // Predicted standard deviations of a kernel model that has them: of the energies of the atoms (n_owned,) eV, for the
+  // features of an evaluator's last evaluation; `sums` gets what the ranks add up before deviation_of them is taken.
+  bool deviates;
+  std::vector<double> deviations(const engine::Pairs &, const Evaluator &, std::vector<double> &sums) const;
+  double deviation_of(const std::vector<double> &sums) const;
 
   // N / n_z of each species in the whole system, (n_species,); it counts for the weights, too.
   void compose(const std::vector<double> &ratio);

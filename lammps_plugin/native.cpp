@@ -15,6 +15,7 @@ template <class real> class NativePaiNN : public Native {
       return Halo::Rows<real>{first, pairs.n_owned, painn.row_width(), painn.n_blocks(), painn.block_stride()};
     };
     painn.set_threads(n_threads);
+    n_owned = pairs.n_owned;
     painn.begin(pairs);
     for (int l = 1; l <= last; l++) {
       halo.forward(rows(painn.inputs(l)));
@@ -27,6 +28,12 @@ template <class real> class NativePaiNN : public Native {
     painn.finish(result);
   }
 
+  std::vector<double> features(int layer) const override {
+    const size_t f = weights.width, stride = painn.feature_stride();
+    std::vector<double> rows(n_owned * f);
+    for (size_t i = 0; i < n_owned; i++) std::copy_n(painn.features(layer) + i * stride, f, &rows[i * f]);
+    return rows;
+  }
   void set_head_weights(const std::vector<double> &weights) override { painn.set_head_weights(weights); }
   const std::string &isa() const override { return painn.isa(); }
   double memory() const override { return (double) painn.memory(); }
@@ -37,6 +44,7 @@ template <class real> class NativePaiNN : public Native {
  private:
   const engine::Weights weights;
   engine::PaiNN<real> painn;
+  size_t n_owned = 0;
 };
 
 std::unique_ptr<Native> native(const engine::Weights &weights, bool float64, int n_bins) {

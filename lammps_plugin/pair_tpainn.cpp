@@ -6,12 +6,14 @@
 #include "model.h"
 #include "native.h"
 #include "rows.h"
+#include "watch.h"
 
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
+#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "update.h"
@@ -42,8 +44,12 @@ struct PairTPaiNN::Data {
   bool planned = false, first_step = true;
 
   std::vector<int> counts;  // atoms of each species in the whole system
+  Watch watch;
+  std::vector<double> deviations;     // of each atom's energy (nlocal,), zero for types of another style
+  std::vector<std::string> elements;  // of each type
+  int asked = 0;                      // by fix pair
 
-  Data(LAMMPS *lmp, const std::string &style) : style(style), rows(lmp) {}
+  Data(LAMMPS *lmp, const std::string &style) : style(style), rows(lmp), watch(lmp) {}
   tlmd::Evaluator &evaluator() {
     if (native) return *native;
     return *model;
@@ -58,12 +64,21 @@ PairTPaiNN::PairTPaiNN(LAMMPS *lmp, const std::string &style) : Pair(lmp), data(
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
   comm_forward = 2;
+  if (style != "mekrr") return;
+  nextra = 2;  // compute pair: the largest deviation of an atom's energy, that of the whole energy
+  pvector = new double[nextra]();
 }
 
 PairTPaiNN::~PairTPaiNN() {
+  delete[] pvector;
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
+}
+
+// `text`: got; wanted; do.
+void PairTPaiNN::refuse(const std::string &text, const char *command) {
+  error->all(FLERR, "{} {}: {}", command, data->style, text);
 }
 
 void PairTPaiNN::allocate() {
@@ -90,23 +105,19 @@ void PairTPaiNN::settings(int narg, char **arg) {
                wanted);
     return value;
   };
-  for (int i = 0; i < narg; i += 2) {
+  for (int i = 0, taken = 2; i < narg; i += taken, taken = 2) {
     if (strcmp(arg[i], "backend") == 0) {
       data->backend = choose(i, {"native", "torchscript"});
     } else if (strcmp(arg[i], "device") == 0) {
       data->device = choose(i, {"cpu", "cuda", "auto"});
     } else if (strcmp(arg[i], "check") == 0) {
       data->check = choose(i, {"yes", "no"}) == "yes";
-    } else {
-      error->all(FLERR, "pair_style {}: got keyword {}; wanted backend, device or check; correct the input line",
-                 data->style, arg[i]);
+    } else if (data->style != "mekrr" || !(taken = data->watch.keyword(i, narg, arg))) {
+      refuse(fmt::format("got keyword {}; wanted backend, device or check; correct the input line", arg[i]));
     }
   }
   if (data->backend == "native" && data->device == "cuda")
-    error->all(
-        FLERR,
-        "pair_style {}: got backend native on device cuda; wanted device cpu or auto; or use backend torchscript",
-        data->style);
+    refuse("got backend native on device cuda; wanted device cpu or auto; or use backend torchscript");
 }
 
 // Rank 0 reads, all ranks get the bytes.
@@ -119,8 +130,7 @@ void PairTPaiNN::load(const char *file) {
   bigint size = (bigint) bytes.size();
   MPI_Bcast(&size, 1, MPI_LMP_BIGINT, 0, world);
   if (size == 0)
-    error->all(FLERR, "pair_style {}: got {}, missing or empty; wanted a file written by tl-export; check the path",
-               data->style, file);
+    refuse(fmt::format("got {}, missing or empty; wanted a file written by tl-export; check the path", file));
   bytes.resize(size);
   for (bigint first = 0; first < size; first += 1 << 30)
     MPI_Bcast(&bytes[first], (int) std::min<bigint>(size - first, 1 << 30), MPI_CHAR, 0, world);
@@ -130,11 +140,15 @@ void PairTPaiNN::load(const char *file) {
     data->model = std::make_unique<tlmd::Model>(bytes, file, data->style, device, comm->me);
     if (data->check) data->model->self_test();
     summary = data->model->summary;
+    if (data->watch.on() && !data->model->deviates)
+      throw std::runtime_error(std::string("got ") + file +
+                               " without deviations; wanted one fitted with "
+                               "fit.deviation; fit again, or leave out halt and dump");
     data->native.reset();
     data->first_step = true;
     if (data->backend != "torchscript" && !data->model->on_gpu) summary += start_native();
   } catch (const std::exception &e) {
-    error->all(FLERR, "pair_style {}: {}", data->style, e.what());
+    refuse(e.what());
   }
   if (comm->me == 0) utils::logmesg(lmp, "pair_style {}: {}\n", data->style, summary);
 }
@@ -156,16 +170,16 @@ std::string PairTPaiNN::start_native() {
 void PairTPaiNN::coeff(int narg, char **arg) {
   if (!allocated) allocate();
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-    error->all(FLERR,
-               "pair_coeff for {}: got {} arguments; wanted `* * FILE` and an element for each type; "
-               "correct the input line",
-               data->style, narg);
+    refuse(
+        fmt::format("got {} arguments; wanted `* * FILE` and an element for each type; correct the input line", narg),
+        "pair_coeff for");
   if (narg - 3 != atom->ntypes)
-    error->all(FLERR,
-               "pair_coeff for {}: got {} elements; wanted {}, one for each atom type (NULL for types of "
-               "another style); correct the input line",
-               data->style, narg - 3, atom->ntypes);
+    refuse(fmt::format("got {} elements; wanted {}, one for each atom type (NULL for types of another style); correct "
+                       "the input line",
+                       narg - 3, atom->ntypes),
+           "pair_coeff for");
   load(arg[2]);
+  data->elements.assign(arg + 2, arg + narg);  // by type, from 1
 
   const auto &known = data->model->elements;
   for (int type = 1; type <= atom->ntypes; type++) {
@@ -173,17 +187,16 @@ void PairTPaiNN::coeff(int narg, char **arg) {
     const auto found = std::find(known.begin(), known.end(), name);
     map[type] = found == known.end() ? -1 : (int) (found - known.begin());
     if (name == "NULL" && !utils::strmatch(force->pair_style, "^hybrid"))
-      error->all(FLERR,
-                 "pair_coeff for {}: got NULL for type {}; wanted an element for every type; name it, or use "
-                 "pair_style hybrid with another style for this type",
-                 data->style, type);
+      refuse(fmt::format("got NULL for type {}; wanted an element for every type; name it, or use pair_style hybrid "
+                         "with another style for this type",
+                         type),
+             "pair_coeff for");
     if (map[type] >= 0 || name == "NULL") continue;
     std::string list;
     for (const auto &element : known) list += " " + element;
-    error->all(FLERR,
-               "pair_coeff for {}: got element {}; wanted one that the model knows:{}; use a model trained "
-               "on it, or NULL",
-               data->style, name, list);
+    refuse(fmt::format("got element {}; wanted one that the model knows:{}; use a model trained on it, or NULL", name,
+                       list),
+           "pair_coeff for");
   }
   for (int i = 1; i <= atom->ntypes; i++)
     for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = map[i] >= 0 && map[j] >= 0;
@@ -195,18 +208,13 @@ void PairTPaiNN::init_style() {
   else if (strcmp(update->unit_style, "real") == 0)
     data->unit_energy = 1.0 / EV_PER_KCAL_MOL;
   else
-    error->all(FLERR, "pair_style {}: got units {}; wanted metal or real; change the units command", data->style,
-               update->unit_style);
-  if (!force->newton_pair)
-    error->all(FLERR, "pair_style {}: got newton off; wanted newton on for pairs; remove the newton command",
-               data->style);
+    refuse(fmt::format("got units {}; wanted metal or real; change the units command", update->unit_style));
+  if (!force->newton_pair) refuse("got newton off; wanted newton on for pairs; remove the newton command");
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k < 4; k++)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        error->all(FLERR,
-                   "pair_style {}: got special_bonds that remove bonded pairs; wanted all pairs; use an atomic "
-                   "atom_style or `special_bonds lj/coul 1 1 1`",
-                   data->style);
+        refuse("got special_bonds that remove bonded pairs; wanted all pairs; use an atomic atom_style or "
+               "`special_bonds lj/coul 1 1 1`");
   neighbor->add_request(this, NeighConst::REQ_FULL);
   data->planned = false;
 }
@@ -305,10 +313,8 @@ void PairTPaiNN::compose(bool setup) {
   MPI_Allreduce(mine.data(), counts.data(), (int) mine.size(), MPI_INT, MPI_SUM, world);
   if (counts == data->counts) return;
   if (!setup)
-    error->all(FLERR,
-               "pair_style {}: got atoms added or deleted in a run; wanted a fixed composition, which this model's "
-               "energy depends on; fit with aggregation sum",
-               data->style);
+    refuse("got atoms added or deleted in a run; wanted a fixed composition, which this model's energy depends on; fit "
+           "with aggregation sum");
   double total = 0;
   for (int n : counts) total += n;
   std::vector<double> ratio;
@@ -318,14 +324,47 @@ void PairTPaiNN::compose(bool setup) {
   data->counts = counts;
 }
 
+bool PairTPaiNN::deviations_wanted(int eflag) const {
+  if (!data->model->deviates) return false;
+  return data->asked || data->watch.due() || (eflag && !modify->get_compute_by_style("^pair").empty());
+}
+
+void PairTPaiNN::find_deviations() {
+  std::vector<double> sums;
+  const auto found = data->model->deviations(data->rows.pairs, data->evaluator(), sums);
+  data->deviations.assign(atom->nlocal, 0.0);
+  double largest = 0;
+  for (size_t c = 0; c < found.size(); c++) {
+    data->deviations[data->rows.atom_of[c]] = found[c] * data->unit_energy;
+    largest = std::max(largest, found[c] * data->unit_energy);
+  }
+  MPI_Allreduce(MPI_IN_PLACE, sums.data(), (int) sums.size(), MPI_DOUBLE, MPI_SUM, world);
+  MPI_Allreduce(MPI_IN_PLACE, &largest, 1, MPI_DOUBLE, MPI_MAX, world);
+  pvector[0] = comm->me == 0 ? largest : 0.0;  // compute pair adds up those of the ranks
+  pvector[1] = comm->me == 0 ? data->model->deviation_of(sums) * data->unit_energy : 0.0;
+  if (data->watch.due()) data->watch.look(data->deviations, largest, data->elements);
+}
+
+void *PairTPaiNN::extract(const char *name, int &dim) {
+  dim = 0;
+  return data->style == "mekrr" && strcmp(name, "deviation_flag") == 0 ? &data->asked : nullptr;
+}
+
+void *PairTPaiNN::extract_peratom(const char *name, int &n_columns) {
+  n_columns = 0;
+  if (data->style != "mekrr" || strcmp(name, "deviation") != 0) return nullptr;
+  data->deviations.resize(std::max(atom->nlocal, 1));  // never null
+  return data->deviations.data();
+}
+
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const double cutoff = data->model->cutoff;
   bool moved = false;  // atoms between ranks
   if (neighbor->ago == 0 || !data->planned) {
     if (comm->get_comm_cutoff() < cutoff)
-      error->all(FLERR, "pair_style {}: got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
-                 data->style, comm->get_comm_cutoff(), cutoff);
+      refuse(fmt::format("got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
+                         comm->get_comm_cutoff(), cutoff));
     data->rows.plan(this, list, map, cutoff);
     moved = true;
   }
@@ -339,6 +378,7 @@ void PairTPaiNN::compute(int eflag, int vflag) {
     }
     data->first_step = false;
     data->evaluator().evaluate(data->rows.pairs, data->rows.halo, data->result, comm->nthreads);
+    if (deviations_wanted(eflag)) find_deviations();
   } catch (const std::exception &e) {
     const std::string text = e.what();
     error->one(FLERR, "pair_style {}: {}", data->style, text.substr(0, text.find('\n')));

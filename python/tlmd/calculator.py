@@ -14,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from tlmd.engine import Engine, predictor
 from tlmd.export import load_any, sample_graph
 from tlmd.graph import Graph, build_graph
+from tlmd.models.mekrr import deviations
 from tlmd.models.potential import stress
 
 
@@ -40,6 +41,12 @@ class TLCalculator(Calculator):
         card = self.card
         box = atoms.cell.array
         return build_graph(atoms.numbers, atoms.positions, box, atoms.pbc, card.elements, card.cutoff, torch.float64)
+
+    def deviations(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        """Predicted standard deviations, eV, of the energy of the frame and of those of its atoms (N,): models of
+        tl-mekrr."""
+        of_atoms, of_frames = deviations(self.model, self.graph(atoms))
+        return float(of_frames), of_atoms.double().numpy()
 
     def features(self, atoms: Atoms, layer: int = -1) -> np.ndarray:
         """Scalar features (N, F) of the atoms after message layer `layer`, by the native engine."""

@@ -98,12 +98,25 @@ def kernel_models(tmp_path_factory) -> dict[str, Path]:
     torch.manual_seed(4)
     architecture = Architecture(width=16, n_layers=3, n_radial=8)
     kernel = KernelArchitecture(
-        kind="gaussian", map="fourier", layers=[0, 2], aggregation="mean", alpha=0.3, length=2.0, n_features=100
+        kind="gaussian",
+        map="fourier",
+        layers=[0, 2],
+        aggregation="mean",
+        alpha=0.3,
+        length=2.0,
+        n_features=100,
+        spread=(4, 20),
     )
     potential = kernel_potential(ELEMENTS, CUTOFF, architecture, kernel)
     head = potential.net.head
     head.map.draw([2.0], torch.Generator().manual_seed(1))
-    for buffer, spread in ((head.shift, 0.1), (head.factor, 1.0), (head.common, 3.0), (head.own, 1.0)):
+    for buffer, spread in (
+        (head.shift, 0.1),
+        (head.factor, 1.0),
+        (head.common, 3.0),
+        (head.own, 1.0),
+        (head.spread, 0.1),
+    ):
         buffer.copy_(torch.randn_like(buffer) * spread)
     potential.reference[:] = torch.tensor([-13.0, -1000.0, -430.0])
     card = Card(kind="mekrr", elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture, kernel=kernel)

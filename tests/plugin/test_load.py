@@ -76,4 +76,4 @@ def test_plugin_load_by_name(models, water, run_lammps, tmp_path, monkeypatch):
         "pair_style", "atom_style atomic\nread_data water.data\npair_style"
     )
     text = run_lammps(deck + f"pair_coeff * * {models['float32']} O H\nrun 0\n", plugin_path=empty).text
-    assert "Loading plugin: transfer-learned PaiNN (tlmd)" in text
+    assert "Loading plugin: transfer-learned PaiNN, or a kernel on its features (tlmd)" in text

@@ -245,3 +245,27 @@ def test_evaluation_of_frames_of_several_compositions(folder):
     batch = evaluate(model, frames.batch(range(len(frames))).graph)
     for i in range(len(frames)):
         assert float(batch.energy[i]) == pytest.approx(float(evaluate(model, frames.graph(i)).energy), rel=1e-10)
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "sum"])
+def test_deviations(folder, aggregation):
+    """In the size of the validation errors; of a frame and of its atoms; larger for a strange frame; exported alike."""
+    fit(folder, "run", f'kernel.aggregation="{aggregation}"')
+    exported = export_model(folder / "run" / "model.pt")
+    frames = read_frames(folder / "valid.extxyz")
+    ratios = []
+    for frame in frames:
+        atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+        atoms.calc = TLCalculator(folder / "run" / "model.pt")
+        of_frame, of_atoms = atoms.calc.deviations(atoms)
+        assert len(of_atoms) == len(atoms) and np.all(of_atoms > 0)
+        again = TLCalculator(exported).deviations(atoms)
+        assert again[0] == pytest.approx(of_frame, rel=1e-6)
+        np.testing.assert_allclose(again[1], of_atoms, rtol=1e-6)
+        ratios.append((atoms.get_potential_energy() - frame.energy) / of_frame)
+        atoms.positions *= 0.75
+        assert atoms.calc.deviations(atoms)[0] > 1.5 * of_frame
+    assert np.sqrt(np.mean(np.square(ratios))) == pytest.approx(1, rel=1e-6)
+    with pytest.raises(InputError, match="without deviations"):
+        fit(folder, "other", "fit.deviation=false")
+        TLCalculator(folder / "other" / "model.pt").deviations(atoms)

@@ -12,6 +12,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from tlmd.errors import InputError
+from tlmd.graph import Graph
 from tlmd.models.kernels import Aggregation, FourierMap, LandmarkMap, LinearMap
 from tlmd.models.painn import PaiNN
 
@@ -21,16 +23,19 @@ Map = FourierMap | LandmarkMap | LinearMap
 class KernelHead(nn.Module):
     """Features of atoms (N, F), species (N,), ratio (N,) -> energies (N,).
 
-    Buffers: shift and factor (S, F) scale the features of each species, common (D,) is w_0, own (S, D) the w_Z.
+    Buffers: shift and factor (S, F) scale the features of each species, common (D,) is w_0, own (S, D) the w_Z. spread
+    (blocks, D, K) is a root of the weights' covariance, in the columns of train.ridge.Blocks: a block for each species,
+    or one more and first for w_0; no blocks: not known.
     """
 
-    def __init__(self, n_species: int, n_in: int, n_out: int, features: Map):
+    def __init__(self, n_species: int, n_in: int, n_out: int, features: Map, spread: tuple[int, int] = (0, 0)):
         super().__init__()
         self.map = features
         self.register_buffer("shift", torch.zeros(n_species, n_in))
         self.register_buffer("factor", torch.ones(n_species, n_in))
         self.register_buffer("common", torch.zeros(n_out))
         self.register_buffer("own", torch.zeros(n_species, n_out))
+        self.register_buffer("spread", torch.zeros(spread[0], n_out, spread[1]))
 
     def scaled(self, h: Tensor, species: Tensor) -> Tensor:
         """Features as the kernel sees them, (N, F)."""
@@ -43,6 +48,17 @@ class KernelHead(nn.Module):
         function, parameter, points, bias = self.map.flat()
         return function, parameter, points, bias, self.map.fold(self.common + ratio[:, None] * self.own)
 
+    def rows(self, h: Tensor, species: Tensor) -> Tensor:
+        """phi of every atom, (N, D)."""
+        return self.map(self.scaled(h, species))
+
+    @torch.jit.export
+    def deviation(self, psi: Tensor, ratio: Tensor) -> Tensor:
+        """Standard deviation (B,) in eV of energies with the sums psi (B, S, D) of phi by species; ratio (B, S)."""
+        if len(self.spread) > psi.shape[1]:
+            psi = torch.cat([psi.sum(1, keepdim=True), ratio[:, :, None] * psi], dim=1)
+        return (psi.flatten(1) @ self.spread.flatten(0, 1)).square().sum(1).sqrt()
+
     def forward(self, h: Tensor, species: Tensor, ratio: Tensor) -> Tensor:
         phi = self.map(self.scaled(h, species))
         return phi @ self.common + ratio * (phi * self.own[species]).sum(1)
@@ -51,15 +67,24 @@ class KernelHead(nn.Module):
 class KernelPaiNN(PaiNN):
     """PaiNN up to the last of `layers`, whose scalar features after these layers, side by side, go to the head."""
 
-    def __init__(self, layers: list[int], aggregation: Aggregation, n_out: int, features: Map, **architecture):
+    def __init__(
+        self,
+        layers: list[int],
+        aggregation: Aggregation,
+        n_out: int,
+        features: Map,
+        spread: tuple[int, int] = (0, 0),
+        **architecture,
+    ):
         super().__init__(**architecture)
         del self.energy
         self.layers = list(layers)
         self.mean = aggregation == "mean"
-        self.head = KernelHead(self.embedding.num_embeddings, len(layers) * self.width, n_out, features)
+        self.head = KernelHead(self.embedding.num_embeddings, len(layers) * self.width, n_out, features, spread)
 
-    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        """Scalar features after the chosen layers, side by side, (N, len(layers) F)."""
+    @torch.jit.export
+    def after_layers(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> list[Tensor]:
+        """Scalar features after every layer, (N, F) each."""
         unit, basis = self.edges(vectors)
         q = self.embed(species)
         mu = q.new_zeros(3, 0, self.width)  # not read by the first layer
@@ -67,12 +92,24 @@ class KernelPaiNN(PaiNN):
         for i in range(self.n_layers):
             q, mu = self.layer(i, q, mu, unit, basis, neighbours)
             found.append(q)
+        return found
+
+    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """Scalar features after the chosen layers, side by side, (N, len(layers) F)."""
+        found = self.after_layers(species, vectors, neighbours)
         return torch.cat([found[i] for i in self.layers], dim=1)
 
     @torch.jit.export
     def kernel_readout(self, after_layers: list[Tensor], species: Tensor, ratio: Tensor) -> Tensor:
         """Atom energies (N,) from the scalar features after every layer, each (N, F), and the ratio N / n_Z (N,)."""
         return self.head(torch.cat([after_layers[i] for i in self.layers], dim=1), species, ratio)
+
+    @torch.jit.export
+    def sums(self, after_layers: list[Tensor], species: Tensor) -> Tensor:
+        """phi of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
+        phi = self.head.rows(torch.cat([after_layers[i] for i in self.layers], dim=1), species)
+        n_species = self.embedding.weight.shape[0]
+        return torch.nn.functional.one_hot(species, n_species).to(phi.dtype)[:, :, None] * phi[:, None]
 
     @torch.jit.export
     def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
@@ -98,3 +135,20 @@ class KernelPaiNN(PaiNN):
     ) -> Tensor:
         features = self.features(species, vectors, neighbours)
         return self.head(features, species, self.ratio(species, frame).to(features.dtype))
+
+
+@torch.no_grad()
+def deviations(model: nn.Module, graph: Graph) -> tuple[Tensor, Tensor]:
+    """Predicted standard deviations in eV of the energies of atoms (N,) and of frames (B,), by a kernel potential,
+    trained or exported; InputError for one that cannot."""
+    net = model.net
+    if not hasattr(net, "kernel_readout") or not len(net.head.spread):
+        raise InputError("a model without deviations", "one by tl-mekrr with fit.deviation", "fit again")
+    dtype, n_frames = net.head.spread.dtype, len(graph.volumes)
+    psi = net.sums(net.after_layers(graph.species, graph.vectors.to(dtype), graph.neighbours), graph.species)
+    counts = torch.zeros(n_frames, psi.shape[1], dtype=dtype).index_put(
+        (graph.frame, graph.species), torch.ones(len(psi), dtype=dtype), accumulate=True
+    )
+    ratio = counts.sum(1, keepdim=True) / counts.clamp(min=1) if net.mean else torch.ones_like(counts)
+    of_frames = psi.new_zeros(n_frames, *psi.shape[1:]).index_add(0, graph.frame, psi)
+    return net.head.deviation(psi, ratio[graph.frame]), net.head.deviation(of_frames, ratio)

@@ -209,6 +209,7 @@ class FitConfig(Section):
         min_length=1,
         description="lambda, in units of the mean diagonal element of the normal equations",
     )
+    deviation: bool = Field(True, description="keep what predicts standard deviations: n_features^2 numbers and more")
     directions: Count | None = Field(
         None, description="random directions of each frame's forces that are fitted; absent: all components"
     )

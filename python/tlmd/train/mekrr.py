@@ -30,6 +30,7 @@ from tlmd.train.config import MekrrConfig
 from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import Errors, evaluate_frames
 from tlmd.train.plots import parity_plot
+from tlmd.train.reliability import reliability, reliability_plot
 from tlmd.train.ridge import Blocks, Choice, Solver, grid
 from tlmd.train.runfolder import RunFolder
 from tlmd.train.stage import TRAIN_SAMPLE, Data, error_table, frame_sets, read_data, write_errors
@@ -73,8 +74,11 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
             f"{blocks.number * kernel.n_features} columns: {memory(blocks, kernel):.2g} GiB for the sums"
         )
         sums = all_sums(config, rows, sets, run, earlier)
-        choice, u = choose(config, Solver(sums["train"].sums, blocks), sums.get("valid"), run)
+        solver = Solver(sums["train"].sums, blocks)
+        choice, u = choose(config, solver, sums.get("valid"), run)
         set_weights(model, blocks, u, choice)
+        if config.fit.deviation and run.main:
+            set_spread(model, blocks, solver, choice, sets, run, config.training.plots)
         card = new_card(config, backbone, model, kernel, choice, len(sums["train"].frames))
         errors = conclude(config, run, model, card, sets, data)
         minutes = (time.monotonic() - started) / 60
@@ -268,6 +272,35 @@ def set_weights(model: Potential, blocks: Blocks, u: Tensor, choice: Choice) -> 
     head.own.copy_(own)
 
 
+def set_spread(
+    model: Potential,
+    blocks: Blocks,
+    solver: Solver,
+    choice: Choice,
+    sets: dict[str, FrameSet | None],
+    run: RunFolder,
+    plots: bool,
+) -> None:
+    """Give the head its standard deviations, in the size of the errors on the validation frames."""
+    head = model.net.head
+    head.spread = solver.spread(choice).view(blocks.number, len(head.common), -1).to(head.common.dtype)
+    name = "valid" if sets["valid"] is not None else "train"
+    found = reliability(model, sets[name])
+    if not len(found.energies):
+        return
+    head.spread *= float((found.errors / found.energies).square().mean().sqrt())
+    run.say(f"standard deviations of energies in the size of the errors on the {name} frames")
+    for name in ("valid", "test"):
+        if sets[name] is not None:
+            found = reliability(model, sets[name])
+            inside = [float((found.errors < k * found.energies).double().mean()) for k in (1, 2)]
+            run.say(
+                f"{name}: {100 * inside[0]:.0f} % of energies within one, {100 * inside[1]:.0f} % within two of them"
+            )
+            if plots:
+                reliability_plot(run.path / f"deviation_{name}.png", found, f"{run.path.name}: {name} frames")
+
+
 def new_card(
     config: MekrrConfig, backbone: PaiNNBackbone, model: Potential, kernel: KernelArchitecture, choice: Choice, n: int
 ) -> Card:
@@ -277,7 +310,7 @@ def new_card(
         elements=backbone.elements,
         cutoff=backbone.cutoff,
         architecture=backbone.card.architecture.model_copy(update={"n_layers": model.net.n_layers}),
-        kernel=kernel.model_copy(update={"alpha": choice.alpha}),
+        kernel=kernel.model_copy(update={"alpha": choice.alpha, "spread": tuple(model.net.head.spread.shape[::2])}),
         level_of_theory=config.data.level_of_theory,
         training_data=f"{config.data.train.name}, {n} frames, on features of {config.backbone.model.name} "
         f"({backbone.card.level_of_theory})",

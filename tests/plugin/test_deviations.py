@@ -1,0 +1,68 @@
+"""Standard deviations of a kernel model in LAMMPS: fix pair, compute pair, halt, dump; equal to Python's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from tlmd.calculator import TLCalculator
+
+RUN = """
+units metal
+atom_style atomic
+read_data water.data
+{style}
+pair_coeff * * {model} O H
+velocity all create 300 7 loop geom
+fix nve all nve
+fix d all pair 2 mekrr deviation 1
+compute c all pair mekrr
+thermo_style custom step pe c_c[1] c_c[2]
+thermo 2
+dump d all custom 2 dev.dump id f_d
+dump_modify d sort id format float %.12g
+run {steps}
+print "RESULT $(step) $(c_c[1]:%.12g) $(c_c[2]:%.12g)"
+write_data end.data
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_equal_to_python(run_lammps, water, kernel_models, tmp_path, ranks):
+    deck = RUN.format(style="pair_style mekrr", model=kernel_models["float64"], steps=0)
+    text = run_lammps(deck, ranks).text
+    _, largest, whole = next(line.split()[1:] for line in text.splitlines() if line.startswith("RESULT"))
+    frame, atoms = TLCalculator(kernel_models["float64"]).deviations(water)
+    assert float(largest) == pytest.approx(atoms.max(), rel=1e-6)
+    assert float(whole) == pytest.approx(frame, rel=1e-6)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "dev.dump", skiprows=9)[:, 1], atoms, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_halt_ends_the_run_and_dump_keeps_the_frames(run_lammps, water, kernel_models, tmp_path, ranks):
+    threshold = 0.5 * TLCalculator(kernel_models["float64"]).deviations(water)[1].max()
+    style = f"pair_style mekrr every 5 dump {threshold} strange.extxyz halt {threshold}"
+    text = run_lammps(RUN.format(style=style, model=kernel_models["float32"], steps=200), ranks).text
+    assert "the run ends" in text
+    step = int(next(line.split()[1] for line in text.splitlines() if line.startswith("RESULT")))
+    assert step < 200
+    assert (tmp_path / "end.data").exists()  # the commands after the run are carried out
+    frames = read(tmp_path / "strange.extxyz", ":")
+    assert len(frames) >= 1
+    first = frames[0]
+    assert first.info["step"] == 0 and first.pbc.all()
+    assert sorted(first.get_chemical_symbols()) == sorted(water.get_chemical_symbols())
+    assert first.arrays["deviation"].max() == pytest.approx(first.info["largest_deviation"], rel=1e-4)
+    np.testing.assert_allclose(first.cell.array, water.cell.array, atol=1e-6)
+    again = TLCalculator(kernel_models["float64"]).deviations(first)[1]
+    np.testing.assert_allclose(first.arrays["deviation"], again, rtol=1e-2)
+
+
+def test_a_model_without_deviations_is_refused(run_lammps, water, models, kernel_models):
+    deck = RUN.format(style="pair_style mekrr halt 0.1", model=models["float32"], steps=1)
+    assert "wanted kind mekrr" in run_lammps(deck, ok=False).text
+    deck = RUN.format(style="pair_style mekrr halt -1", model=kernel_models["float32"], steps=1)
+    assert "wanted a number above zero" in run_lammps(deck, ok=False).text
+    deck = RUN.format(style="pair_style mekrr halt", model=kernel_models["float32"], steps=1)
+    assert "got 0 values; wanted 1" in run_lammps(deck, ok=False).text
