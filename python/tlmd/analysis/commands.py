@@ -139,6 +139,31 @@ def report(
     print(f"wrote {out}")
 
 
+@app.command()
+def kernel(
+    model: Annotated[Path, typer.Argument(help="trained model, whose layers are looked at")],
+    trajectory: Annotated[Path, typer.Argument(help="frames in time order (extxyz)")],
+    distance: Annotated[
+        Optional[str], typer.Option(help="C-H (shortest of two elements) or 12-40 (atoms, from 0)")
+    ] = None,
+    alpha: Annotated[
+        Optional[list[float]], typer.Option(help="weight of kernels by species (default: 0 and 1)")
+    ] = None,
+    clusters: Annotated[int, typer.Option(help="spectral clusters", min=2)] = 2,
+    length: Annotated[float, typer.Option(help="of the gaussian, in units of the median distance", min=1e-3)] = 1.0,
+    grid: Annotated[Optional[Path], typer.Option(help="grid.csv of tl-mekrr: errors against alpha as well")] = None,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """K_alpha between the frames of a trajectory, layer by layer, with clusters beside a distance."""
+    from tlmd.analysis.kernel import measure_kernel
+
+    result = measure_kernel(model, trajectory, distance, alpha or [0.0, 1.0], clusters, length, grid)
+    if plot and grid:
+        reports.write_figure(plot.with_name(f"{plot.stem}-alpha.png"), result.figures["Validation errors"])
+    _finish(result, json, plot)
+
+
 def _finish(result: Measurement, json: Path | None, plot: Path | None) -> None:
     if json:
         reports.write_records(json, result.records)

@@ -54,7 +54,7 @@ def table_rows(records: Sequence[dict]) -> list[tuple[str, ...]]:
             "" if record["experiment"] is None else with_error(record["experiment"], record["experiment_error"]),
             "" if record["unit"] == "1" else record["unit"],
             "" if record["deviation_percent"] is None else f"{record['deviation_percent']:+.2f} %",
-            f"{record['temperature_K']:.1f}",
+            "" if record["temperature_K"] is None else f"{record['temperature_K']:.1f}",
         )
         for record in records
     ]

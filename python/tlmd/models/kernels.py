@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 Aggregation = Literal["mean", "sum"]
 SAMPLE = 2000  # atoms for the median distance
+SMALLEST = 1e-3  # of the median spread of features: those that spread less are left out
 
 
 class Kernel(NamedTuple):
@@ -39,6 +40,18 @@ def kernel_values(a: Tensor, b: Tensor, kind: str, length: float, degree: int) -
         return (1.0 + products / a.shape[1]) ** degree
     squares = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * products
     return torch.exp(squares.clamp(min=0.0) * (-0.5 / length**2))
+
+
+def scaling(h: Tensor, species: Tensor, n_species: int) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / standard deviation (S, F) of the features of each species; 0 for features that do not vary."""
+    shift, factor = h.new_zeros(n_species, h.shape[1]), h.new_zeros(n_species, h.shape[1])
+    for z in range(n_species):
+        mine = h[species == z]
+        if len(mine) > 1:
+            spread = mine.std(0)
+            shift[z] = mine.mean(0)
+            factor[z] = torch.where(spread > SMALLEST * spread.median(), 1 / spread, 0.0)
+    return shift, factor
 
 
 def median_distance(h: Tensor, generator: torch.Generator, n: int = SAMPLE) -> float:

@@ -182,7 +182,9 @@ class KernelConfig(Section):
         "fourier", description="random Fourier features (gaussian), Nystroem's landmarks, or every atom (energies only)"
     )
     n_features: Count = Field(1024, description="random features, or landmarks")
-    lengths: list[Positive] = Field([1.0], min_length=1, description="of the gaussian, in units of the median distance")
+    lengths: list[Positive] = Field(
+        [10.0], min_length=1, description="of the gaussian, in units of the median distance"
+    )
     degree: Count = Field(2, description="of the polynomial")
     aggregation: Literal["mean", "sum"] = Field(
         "mean", description="K_alpha of means over atoms, or of sums: then composition plays no part"
@@ -205,7 +207,7 @@ class FitConfig(Section):
         [0.1, 0.5, 0.9], min_length=1, description="of mean squared errors in units of the labels' mean square"
     )
     ridge: list[Positive] = Field(
-        [10.0**k for k in range(-12, -2)],
+        [10.0**k for k in range(-10, -1)],
         min_length=1,
         description="lambda, in units of the mean diagonal element of the normal equations",
     )

@@ -23,7 +23,7 @@ from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 from tlmd.modelfile import Card, KernelArchitecture, kernel_potential, load_model, save_model
 from tlmd.models.backbones import PaiNNBackbone
-from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem
+from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem, scaling
 from tlmd.models.potential import Potential
 from tlmd.train.accumulate import Accumulation, Rows, accumulate, sample_features
 from tlmd.train.config import MekrrConfig
@@ -36,7 +36,6 @@ from tlmd.train.runfolder import RunFolder
 from tlmd.train.stage import TRAIN_SAMPLE, Data, error_table, frame_sets, read_data, write_errors
 
 SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
-SMALLEST = 1e-3  # of the median spread of features: those that spread less are left out
 
 
 @dataclass
@@ -122,18 +121,6 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
     model.net.head.factor.copy_(factor)
     model.reference.copy_(torch.as_tensor(reference_energies(config, train, backbone.elements)))
     return model.eval().requires_grad_(False), kernel
-
-
-def scaling(h: Tensor, species: Tensor, n_species: int) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation (S, F) of the features of each species; 0 for features that do not vary."""
-    shift, factor = h.new_zeros(n_species, h.shape[1]), h.new_zeros(n_species, h.shape[1])
-    for z in range(n_species):
-        mine = h[species == z]
-        if len(mine) > 1:
-            spread = mine.std(0)
-            shift[z] = mine.mean(0)
-            factor[z] = torch.where(spread > SMALLEST * spread.median(), 1 / spread, 0.0)
-    return shift, factor
 
 
 def reference_energies(config: MekrrConfig, train: FrameSet, elements: list[str]) -> np.ndarray:
