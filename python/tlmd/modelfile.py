@@ -46,7 +46,7 @@ class KernelArchitecture(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     kind: Literal["linear", "gaussian", "polynomial"]
-    map: Literal["linear", "fourier", "landmarks"]
+    map: Literal["linear", "fourier", "landmarks", "atoms"]  # atoms: every atom of the training frames, exact
     layers: list[int] = Field(description="message layers whose features are taken, from 0")
     aggregation: Literal["mean", "sum"]
     alpha: float = Field(ge=0, le=1)
@@ -63,7 +63,7 @@ class KernelArchitecture(BaseModel):
         if self.map == "fourier":
             return FourierMap(n_in, self.n_features)
         kernel = Kernel(self.kind, self.length, self.degree)
-        return LandmarkMap(n_in, self.n_landmarks, self.n_features, kernel)
+        return LandmarkMap(n_in, self.n_landmarks, 0 if self.map == "atoms" else self.n_features, kernel)
 
 
 class Card(BaseModel):

@@ -167,6 +167,20 @@ def test_nystroem_polynomial_and_linear_kernels(folder):
         assert result.errors["train"].rmse("force") < 0.8 * labels_rms(folder / "train.extxyz")
 
 
+@pytest.mark.parametrize("aggregation", ["mean", "sum"])
+def test_exact_solver(folder, aggregation):
+    """Energies by the exact kernel: the grid foretells the model's errors, and random features come near to them."""
+    common = [f'kernel.aggregation="{aggregation}"', "fit.alpha=[0.3]", "fit.ridge=[1e-4]"]
+    exact = fit(folder, "exact", 'kernel.solver="exact"', *common)
+    with open(folder / "exact" / "grid.csv") as file:
+        foretold = float(next(csv.DictReader(file))["energy_rmse"])
+    assert exact.errors["valid"].rmse("energy") == pytest.approx(1e3 * foretold, rel=1e-4)
+    many = ["kernel.n_features=1000", 'data.labels="energies"', "fit.deviation=false"]
+    features = fit(folder, "features", *many, *common[:2], "fit.ridge=[1e-4]")
+    assert features.errors["valid"].rmse("energy") == pytest.approx(exact.errors["valid"].rmse("energy"), rel=0.3)
+    export_model(folder / "exact" / "model.pt")
+
+
 def test_random_directions_fit_a_part_of_the_forces(folder):
     result = fit(folder, "run", "fit.directions=10")
     assert result.errors["train"].rmse("force") < labels_rms(folder / "train.extxyz")

@@ -165,7 +165,7 @@ class LinearMap(nn.Module):
 
 class LandmarkMap(nn.Module):
     """phi(h) = k(h, landmarks) V: landmarks (M, F), V (M, D). Nystroem's map where V V^T is the inverse of
-    k(landmarks, landmarks); the exact kernel expansion where V is one."""
+    k(landmarks, landmarks); V is one where n_out is 0."""
 
     def __init__(self, n_in: int, n_landmarks: int, n_out: int, kernel: Kernel):
         super().__init__()
@@ -174,7 +174,8 @@ class LandmarkMap(nn.Module):
         self.register_buffer("whitening", torch.zeros(n_landmarks, n_out))
 
     def forward(self, h: Tensor) -> Tensor:
-        return kernel_values(h, self.landmarks, self.kind, self.length, self.degree) @ self.whitening
+        values = kernel_values(h, self.landmarks, self.kind, self.length, self.degree)
+        return values @ self.whitening if self.whitening.shape[1] > 0 else values
 
     def flat(self) -> tuple[str, float, Tensor, Tensor]:
         """As FourierMap.flat."""
@@ -189,7 +190,7 @@ class LandmarkMap(nn.Module):
 
     def fold(self, weights: Tensor) -> Tensor:
         """As FourierMap.fold."""
-        return weights @ self.whitening.t()
+        return weights @ self.whitening.t() if self.whitening.shape[1] > 0 else weights
 
     def slopes(self, h: Tensor) -> Tensor:
         """dphi_d/dh_f of each atom, (N, F, D)."""

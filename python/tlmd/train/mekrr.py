@@ -29,6 +29,7 @@ from tlmd.train.accumulate import Accumulation, Rows, accumulate, sample_feature
 from tlmd.train.config import MekrrConfig
 from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import Errors, evaluate_frames
+from tlmd.train.exact import exact_choice, exact_grid, exact_weights, labelled
 from tlmd.train.plots import parity_plot
 from tlmd.train.reliability import reliability, reliability_plot
 from tlmd.train.ridge import Blocks, Choice, Solver, grid
@@ -66,25 +67,75 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
         sets = frame_sets(data, backbone.potential)
         earlier = Earlier.read(config, backbone) if config.update else None
         model, kernel = (earlier.model, earlier.kernel) if earlier else new_model(config, backbone, sets["train"])
-        blocks = blocks_of(sets["train"], config.kernel.aggregation)
-        rows = Rows(backbone, model.net.head, blocks, model.reference, config.fit.directions)
-        run.say(
-            f"{len(data.train)} frames, {backbone.width} features an atom, {kernel.n_features} of the kernel, "
-            f"{blocks.number * kernel.n_features} columns: {memory(blocks, kernel):.2g} GiB for the sums"
-        )
-        sums = all_sums(config, rows, sets, run, earlier)
-        solver = Solver(sums["train"].sums, blocks)
-        choice, u = choose(config, solver, sums.get("valid"), run)
-        set_weights(model, blocks, u, choice)
-        if config.fit.deviation and run.main:
-            set_spread(model, blocks, solver, choice, sets, run, config.training.plots)
-        card = new_card(config, backbone, model, kernel, choice, len(sums["train"].frames))
+        if kernel.map == "atoms":
+            choice, n_frames = fit_exactly(config, backbone, model, kernel, sets, run), len(data.train)
+        else:
+            choice, n_frames = fit(config, backbone, model, kernel, sets, run, earlier)
+        card = new_card(config, backbone, model, kernel, choice, n_frames)
         errors = conclude(config, run, model, card, sets, data)
         minutes = (time.monotonic() - started) / 60
         run.say(f"{minutes:.1f} minutes")
         return Fit(model, card, out, choice, errors, minutes)
     finally:
         run.close()
+
+
+def fit(
+    config: MekrrConfig,
+    backbone: PaiNNBackbone,
+    model: Potential,
+    kernel: KernelArchitecture,
+    sets: dict[str, FrameSet | None],
+    run: RunFolder,
+    earlier: Earlier | None,
+) -> tuple[Choice, int]:
+    """Give the model its weights and deviations by the normal equations; the choice, and the number of frames."""
+    blocks = blocks_of(sets["train"], config.kernel.aggregation)
+    rows = Rows(backbone, model.net.head, blocks, model.reference, config.fit.directions)
+    run.say(
+        f"{len(sets['train'])} frames, {backbone.width} features an atom, {kernel.n_features} of the kernel, "
+        f"{blocks.number * kernel.n_features} columns: {memory(blocks, kernel):.2g} GiB for the sums"
+    )
+    sums = all_sums(config, rows, sets, run, earlier)
+    solver = Solver(sums["train"].sums, blocks)
+    choice, u = choose(config, solver, sums.get("valid"), run)
+    common, own = blocks.weights(u.view(blocks.number, -1), choice.alpha)
+    model.net.head.common.copy_(common)
+    model.net.head.own.copy_(own)
+    if config.fit.deviation and run.main:
+        set_spread(model, blocks, solver, choice, sets, run, config.training.plots)
+    return choice, len(sums["train"].frames)
+
+
+def fit_exactly(
+    config: MekrrConfig,
+    backbone: PaiNNBackbone,
+    model: Potential,
+    kernel: KernelArchitecture,
+    sets: dict[str, FrameSet | None],
+    run: RunFolder,
+) -> Choice:
+    """Give the model the exact kernel expansion over the training atoms, by energies alone."""
+    head, settings = model.net.head, config.kernel
+    parts = {
+        name: labelled(backbone, head, frames, model.reference, name)
+        for name, frames in sets.items()
+        if frames is not None and name != "test"
+    }
+    exact = Kernel(settings.kind, kernel.length, settings.degree)
+    rows, solutions = exact_grid(
+        exact, parts["train"], parts.get("valid"), config.fit.alpha, config.fit.ridge, settings.aggregation
+    )
+    choice = exact_choice(rows, solutions)
+    if rows and run.main:
+        write_grid(run.path / "grid.csv", rows)
+        run.table(grid_table(rows, choice))
+    atoms = parts["train"].atoms
+    common, own = exact_weights(solutions[choice.alpha, choice.ridge], atoms, choice, settings.aggregation)
+    head.map.landmarks.copy_(atoms.h)
+    head.common.copy_(common)
+    head.own.copy_(own)
+    return choice
 
 
 def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> tuple[Potential, KernelArchitecture]:
@@ -100,13 +151,17 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
         "kind": settings.kind, "layers": backbone.layers, "aggregation": settings.aggregation, "alpha": 0.0,
         "length": settings.lengths[0] * median, "degree": settings.degree,
     }  # fmt: skip
-    if settings.kind == "linear":
+    if settings.kind == "linear" and settings.solver != "exact":
         kernel = KernelArchitecture(map="linear", n_features=backbone.width, **shared)
         filled = kernel.feature_map(backbone.width)
     elif settings.solver == "fourier":
         kernel = KernelArchitecture(map="fourier", n_features=settings.n_features, **shared)
         filled = FourierMap(backbone.width, settings.n_features)
         filled.draw([length * median for length in settings.lengths], generator)
+    elif settings.solver == "exact":
+        n = int(train.sizes[[c.energy > 0 for c in train.counts]].sum())
+        kernel = KernelArchitecture(map="atoms", n_landmarks=n, n_features=n, **shared)
+        filled = kernel.feature_map(backbone.width)
     else:
         marks = scaled[torch.randperm(len(scaled), generator=generator)[: settings.n_features]]
         filled = nystroem(Kernel(settings.kind, shared["length"], settings.degree), marks)
@@ -179,7 +234,7 @@ def all_sums(
 ) -> dict[str, Accumulation]:
     """Normal equations of the training and of the validation frames."""
     n_columns = rows.blocks.number * len(rows.head.common)
-    forces = config.kernel.solver != "exact" and config.data.labels == "all"
+    forces = config.data.labels == "all"
     found = {}
     for name in ("train", "valid"):
         frames = sets[name]
@@ -249,14 +304,6 @@ def grid_table(rows: list[dict[str, Any]], best: Choice) -> Table:
         cells = [f"{alpha:g}{mark}", f"{row['force_weight']:g}", f"{row['lambda']:.0e}"]
         table.add_row(*cells, *(f"{1e3 * row[key]:.2f}" for key in errors))
     return table
-
-
-def set_weights(model: Potential, blocks: Blocks, u: Tensor, choice: Choice) -> None:
-    """Give the head the solution u (P,)."""
-    head = model.net.head
-    common, own = blocks.weights(u.view(blocks.number, -1), choice.alpha)
-    head.common.copy_(common)
-    head.own.copy_(own)
 
 
 def set_spread(
