@@ -54,6 +54,7 @@ class KernelArchitecture(BaseModel):
     degree: int = Field(2, gt=0, description="of the polynomial kernel")
     n_landmarks: int = Field(0, ge=0, description="atoms that features are compared with")
     n_features: int = Field(gt=0, description="D")
+    baseline: bool = Field(False, description="whether the energies are added to the network's own")
     spread: tuple[int, int] = Field((0, 0), description="blocks and rank of the root of the weights' covariance")
 
     def feature_map(self, n_in: int) -> FourierMap | LandmarkMap | LinearMap:
@@ -96,7 +97,7 @@ def kernel_potential(elements: list[str], cutoff: float, architecture: Architect
     """A potential of kind mekrr in float32, its parameters and buffers still to be filled."""
     features = kernel.feature_map(len(kernel.layers) * architecture.width)
     net = KernelPaiNN(
-        kernel.layers, kernel.aggregation, kernel.n_features, features, kernel.spread,
+        kernel.layers, kernel.aggregation, kernel.n_features, features, kernel.spread, kernel.baseline,
         n_elements=len(elements), cutoff=cutoff, **architecture.model_dump(),
     )  # fmt: skip
     return Potential(net, elements, cutoff)

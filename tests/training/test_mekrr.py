@@ -52,6 +52,7 @@ def folder(folder):
     torch.manual_seed(1)
     architecture = Architecture(width=8, n_layers=2, n_radial=6)
     backbone = new_potential(["H", "O"], 3.0, architecture).double()
+    backbone.scale.fill_(0.7)
     save_model(folder / "backbone.pt", backbone, Card(elements=["H", "O"], cutoff=3.0, architecture=architecture))
     (folder / "mekrr.toml").write_text(SETTINGS)
     return folder
@@ -67,8 +68,9 @@ def solved(folder) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum"])
-def test_grid_foretells_the_errors_of_the_model(folder, aggregation):
-    result = fit(folder, "run", f'kernel.aggregation="{aggregation}"')
+@pytest.mark.parametrize("baseline", [False, True])
+def test_grid_foretells_the_errors_of_the_model(folder, aggregation, baseline):
+    result = fit(folder, "run", f'kernel.aggregation="{aggregation}"', f"backbone.baseline={str(baseline).lower()}")
     with open(folder / "run" / "grid.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4
@@ -105,8 +107,9 @@ def test_forces_are_slopes_of_the_energy(folder):
         assert forces[i, k] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), rel=1e-4, abs=1e-5)
 
 
-def test_exported_model_agrees(folder):
-    fit(folder, "run")
+@pytest.mark.parametrize("baseline", ["false", "true"])
+def test_exported_model_agrees(folder, baseline):
+    fit(folder, "run", f"backbone.baseline={baseline}")
     exported = export_model(folder / "run" / "model.pt")
     for path in (folder / "run" / "model.pt", exported):
         for backend in ("native", "torch"):

@@ -65,7 +65,10 @@ class KernelHead(nn.Module):
 
 
 class KernelPaiNN(PaiNN):
-    """PaiNN up to the last of `layers`, whose scalar features after these layers, side by side, go to the head."""
+    """PaiNN up to the last of `layers`, whose scalar features after these layers, side by side, go to the head.
+
+    baseline: the head's energies are added to the network's own.
+    """
 
     def __init__(
         self,
@@ -74,10 +77,13 @@ class KernelPaiNN(PaiNN):
         n_out: int,
         features: Map,
         spread: tuple[int, int] = (0, 0),
+        baseline: bool = False,
         **architecture,
     ):
         super().__init__(**architecture)
-        del self.energy
+        self.baseline = baseline
+        if not baseline:
+            self.energy = nn.Identity()  # not called
         self.layers = list(layers)
         self.mean = aggregation == "mean"
         self.head = KernelHead(self.embedding.num_embeddings, len(layers) * self.width, n_out, features, spread)
@@ -94,15 +100,13 @@ class KernelPaiNN(PaiNN):
             found.append(q)
         return found
 
-    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        """Scalar features after the chosen layers, side by side, (N, len(layers) F)."""
-        found = self.after_layers(species, vectors, neighbours)
-        return torch.cat([found[i] for i in self.layers], dim=1)
-
     @torch.jit.export
     def kernel_readout(self, after_layers: list[Tensor], species: Tensor, ratio: Tensor) -> Tensor:
         """Atom energies (N,) from the scalar features after every layer, each (N, F), and the ratio N / n_Z (N,)."""
-        return self.head(torch.cat([after_layers[i] for i in self.layers], dim=1), species, ratio)
+        e = self.head(torch.cat([after_layers[i] for i in self.layers], dim=1), species, ratio)
+        if self.baseline:
+            e = e + self.energy(after_layers[-1]).squeeze(-1)
+        return e
 
     @torch.jit.export
     def sums(self, after_layers: list[Tensor], species: Tensor) -> Tensor:
@@ -133,8 +137,8 @@ class KernelPaiNN(PaiNN):
         neighbours: Tensor,
         frame: Optional[Tensor] = None,
     ) -> Tensor:
-        features = self.features(species, vectors, neighbours)
-        return self.head(features, species, self.ratio(species, frame).to(features.dtype))
+        found = self.after_layers(species, vectors, neighbours)
+        return self.kernel_readout(found, species, self.ratio(species, frame).to(found[0].dtype))
 
 
 @torch.no_grad()

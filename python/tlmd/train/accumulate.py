@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from tlmd.files import write_atomic
 from tlmd.graph import Graph
 from tlmd.models.backbones import Backbone
 from tlmd.models.mekrr import KernelHead
-from tlmd.train.dataset import FrameSet
+from tlmd.models.potential import Prediction, stress
+from tlmd.train.dataset import FrameSet, Labels
 from tlmd.train.ridge import KINDS, Blocks, Sums
 
 TANGENTS = 64  # at once: bounds the memory
@@ -29,20 +30,29 @@ STRAINS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
 class Rows:
     """Turns labelled frames into rows of the normal equations: sums of phi by species, and their derivatives.
 
-    references (S,) eV are taken off the energies. directions: so many random orthonormal directions of a frame's forces
-    instead of all components.
+    references (S,) eV are taken off the energies, baseline(graph) off all labels. directions: so many orthonormal random
+    directions of a frame's forces instead of all components.
     """
 
     def __init__(
-        self, backbone: Backbone, head: KernelHead, blocks: Blocks, references: Tensor, directions: int | None = None
+        self,
+        backbone: Backbone,
+        head: KernelHead,
+        blocks: Blocks,
+        references: Tensor,
+        directions: int | None = None,
+        baseline: Callable[[Graph], Prediction] | None = None,
     ):
         self.backbone, self.head, self.blocks, self.directions = backbone, head, blocks, directions
+        self.baseline = baseline
         self.precise = copy.deepcopy(head).double()
         self.references = references
 
     def of_frame(self, frames: FrameSet, index: int, forces: bool = True) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(kind, rows (n, P), labels (n,)) of a frame's labels; energies and rows per atom, stress 6 components."""
         graph, labels = frames.graph(index), frames.labels[index]
+        if self.baseline is not None:
+            labels = left_over(labels, self.baseline(graph), graph)
         species, n_atoms = graph.species, len(graph.species)
         counts = torch.bincount(species, minlength=self.blocks.n_species).double()
         ratio = n_atoms / counts.clamp(min=1)
@@ -91,6 +101,15 @@ class Rows:
         changes = self.backbone.tangents(graph, moves, strains)
         parts = [changes[:, graph.species == z].flatten(1) @ slopes[z] for z in range(self.blocks.n_species)]
         return torch.stack(parts, dim=1)
+
+
+def left_over(labels: Labels, prediction: Prediction, graph: Graph) -> Labels:
+    """A frame's labels less a prediction."""
+    return labels._replace(
+        energy=labels.energy - prediction.energy,
+        forces=labels.forces - prediction.forces,
+        stress=labels.stress - stress(prediction, graph.volumes),
+    )
 
 
 def fingerprint(frame: Frame) -> str:

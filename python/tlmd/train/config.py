@@ -174,6 +174,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class BackboneConfig(Section):
     model: ModelPath = Field(description="model.pt whose features are taken, or the name of a shipped one")
     layers: list[int] = Field([-1], min_length=1, description="message layers, from 0 or from the last (-1)")
+    baseline: bool = Field(False, description="fit what the model's own energies leave over, and add them")
 
 
 class KernelConfig(Section):

@@ -1,4 +1,4 @@
-"""Exact kernel ridge regression of energies per atom over the training frames: (K_alpha + lambda) c = y, no feature map."""
+"""Exact kernel ridge regression of energies per atom over the training frames: (K_alpha + lambda) c = y."""
 
 from __future__ import annotations
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import copy
 import itertools
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from mpi4py import MPI
-from rich.table import Table
 from torch import Tensor
 
 from tlmd.data.references import energy_labels, isolated_atoms, least_squares
+from tlmd.engine import predictor
 from tlmd.errors import InputError
-from tlmd.files import sha256, write_atomic
+from tlmd.files import sha256
+from tlmd.graph import Graph
 from tlmd.modelfile import Card, KernelArchitecture, kernel_potential, load_model, save_model
 from tlmd.models.backbones import PaiNNBackbone
 from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem, scaling
-from tlmd.models.potential import Potential
+from tlmd.models.potential import Potential, Prediction
 from tlmd.train.accumulate import Accumulation, Rows, accumulate, sample_features
 from tlmd.train.config import MekrrConfig
 from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import Errors, evaluate_frames
 from tlmd.train.exact import exact_choice, exact_grid, exact_weights, labelled
+from tlmd.train.grid import grid_table, write_grid
 from tlmd.train.plots import parity_plot
 from tlmd.train.reliability import reliability, reliability_plot
 from tlmd.train.ridge import Blocks, Choice, Solver, grid
@@ -91,7 +92,8 @@ def fit(
 ) -> tuple[Choice, int]:
     """Give the model its weights and deviations by the normal equations; the choice, and the number of frames."""
     blocks = blocks_of(sets["train"], config.kernel.aggregation)
-    rows = Rows(backbone, model.net.head, blocks, model.reference, config.fit.directions)
+    base = own_energies(backbone, sets["train"]) if kernel.baseline else None
+    rows = Rows(backbone, model.net.head, blocks, model.reference, config.fit.directions, base)
     run.say(
         f"{len(sets['train'])} frames, {backbone.width} features an atom, {kernel.n_features} of the kernel, "
         f"{blocks.number * kernel.n_features} columns: {memory(blocks, kernel):.2g} GiB for the sums"
@@ -100,8 +102,8 @@ def fit(
     solver = Solver(sums["train"].sums, blocks)
     choice, u = choose(config, solver, sums.get("valid"), run)
     common, own = blocks.weights(u.view(blocks.number, -1), choice.alpha)
-    model.net.head.common.copy_(common)
-    model.net.head.own.copy_(own)
+    model.net.head.common.copy_(common / model.scale[0])
+    model.net.head.own.copy_(own / model.scale[0])
     if config.fit.deviation and run.main:
         set_spread(model, blocks, solver, choice, sets, run, config.training.plots)
     return choice, len(sums["train"].frames)
@@ -148,9 +150,14 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
     settings = config.kernel
     median = median_distance(scaled, generator)
     shared = {
-        "kind": settings.kind, "layers": backbone.layers, "aggregation": settings.aggregation, "alpha": 0.0,
-        "length": settings.lengths[0] * median, "degree": settings.degree,
-    }  # fmt: skip
+        "kind": settings.kind,
+        "layers": backbone.layers,
+        "baseline": config.backbone.baseline,
+        "aggregation": settings.aggregation,
+        "alpha": 0.0,
+        "length": settings.lengths[0] * median,
+        "degree": settings.degree,
+    }
     if settings.kind == "linear" and settings.solver != "exact":
         kernel = KernelArchitecture(map="linear", n_features=backbone.width, **shared)
         filled = kernel.feature_map(backbone.width)
@@ -174,16 +181,40 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
     model.net.head.map.load_state_dict(filled.state_dict())
     model.net.head.shift.copy_(shift)
     model.net.head.factor.copy_(factor)
-    model.reference.copy_(torch.as_tensor(reference_energies(config, train, backbone.elements)))
+    base = None
+    if kernel.baseline:
+        if model.net.n_layers < backbone.potential.net.n_layers or settings.solver == "exact":
+            raise InputError(
+                "backbone.baseline", "the last layer, and a solver that is not exact", "set baseline = false"
+            )
+        if not bool((backbone.potential.scale == backbone.potential.scale[0]).all()):
+            raise InputError("a backbone with a scale for each element", "one scale", "set backbone.baseline = false")
+        model.scale.copy_(backbone.potential.scale)
+        base = own_energies(backbone, train)
+    model.reference.copy_(torch.as_tensor(reference_energies(config, train, backbone.elements, base)))
     return model.eval().requires_grad_(False), kernel
 
 
-def reference_energies(config: MekrrConfig, train: FrameSet, elements: list[str]) -> np.ndarray:
-    """Reference energies (S,) eV: isolated atoms or least squares."""
+def own_energies(backbone: PaiNNBackbone, train: FrameSet) -> Callable[[Graph], Prediction]:
+    """What the backbone itself predicts, without its reference energies."""
+    bare = copy.deepcopy(backbone.potential)
+    bare.reference.zero_()
+    return predictor(bare, sample=train.graph(0))
+
+
+def reference_energies(
+    config: MekrrConfig, train: FrameSet, elements: list[str], base: Callable[[Graph], Prediction] | None
+) -> np.ndarray:
+    """Reference energies (S,) eV, isolated atoms or least squares, of what `base` leaves over."""
     if config.references.method == "isolated_atoms":
         return isolated_atoms(config.references.energies, config.references.file, elements)
-    counts, labels = energy_labels(train.frames, elements)
-    return least_squares(counts, labels) if len(labels) else np.zeros(len(elements))
+    chosen = [i for i in range(len(train)) if train.counts[i].energy]
+    if not chosen:
+        return np.zeros(len(elements))
+    counts, labels = energy_labels([train.frames[i] for i in chosen], elements)
+    if base is not None:
+        labels = labels - [float(base(train.graph(i)).energy) for i in chosen]
+    return least_squares(counts, labels)
 
 
 def blocks_of(train: FrameSet, aggregation: str) -> Blocks:
@@ -218,7 +249,8 @@ class Earlier:
         record = json.loads((folder / "run.json").read_text())["record"]
         mine = config.model_dump(mode="json")
         same = {"kernel": (record["config"]["kernel"], mine["kernel"])}
-        same["backbone.layers"] = (record["config"]["backbone"]["layers"], mine["backbone"]["layers"])
+        for key in ("layers", "baseline"):
+            same[f"backbone.{key}"] = (record["config"]["backbone"][key], mine["backbone"][key])
         same["backbone.model"] = (record["data_sha256"]["backbone"], sha256(config.backbone.model))
         same["data.labels"] = (record["config"]["data"]["labels"], mine["data"]["labels"])
         for key, (theirs, ours) in same.items():
@@ -280,30 +312,6 @@ def choose(config: MekrrConfig, solver: Solver, valid: Accumulation | None, run:
         write_grid(run.path / "grid.csv", rows)
         run.table(grid_table(rows, choices[best]))
     return choices[best], solver.solve(choices[best])
-
-
-def write_grid(path: Path, rows: list[dict[str, Any]]) -> None:
-    """grid.csv: each choice with its validation errors in eV/atom, eV/A, eV/A^3."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    write_atomic(path, lambda temporary: temporary.write_text(text.getvalue()))
-
-
-def grid_table(rows: list[dict[str, Any]], best: Choice) -> Table:
-    """The best choice for each alpha."""
-    errors = [key for key in rows[0] if key.endswith("_rmse")]
-    units = {"energy_rmse": "meV/atom", "forces_rmse": "meV/A", "stress_rmse": "meV/A^3"}
-    table = Table(title="validation RMSE, best for each alpha")
-    for name in ("alpha", "force weight", "lambda", *(f"{key.split('_')[0]}, {units[key]}" for key in errors)):
-        table.add_column(name, justify="right")
-    for alpha in dict.fromkeys(row["alpha"] for row in rows):
-        row = min((r for r in rows if r["alpha"] == alpha and math.isfinite(r["score"])), key=lambda r: r["score"])
-        mark = " *" if alpha == best.alpha else ""
-        cells = [f"{alpha:g}{mark}", f"{row['force_weight']:g}", f"{row['lambda']:.0e}"]
-        table.add_row(*cells, *(f"{1e3 * row[key]:.2f}" for key in errors))
-    return table
 
 
 def set_spread(
