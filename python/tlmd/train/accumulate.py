@@ -30,8 +30,8 @@ STRAINS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
 class Rows:
     """Turns labelled frames into rows of the normal equations: sums of phi by species, and their derivatives.
 
-    references (S,) eV are taken off the energies, baseline(graph) off all labels. directions: so many orthonormal random
-    directions of a frame's forces instead of all components.
+    references (S,) eV are taken off the energies, baseline(graph) off all labels. directions: so many orthonormal
+    random directions of a frame's forces instead of all components.
     """
 
     def __init__(
