@@ -16,6 +16,7 @@ from tlmd.data.lammps_teacher import LammpsTeacher, edges_and_tilts
 from tlmd.errors import InputError
 
 ELEMENTS = ("H", "C", "N", "O", "Ti", "Cu", "Zn", "Zr")  # of ffield.comb3
+SWITCHED_A = (2.60, 2.72)  # C-Cu: where LAMMPS switches the bond off, the forces are off by up to 0.5 eV/A
 SAMPLING = 1e-3  # convergence of the charges (V) in trajectories, that only propose configurations
 SAMPLING_STEPS = 10  # between two equilibrations of the charges in trajectories
 
@@ -23,8 +24,6 @@ SAMPLING_STEPS = 10  # between two equilibrations of the charges in trajectories
 class COMB3(LammpsTeacher):
     """Labels of periodic frames of H, C, N, O, Ti, Cu, Zn, Zr. The charges of a label start from zero, so that it
     depends on the frame only.
-
-    C and Cu nearer than about 3 A: LAMMPS' forces on the pair are off its energy's gradient by up to 0.4 eV/A.
     """
 
     def __init__(self, config: COMB3Config):
@@ -36,8 +35,13 @@ class COMB3(LammpsTeacher):
         super().__init__(config, "metal")
 
     def unfit(self, frame: Frame) -> str | None:
-        """The word contact if two atoms come nearer than `min_contact_A`."""
-        return "contact" if shortest(frame) < self.config.min_contact_A else None
+        """The word contact if two atoms come nearer than `min_contact_A`; C-Cu if LAMMPS' forces are not the gradient
+        of its energy at such a distance.
+        """
+        if shortest(frame) < self.config.min_contact_A:
+            return "contact"
+        between = distances(frame)[np.ix_(frame.numbers == 6, frame.numbers == 29)]
+        return "C-Cu" if ((SWITCHED_A[0] < between) & (between < SWITCHED_A[1])).any() else None
 
     def label(self, frame: Frame) -> Frame:
         """`frame` with energy (eV), forces (eV/A) and stress (eV/A^3, tension positive) at equilibrated charges.
@@ -88,8 +92,11 @@ fix charges all qeq/comb {every} {precision}
 """)
 
 
+def distances(frame: Frame) -> np.ndarray:
+    """(N, N) distances (A), minimum image."""
+    return np.linalg.norm(minimum_image(frame.positions[:, None] - frame.positions, frame.cell), axis=-1)
+
+
 def shortest(frame: Frame) -> float:
     """The shortest distance (A) between two atoms, minimum image."""
-    vectors = minimum_image(frame.positions[:, None] - frame.positions, frame.cell)
-    distances = np.linalg.norm(vectors, axis=-1)
-    return float(distances[~np.eye(len(frame), dtype=bool)].min(initial=np.inf))
+    return float(distances(frame)[~np.eye(len(frame), dtype=bool)].min(initial=np.inf))
