@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import chemical_symbols
 from scipy.spatial.transform import Rotation
 
 from tlmd.data import config
@@ -29,7 +29,7 @@ class Displaced(Read):
     def moved(self, frame: Frame, rng: np.random.Generator) -> Frame:
         """The frame with the moves of the settings, drawn anew; nothing keeps atoms apart."""
         settings, positions = self.settings, frame.positions.copy()
-        adsorbate = np.isin(frame.numbers, [atomic_numbers[symbol] for symbol in settings.adsorbate])
+        adsorbate = np.isin(np.array(chemical_symbols)[frame.numbers], settings.adsorbate)
         if settings.adsorbate and not adsorbate.any():
             wanted = ", ".join(settings.adsorbate)
             raise InputError(f"frames without {wanted} in {settings.file}", "an adsorbate", "correct adsorbate")
