@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tlmd.data import molecules, water
+from tlmd.data import molecules, surfaces, water
+from tlmd.data.comb3 import COMB3
 from tlmd.data.config import GenerateConfig
 from tlmd.data.forcefield import Calibrated
 from tlmd.data.frames import Frame, read_frames, write_frames
@@ -27,8 +28,8 @@ from tlmd.data.system import System, Teacher
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 
-TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated, "mmff94": MMFF94}
-SYSTEMS = water.SYSTEMS | molecules.SYSTEMS
+TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated, "mmff94": MMFF94, "comb3": COMB3}
+SYSTEMS = water.SYSTEMS | molecules.SYSTEMS | surfaces.SYSTEMS
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
 

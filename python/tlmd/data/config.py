@@ -14,7 +14,7 @@ Range = tuple[float, float]  # low, high
 class SystemConfig(Section):
     """What every kind of classical system has: `frames` in all, made in work items of `frames_per_item`."""
 
-    matter: ClassVar[str] = "water"  # what it is made of, and what its teacher must know
+    matter: ClassVar[str] = "water"  # what it is made of, and what its teacher must know; any: the file decides
 
     frames: int = Field(gt=0)
     frames_per_item: int = Field(10, gt=0)
@@ -113,9 +113,41 @@ class TurnedConfig(BulkConfig):
 class FileConfig(SystemConfig):
     """Frames of a file, evenly spread, to be labelled anew: another teacher on the same configurations."""
 
+    matter: ClassVar[str] = "any"
     kind: Literal["file"]
     file: ConfigPath
     frames_per_item: int = Field(100, gt=0)
+
+
+class DisplacedConfig(SystemConfig):
+    """Frames of a file, evenly spread, with every atom displaced and the molecule on the surface (normal: z) moved.
+
+    A moved adsorbate is turned by up to `turn_deg` about its centre, scaled, lifted and shifted; a transferred hydrogen
+    is bound to an atom of the surface near it. Amplitudes are drawn anew for each frame.
+    """
+
+    matter: ClassVar[str] = "material"
+    kind: Literal["displaced"]
+    file: ConfigPath
+    frames_per_item: int = Field(50, gt=0)
+    displacement_A: tuple[float, float] = (0.02, 0.15)  # standard deviation
+    adsorbate: list[str] = Field([], description="its elements")
+    moved: float = Field(0.5, ge=0, le=1)  # part of the frames
+    turn_deg: float = Field(90.0, ge=0, le=180)
+    stretch: Ordered = (0.9, 1.2)  # factor on distances to the centre
+    lift_A: tuple[float, float] = (-0.3, 3.0)
+    shift_A: float = Field(1.0, ge=0)  # standard deviation along x and y
+    transferred: float = Field(0.2, ge=0, le=1)  # part of the frames
+
+
+class TrajectoryConfig(DisplacedConfig):
+    """Trajectories of the teacher, each from one such frame at its own temperature."""
+
+    kind: Literal["trajectory"]
+    frames_per_item: int = Field(20, gt=0)
+    temperature_K: Ordered = (200.0, 1000.0)
+    equilibrate_ps: Positive = 0.1
+    spacing_ps: Positive = 0.03
 
 
 class EnumerateConfig(Section):
@@ -198,6 +230,8 @@ AnySystem = Annotated[
     | DimerConfig
     | ContactConfig
     | FileConfig
+    | DisplacedConfig
+    | TrajectoryConfig
     | ConformersConfig
     | NormalModesConfig
     | BondsConfig
@@ -240,10 +274,22 @@ class MMFF94Config(Section):
     energies: Literal["bonds", "mmff94"] = "bonds"  # zero of energy: free atoms by bond energies, or MMFF94's own
 
 
+class COMB3Config(Section):
+    """The teacher COMB3: charge-optimised many-body potential, evaluated by LAMMPS."""
+
+    matter: ClassVar[str] = "material"
+    name: Literal["comb3"]
+    charge_precision: Positive = 1e-4  # V, of the electronegativities in labels
+    timestep_fs: Positive = 1.0  # of trajectories
+    min_contact_A: Positive = 0.7  # frames with nearer atoms are dropped
+
+
 class GenerateConfig(StageConfig):
     """tl-generate: which systems, labelled by which teacher."""
 
-    teacher: Annotated[SPCFwConfig | CalibratedConfig | MMFF94Config, Field(discriminator="name")] = SPCFwConfig()
+    teacher: Annotated[SPCFwConfig | CalibratedConfig | MMFF94Config | COMB3Config, Field(discriminator="name")] = (
+        SPCFwConfig()
+    )
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
     energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
@@ -255,7 +301,7 @@ class GenerateConfig(StageConfig):
         if not self.systems:
             raise ValueError("at least one table [systems.NAME]")
         for name, system in self.systems.items():
-            if system.matter != self.teacher.matter:
+            if system.matter not in ("any", self.teacher.matter):
                 raise ValueError(f"systems of {self.teacher.matter} for {self.teacher.name}; {name} is {system.matter}")
         return self
 

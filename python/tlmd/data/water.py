@@ -155,10 +155,14 @@ class Read(System):
     """Frames of a file without their labels; `kind`, `source` and the rest of their info stay."""
 
     def sample(self, item: int, rng: np.random.Generator, teacher: LammpsWater) -> Iterator[Frame]:
-        frames = read_once(self.settings.file, check=False)
-        if len(frames) < self.frames:
-            raise InputError(f"{len(frames)} frames in {self.settings.file}", f"{self.frames}", "ask for fewer frames")
-        first = self.first(item)
+        count = len(read_once(self.settings.file, check=False))
+        if count < self.frames:
+            raise InputError(f"{count} frames in {self.settings.file}", f"{self.frames}", "ask for fewer frames")
+        yield from self.spread(item)
+
+    def spread(self, item: int) -> Iterator[Frame]:
+        """The frames of one work item, evenly spread over the file, without labels; repeated where the file is short"""
+        frames, first = read_once(self.settings.file, check=False), self.first(item)
         for index in np.linspace(0, len(frames) - 1, self.frames).round().astype(int)[first : first + self.count(item)]:
             yield frames[index].replace(energy=None, forces=None, stress=None)
 
