@@ -7,6 +7,7 @@ models.kernels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
@@ -48,7 +49,50 @@ class KernelHead(nn.Module):
         return phi @ self.common + ratio * (phi * self.own[species]).sum(1)
 
 
-class KernelPaiNN(PaiNN):
+class KernelNet(nn.Module):
+    """What all of MEKRR's networks share: a head on what `features(species, vectors, neighbours)` gives, (N, F)."""
+
+    @torch.jit.export
+    def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
+        """N / n_Z of each atom's frame (N,), one without aggregation mean; one frame if none are given."""
+        if not self.mean:
+            return torch.ones_like(species, dtype=torch.float64)
+        frames = torch.zeros_like(species) if frame is None else frame
+        n_species = self.head.own.shape[0]
+        places = frames * n_species + species
+        of_species = torch.bincount(places)[places]
+        return torch.bincount(frames)[frames].to(torch.float64) / of_species
+
+    def forward(
+        self,
+        species: Tensor,
+        vectors: Tensor,
+        neighbours: Tensor,
+        frame: Optional[Tensor] = None,
+    ) -> Tensor:
+        features = self.features(species, vectors, neighbours)
+        return self.head(features, species, self.ratio(species, frame).to(features.dtype))
+
+
+class KernelModule(KernelNet):
+    """A scripted feature module (models.modules) that is not cut into layers, for `elements`, some of its own."""
+
+    def __init__(
+        self, backbone: nn.Module, elements: Sequence[str], aggregation: Aggregation, features: Map, n_out: int
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.mean = aggregation == "mean"
+        self.head = KernelHead(len(elements), backbone.width, n_out, features)
+        index = torch.tensor([backbone.elements.index(e) for e in elements])
+        self.register_buffer("index", index, persistent=False)
+
+    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """The module's features, (N, F)."""
+        return self.backbone(self.index[species], vectors, neighbours)
+
+
+class KernelPaiNN(KernelNet, PaiNN):
     """PaiNN up to the last of `layers`, whose scalar features after these layers, side by side, go to the head."""
 
     def __init__(self, layers: list[int], aggregation: Aggregation, n_out: int, features: Map, **architecture):
@@ -75,26 +119,5 @@ class KernelPaiNN(PaiNN):
         return self.head(torch.cat([after_layers[i] for i in self.layers], dim=1), species, ratio)
 
     @torch.jit.export
-    def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
-        """N / n_Z of each atom's frame (N,), one without aggregation mean; one frame if none are given."""
-        if not self.mean:
-            return torch.ones_like(species, dtype=torch.float64)
-        frames = torch.zeros_like(species) if frame is None else frame
-        n_species = self.embedding.weight.shape[0]
-        places = frames * n_species + species
-        of_species = torch.bincount(places)[places]
-        return torch.bincount(frames)[frames].to(torch.float64) / of_species
-
-    @torch.jit.export
     def readout(self, q: Tensor) -> Tensor:
         raise RuntimeError("a kernel model is read out by kernel_readout")
-
-    def forward(
-        self,
-        species: Tensor,
-        vectors: Tensor,
-        neighbours: Tensor,
-        frame: Optional[Tensor] = None,
-    ) -> Tensor:
-        features = self.features(species, vectors, neighbours)
-        return self.head(features, species, self.ratio(species, frame).to(features.dtype))
