@@ -14,7 +14,7 @@ import torch
 from tlmd import _engine
 from tlmd.errors import InputError
 from tlmd.graph import Graph
-from tlmd.models.potential import Prediction, evaluate
+from tlmd.models.potential import Prediction, dtype_of, evaluate
 
 BINS = 256  # of the filter table where no sample says how many are needed
 
@@ -22,6 +22,8 @@ BINS = 256  # of the filter table where no sample says how many are needed
 def weights_of(potential: Any) -> _engine.Weights:
     """The engine's weights from a trained Potential or from its exported form."""
     net, parameters = potential.net, potential.state_dict()
+    if not on_painn(net):
+        raise InputError("a kernel on features of a TorchScript module", "PaiNN for the engine", "use backend torch")
     edges = net.edge_basis
     return _engine.Weights(
         len(potential.elements), net.width, net.n_layers,
@@ -29,6 +31,11 @@ def weights_of(potential: Any) -> _engine.Weights:
         head_of(potential),
         lambda name: flat(parameters[name]) if name in parameters else np.zeros(0),
     )  # fmt: skip
+
+
+def on_painn(net: Any) -> bool:
+    """Whether the engine can evaluate a potential's network, or torch alone."""
+    return hasattr(net, "edge_basis")
 
 
 def flat(tensor: torch.Tensor) -> np.ndarray:
@@ -134,12 +141,14 @@ def choose_backend(backend: str | None, device: torch.device | str) -> str:
 def predictor(
     model: Any, backend: str | None = None, device: torch.device | str = "cpu", sample: Graph | None = None
 ) -> Callable[[Graph], Prediction]:
-    """What evaluates graphs with the parameters that `model` has now: backend native (default on the CPU; `sample` as
-    for Engine) or torch.
+    """What evaluates graphs with the parameters that `model` has now: backend native (default for PaiNN on the CPU;
+    `sample` as for Engine) or torch.
     """
+    if backend is None and not on_painn(model.net):
+        backend = "torch"
     if choose_backend(backend, device) == "native":
         return Engine(model, sample=sample).evaluate
-    dtype = model.net.embedding.weight.dtype
+    dtype = dtype_of(model.net)
     return lambda graph: evaluate(model, graph._replace(vectors=graph.vectors.to(dtype)))
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlmd.engine import Engine
+from tlmd.engine import Engine, on_painn
 from tlmd.errors import InputError
 from tlmd.files import write_atomic
 from tlmd.graph import Graph, build_graph
 from tlmd.modelfile import Card, Sample, describe, is_exported, load_model, load_sample, read_card
+from tlmd.models.modules import load_script
 from tlmd.models.potential import Potential, Prediction, evaluate
 
 CLUSTER = 24  # atoms of the test cluster
@@ -39,6 +40,10 @@ def export_model(
     model = Path(model)
     out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
     potential, card = load_model(model)
+    if not on_painn(potential.net):
+        raise InputError(
+            f"{model}, a kernel on features of a TorchScript module", "a model on PaiNN", "use it in Python (ASE)"
+        )
     if dtype not in (None, "float32", "float64"):
         raise InputError(f"dtype {dtype}", "float32 or float64", "correct --dtype")
     if dtype is not None:
@@ -113,21 +118,8 @@ def load_exported(path: Path | str, device: str = "cpu") -> tuple[torch.jit.Scri
     models.potential.evaluate.
     """
     card = read_card(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            module = torch.jit.load(str(path), map_location=device)
-        except RuntimeError as error:
-            raise InputError(
-                f"{path}, not an exported model or damaged ({str(error).splitlines()[0]})",
-                "a file written by tl-export",
-                "run `tl-export model.pt`",
-            ) from None
-    # As model.cpp does: the optimiser slows the first steps, and its own derivatives are not needed.
-    torch._C._set_graph_executor_optimize(False)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module.eval(), card
+    refusal = (f"{path}, not an exported model or damaged", "a file written by tl-export", "run `tl-export model.pt`")
+    return load_script(path, refusal, device), card
 
 
 def load_any(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, Card]:

@@ -1,7 +1,7 @@
 """Model files and their card: `model.pt` (trained: parameters) and `model-lammps.pt` (exported: TorchScript).
 
 Both are zip archives with the card as the extra file card.json. Reading a card or a trained model runs no code from
-the file.
+the file, but for a kernel on a module: that is TorchScript inside the file.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ import tlmd
 from tlmd.errors import InputError
 from tlmd.files import write_atomic
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
-from tlmd.models.mekrr import KernelPaiNN
+from tlmd.models.mekrr import KernelModule, KernelPaiNN
+from tlmd.models.modules import from_bytes, to_bytes
 from tlmd.models.painn import PaiNN
-from tlmd.models.potential import Potential
+from tlmd.models.potential import Potential, dtype_of
 
 FORMAT_VERSION = 1
+BACKBONE = "net.backbone."  # parameters of a module, which are in its own bytes
 UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "stress": "eV/A^3", "mass": "g/mol"}
 
 
@@ -47,7 +49,8 @@ class KernelArchitecture(BaseModel):
     model_config = ConfigDict(extra="forbid")
     kind: Literal["linear", "gaussian", "polynomial"]
     map: Literal["linear", "fourier", "landmarks", "atoms"]  # atoms: every atom of the training frames, exact
-    layers: list[int] = Field(description="message layers whose features are taken, from 0")
+    backbone: Literal["painn", "module"] = Field("painn", description="module: TorchScript, in the model file")
+    layers: list[int] = Field(description="of PaiNN whose features are taken, from 0")
     aggregation: Literal["mean", "sum"]
     alpha: float = Field(ge=0, le=1)
     length: float = Field(gt=0, description="of the gaussian kernel, in units of scaled features")
@@ -75,7 +78,7 @@ class Card(BaseModel):
     kind: Literal["tpainn", "mekrr"] = "tpainn"
     elements: list[str]
     cutoff: float = Field(gt=0, description="A")
-    architecture: Architecture = Architecture()
+    architecture: Architecture | None = Field(Architecture(), description="none where the backbone is a module")
     kernel: KernelArchitecture | None = Field(None, description="kind mekrr")
     dtype: Literal["float32", "float64"] = "float32"
     units: dict[str, str] = UNITS
@@ -103,6 +106,14 @@ def kernel_potential(elements: list[str], cutoff: float, architecture: Architect
     return Potential(net, elements, cutoff)
 
 
+def module_potential(elements: list[str], module: Any, kernel: KernelArchitecture) -> Potential:
+    """A potential of kind mekrr on a feature module, in the module's precision, its head still to be filled."""
+    features = kernel.feature_map(module.width)
+    net = KernelModule(module, elements, kernel.aggregation, features, kernel.n_features, kernel.spread)
+    net.head.to(dtype_of(module))
+    return Potential(net, elements, module.cutoff)
+
+
 class Sample(NamedTuple):
     """One real frame that travels with a trained model, for the checks at export: as in graph.build_graph."""
 
@@ -118,7 +129,11 @@ def save_model(path: Path | str, potential: Potential, card: Card, sample: Any =
     What the potential itself states (elements, cutoff, dtype, reference energies) is set in the card here.
     """
     card = describe(potential, card)
-    content = {"state_dict": potential.state_dict()}
+    state = potential.state_dict()
+    content = {"state_dict": state}
+    if isinstance(potential.net, KernelModule):
+        content["backbone"] = to_bytes(potential.net.backbone)
+        content["state_dict"] = {name: value for name, value in state.items() if not name.startswith(BACKBONE)}
     if sample is not None:
         content["sample"] = {name: torch.as_tensor(np.array(getattr(sample, name))) for name in Sample._fields}
 
@@ -171,12 +186,16 @@ def read_card(path: Path | str) -> Card:
 
 def load_model(path: Path | str) -> tuple[Potential, Card]:
     """A trained model (model.pt) in its own precision on the CPU, and its card. Exported files: tlmd.export."""
-    card = read_card(path)
+    card, content = read_card(path), _content(path)
+    state, dtype = content["state_dict"], getattr(torch, card.dtype)
     if card.kernel is None:
-        potential = new_potential(card.elements, card.cutoff, card.architecture)
+        potential = new_potential(card.elements, card.cutoff, card.architecture).cast(dtype)
+    elif card.kernel.backbone == "painn":
+        potential = kernel_potential(card.elements, card.cutoff, card.architecture, card.kernel).cast(dtype)
     else:
-        potential = kernel_potential(card.elements, card.cutoff, card.architecture, card.kernel)
-    potential.cast(getattr(torch, card.dtype)).load_state_dict(_content(path)["state_dict"])
+        potential = module_potential(card.elements, from_bytes(content["backbone"], str(path)), card.kernel)
+        state |= {name: value for name, value in potential.state_dict().items() if name.startswith(BACKBONE)}
+    potential.load_state_dict(state)
     return potential.eval(), card
 
 

@@ -7,6 +7,7 @@ models.kernels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
@@ -64,7 +65,73 @@ class KernelHead(nn.Module):
         return phi @ self.common + ratio * (phi * self.own[species]).sum(1)
 
 
-class KernelPaiNN(PaiNN):
+class KernelNet(nn.Module):
+    """What all of MEKRR's networks share: a head on what `features(species, vectors, neighbours)` gives, (N, F)."""
+
+    def of_species(self, h: Tensor, species: Tensor) -> Tensor:
+        """phi of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
+        phi = self.head.rows(h, species)
+        return torch.nn.functional.one_hot(species, self.head.own.shape[0]).to(phi.dtype)[:, :, None] * phi[:, None]
+
+    @torch.jit.export
+    def deviations(
+        self, species: Tensor, vectors: Tensor, neighbours: Tensor, frame: Tensor, n_frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """Standard deviations of the energies of atoms (N,) and of frames (n_frames,), in eV."""
+        psi = self.of_species(self.features(species, vectors, neighbours), species)
+        places = frame * psi.shape[1] + species
+        counts = torch.bincount(places, minlength=n_frames * psi.shape[1]).view(n_frames, psi.shape[1]).to(psi.dtype)
+        ratio = counts.sum(1, keepdim=True) / counts.clamp(min=1.0) if self.mean else torch.ones_like(counts)
+        of_frames = torch.zeros_like(psi[:1]).expand(n_frames, -1, -1).index_add(0, frame, psi)
+        return self.head.deviation(psi, ratio[frame]), self.head.deviation(of_frames, ratio)
+
+    @torch.jit.export
+    def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
+        """N / n_Z of each atom's frame (N,), one without aggregation mean; one frame if none are given."""
+        if not self.mean:
+            return torch.ones_like(species, dtype=torch.float64)
+        frames = torch.zeros_like(species) if frame is None else frame
+        n_species = self.head.own.shape[0]
+        places = frames * n_species + species
+        of_species = torch.bincount(places)[places]
+        return torch.bincount(frames)[frames].to(torch.float64) / of_species
+
+    def forward(
+        self,
+        species: Tensor,
+        vectors: Tensor,
+        neighbours: Tensor,
+        frame: Optional[Tensor] = None,
+    ) -> Tensor:
+        features = self.features(species, vectors, neighbours)
+        return self.head(features, species, self.ratio(species, frame).to(features.dtype))
+
+
+class KernelModule(KernelNet):
+    """A scripted feature module (models.modules) that is not cut into layers, for `elements`, some of its own."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        elements: Sequence[str],
+        aggregation: Aggregation,
+        features: Map,
+        n_out: int,
+        spread: tuple[int, int] = (0, 0),
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.mean = aggregation == "mean"
+        self.head = KernelHead(len(elements), backbone.width, n_out, features, spread)
+        index = torch.tensor([backbone.elements.index(e) for e in elements])
+        self.register_buffer("index", index, persistent=False)
+
+    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """The module's features, (N, F)."""
+        return self.backbone(self.index[species], vectors, neighbours)
+
+
+class KernelPaiNN(KernelNet, PaiNN):
     """PaiNN up to the last of `layers`, whose scalar features after these layers, side by side, go to the head.
 
     baseline: the head's energies are added to the network's own.
@@ -110,21 +177,13 @@ class KernelPaiNN(PaiNN):
 
     @torch.jit.export
     def sums(self, after_layers: list[Tensor], species: Tensor) -> Tensor:
-        """phi of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
-        phi = self.head.rows(torch.cat([after_layers[i] for i in self.layers], dim=1), species)
-        n_species = self.embedding.weight.shape[0]
-        return torch.nn.functional.one_hot(species, n_species).to(phi.dtype)[:, :, None] * phi[:, None]
+        """As of_species, from the features after every layer."""
+        return self.of_species(torch.cat([after_layers[i] for i in self.layers], dim=1), species)
 
-    @torch.jit.export
-    def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
-        """N / n_Z of each atom's frame (N,), one without aggregation mean; one frame if none are given."""
-        if not self.mean:
-            return torch.ones_like(species, dtype=torch.float64)
-        frames = torch.zeros_like(species) if frame is None else frame
-        n_species = self.embedding.weight.shape[0]
-        places = frames * n_species + species
-        of_species = torch.bincount(places)[places]
-        return torch.bincount(frames)[frames].to(torch.float64) / of_species
+    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """Scalar features after the chosen layers, side by side, (N, len(layers) F)."""
+        found = self.after_layers(species, vectors, neighbours)
+        return torch.cat([found[i] for i in self.layers], dim=1)
 
     @torch.jit.export
     def readout(self, q: Tensor) -> Tensor:
@@ -146,13 +205,7 @@ def deviations(model: nn.Module, graph: Graph) -> tuple[Tensor, Tensor]:
     """Predicted standard deviations in eV of the energies of atoms (N,) and of frames (B,), by a kernel potential,
     trained or exported; InputError for one that cannot."""
     net = model.net
-    if not hasattr(net, "kernel_readout") or not len(net.head.spread):
+    if not hasattr(net, "head") or not len(net.head.spread):
         raise InputError("a model without deviations", "one by tl-mekrr with fit.deviation", "fit again")
-    dtype, n_frames = net.head.spread.dtype, len(graph.volumes)
-    psi = net.sums(net.after_layers(graph.species, graph.vectors.to(dtype), graph.neighbours), graph.species)
-    counts = torch.zeros(n_frames, psi.shape[1], dtype=dtype).index_put(
-        (graph.frame, graph.species), torch.ones(len(psi), dtype=dtype), accumulate=True
-    )
-    ratio = counts.sum(1, keepdim=True) / counts.clamp(min=1) if net.mean else torch.ones_like(counts)
-    of_frames = psi.new_zeros(n_frames, *psi.shape[1:]).index_add(0, graph.frame, psi)
-    return net.head.deviation(psi, ratio[graph.frame]), net.head.deviation(of_frames, ratio)
+    vectors = graph.vectors.to(net.head.spread.dtype)
+    return net.deviations(graph.species, vectors, graph.neighbours, graph.frame, len(graph.volumes))

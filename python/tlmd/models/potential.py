@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
@@ -11,12 +12,18 @@ from torch import Tensor, nn
 from tlmd.graph import Graph
 
 
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """Precision of the first real parameter or buffer; float64 without any."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float64)
+
+
 class Potential(nn.Module):
     """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i], with e_i from `net` in its own precision and the rest in
     float64.
 
     net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K), frame (N,) of each atom or None: one frame) ->
-    (N,), with attribute `n_layers`.
+    (N,).
     """
 
     def __init__(self, net: nn.Module, elements: Sequence[str], cutoff: float):
@@ -31,7 +38,7 @@ class Potential(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the network."""
-        return next(self.net.parameters()).dtype
+        return dtype_of(self.net)
 
     def cast(self, dtype: torch.dtype) -> Potential:
         """Change the precision of the network in place; scales and reference energies stay in float64."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tlmd.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.data.config import CalibrateTermsConfig, Positive
 from tlmd.installed import SHIPPED
 from tlmd.modelfile import Architecture
+from tlmd.models.mace import foundation_name, model_file
 
 Weight = float | tuple[float, float]
 
@@ -172,9 +173,36 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class BackboneConfig(Section):
-    model: ModelPath = Field(description="model.pt whose features are taken, or the name of a shipped one")
-    layers: list[int] = Field([-1], min_length=1, description="message layers, from 0 or from the last (-1)")
-    baseline: bool = Field(False, description="fit what the model's own energies leave over, and add them")
+    kind: Literal["painn", "mace", "torchscript"] = Field(
+        "painn", description="mace: a model of mace-torch; torchscript: a module by the contract of tlmd.models.modules"
+    )
+    model: Path = Field(
+        description="file whose features are taken; painn: or the name of a shipped model; mace: or a foundation model "
+        'as mace-torch names them, "mace-mp small" or "mace-off small"'
+    )
+    layers: list[int] = Field(
+        [-1], min_length=1, description="message layers, from 0 or from the last (-1); not for torchscript"
+    )
+    baseline: bool = Field(False, description="painn: fit what the model's own energies leave over, and add them")
+
+    @field_validator("model")
+    @classmethod
+    def _file_or_name(cls, model: Path, info: ValidationInfo) -> Path:
+        if info.data.get("kind") == "mace" and foundation_name(model):
+            return model
+        return shipped_or_absolute(model, info) if info.data.get("kind") == "painn" else absolute(model, info)
+
+    @model_validator(mode="after")
+    def _layers_are_known(self) -> BackboneConfig:
+        if self.kind == "torchscript" and "layers" in self.model_fields_set:
+            raise ValueError("no layers for kind torchscript: the module chooses its features")
+        if self.kind != "painn" and self.baseline:
+            raise ValueError("kind painn: the energies of other models are not known here")
+        return self
+
+    def file(self) -> Path:
+        """The file; that of a foundation model is downloaded if it is not there."""
+        return model_file(self.model) if self.kind == "mace" else self.model
 
 
 class KernelConfig(Section):
@@ -241,7 +269,7 @@ class MekrrConfig(StageConfig):
 
     def input_files(self) -> dict[str, Path]:
         """The files whose hashes a run records."""
-        return self.data.files() | {"backbone": self.backbone.model}
+        return self.data.files() | {"backbone": self.backbone.file()}
 
 
 class TeacherConfig(Section):

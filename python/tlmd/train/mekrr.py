@@ -16,13 +16,13 @@ import torch
 from mpi4py import MPI
 from torch import Tensor
 
-from tlmd.data.references import energy_labels, isolated_atoms, least_squares
+from tlmd.data.references import elements_of, energy_labels, isolated_atoms, least_squares
 from tlmd.engine import predictor
 from tlmd.errors import InputError
 from tlmd.files import sha256
 from tlmd.graph import Graph
-from tlmd.modelfile import Card, KernelArchitecture, kernel_potential, load_model, save_model
-from tlmd.models.backbones import PaiNNBackbone
+from tlmd.modelfile import Card, KernelArchitecture, load_model, save_model
+from tlmd.models.backbones import Backbone, open_backbone
 from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem, scaling
 from tlmd.models.potential import Potential, Prediction
 from tlmd.train.accumulate import Accumulation, Rows, accumulate, sample_features
@@ -61,11 +61,15 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
     torch.manual_seed(config.seed)
     if config.training.threads is not None:
         torch.set_num_threads(config.training.threads)
+    if MPI.COMM_WORLD.rank == 0:
+        config.backbone.file()  # one rank alone downloads
+    MPI.COMM_WORLD.Barrier()
     run = RunFolder(out, "mekrr", config, config.input_files(), MPI.COMM_WORLD.rank == 0)
     try:
         data = read_data(config)
-        backbone = PaiNNBackbone(config.backbone.model, config.backbone.layers)
-        sets = frame_sets(data, backbone.potential)
+        elements, part = elements_of(data.train + data.valid + data.test), config.backbone
+        backbone = open_backbone(part.kind, part.file(), part.layers, elements)
+        sets = frame_sets(data, backbone)
         earlier = Earlier.read(config, backbone) if config.update else None
         model, kernel = (earlier.model, earlier.kernel) if earlier else new_model(config, backbone, sets["train"])
         if kernel.map == "atoms":
@@ -83,7 +87,7 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
 
 def fit(
     config: MekrrConfig,
-    backbone: PaiNNBackbone,
+    backbone: Backbone,
     model: Potential,
     kernel: KernelArchitecture,
     sets: dict[str, FrameSet | None],
@@ -111,7 +115,7 @@ def fit(
 
 def fit_exactly(
     config: MekrrConfig,
-    backbone: PaiNNBackbone,
+    backbone: Backbone,
     model: Potential,
     kernel: KernelArchitecture,
     sets: dict[str, FrameSet | None],
@@ -140,7 +144,7 @@ def fit_exactly(
     return choice
 
 
-def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> tuple[Potential, KernelArchitecture]:
+def new_model(config: MekrrConfig, backbone: Backbone, train: FrameSet) -> tuple[Potential, KernelArchitecture]:
     """A kernel model without weights: scaling, feature map and reference energies of the training frames."""
     generator = torch.Generator().manual_seed(config.seed)
     chosen = np.linspace(0, len(train) - 1, min(len(train), SAMPLE_FRAMES)).round().astype(int)
@@ -151,6 +155,7 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
     median = median_distance(scaled, generator)
     shared = {
         "kind": settings.kind,
+        "backbone": "painn" if backbone.architecture else "module",
         "layers": backbone.layers,
         "baseline": config.backbone.baseline,
         "aggregation": settings.aggregation,
@@ -174,10 +179,7 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
         filled = nystroem(Kernel(settings.kind, shared["length"], settings.degree), marks)
         n_landmarks, n_features = filled.whitening.shape
         kernel = KernelArchitecture(map="landmarks", n_landmarks=n_landmarks, n_features=n_features, **shared)
-    architecture = backbone.card.architecture.model_copy(update={"n_layers": backbone.layers[-1] + 1})
-    model = kernel_potential(backbone.elements, backbone.cutoff, architecture, kernel).cast(backbone.dtype)
-    own = model.net.state_dict()
-    model.net.load_state_dict({k: v for k, v in backbone.potential.net.state_dict().items() if k in own}, strict=False)
+    model = backbone.kernel_model(kernel)
     model.net.head.map.load_state_dict(filled.state_dict())
     model.net.head.shift.copy_(shift)
     model.net.head.factor.copy_(factor)
@@ -195,7 +197,7 @@ def new_model(config: MekrrConfig, backbone: PaiNNBackbone, train: FrameSet) -> 
     return model.eval().requires_grad_(False), kernel
 
 
-def own_energies(backbone: PaiNNBackbone, train: FrameSet) -> Callable[[Graph], Prediction]:
+def own_energies(backbone: Backbone, train: FrameSet) -> Callable[[Graph], Prediction]:
     """What the backbone itself predicts, without its reference energies."""
     bare = copy.deepcopy(backbone.potential)
     bare.reference.zero_()
@@ -240,7 +242,7 @@ class Earlier:
         self.model, self.kernel, self.sums = model, kernel, sums
 
     @staticmethod
-    def read(config: MekrrConfig, backbone: PaiNNBackbone) -> Earlier:
+    def read(config: MekrrConfig, backbone: Backbone) -> Earlier:
         """From the folder config.update; InputError if it was made with another backbone or kernel."""
         folder = config.update
         for name in ("model.pt", "sums-train.pt", "run.json"):
@@ -251,12 +253,14 @@ class Earlier:
         same = {"kernel": (record["config"]["kernel"], mine["kernel"])}
         for key in ("layers", "baseline"):
             same[f"backbone.{key}"] = (record["config"]["backbone"][key], mine["backbone"][key])
-        same["backbone.model"] = (record["data_sha256"]["backbone"], sha256(config.backbone.model))
+        same["backbone.model"] = (record["data_sha256"]["backbone"], sha256(config.backbone.file()))
         same["data.labels"] = (record["config"]["data"]["labels"], mine["data"]["labels"])
         for key, (theirs, ours) in same.items():
             if theirs != ours:
                 raise InputError(f"{key} {ours}", f"{theirs}, as in {folder}", "make both the same, or fit anew")
         model, card = load_model(folder / "model.pt")
+        if model.elements != backbone.elements:
+            raise InputError(f"elements {backbone.elements}", f"{model.elements}, as in {folder}", "fit anew")
         n_columns = torch.load(folder / "sums-train.pt", weights_only=True)["sums"]["energy"][1].numel()
         return Earlier(model.requires_grad_(False), card.kernel, Accumulation.read(folder / "sums-train.pt", n_columns))
 
@@ -344,18 +348,18 @@ def set_spread(
 
 
 def new_card(
-    config: MekrrConfig, backbone: PaiNNBackbone, model: Potential, kernel: KernelArchitecture, choice: Choice, n: int
+    config: MekrrConfig, backbone: Backbone, model: Potential, kernel: KernelArchitecture, choice: Choice, n: int
 ) -> Card:
     """The model's card, without errors."""
     return Card(
         kind="mekrr",
         elements=backbone.elements,
         cutoff=backbone.cutoff,
-        architecture=backbone.card.architecture.model_copy(update={"n_layers": model.net.n_layers}),
+        architecture=backbone.architecture,
         kernel=kernel.model_copy(update={"alpha": choice.alpha, "spread": tuple(model.net.head.spread.shape[::2])}),
         level_of_theory=config.data.level_of_theory,
         training_data=f"{config.data.train.name}, {n} frames, on features of {config.backbone.model.name} "
-        f"({backbone.card.level_of_theory})",
+        f"({backbone.origin})",
         training_data_sha256=sha256(config.data.train),
     )
 

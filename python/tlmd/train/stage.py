@@ -15,6 +15,7 @@ from tlmd.data.frames import Frame, read_frames
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 from tlmd.modelfile import Card
+from tlmd.models.backbones import Backbone
 from tlmd.models.potential import Potential
 from tlmd.train.config import TrainConfig
 from tlmd.train.dataset import FrameSet
@@ -111,7 +112,7 @@ def setup(config: TrainConfig) -> torch.device:
         ) from None
 
 
-def frame_sets(data: Data, model: Potential) -> dict[str, FrameSet | None]:
+def frame_sets(data: Data, model: Potential | Backbone) -> dict[str, FrameSet | None]:
     """Frame sets of train, valid and test for a model; None where there are no frames."""
     parts = {"train": data.train, "valid": data.valid, "test": data.test}
     return {

@@ -40,6 +40,10 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
         try:
             data = read_data(config)
             model, pretrained = load_model(config.transfer.start_from)
+            if pretrained.kernel is not None:
+                raise InputError(
+                    f"{config.transfer.start_from} of kind mekrr", "kind tpainn", "start from its backbone"
+                )
             model.cast(getattr(torch, config.training.dtype))
             groups = parameter_groups(model, config.transfer.freeze, config.transfer.rates)
             sets = frame_sets(data, model)
