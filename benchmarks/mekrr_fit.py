@@ -1,13 +1,13 @@
 """tl-mekrr against franken: the same water frames, the same MACE backbone, one core; errors and time side by side.
 
-    python benchmarks/mekrr_fit.py [--frames 8] [--held-out 4] [--features 512] [--model FILE] [--out DIR] [--only NAME]
+    python benchmarks/mekrr_fit.py [--frames 8] [--held-out 4] [--features 512] [--length 5] [--model FILE] [--out DIR]
 
 Needs mace-torch and franken (`pip install mace-torch franken`). Frames are the first of inputs/water; the held-out ones
 choose the hyper-parameters, as many others are the test. Without --model the backbone is a small MACE of random weights
 (16x0e, 2 layers, l up to 2, correlation 2, 4 A, float32): times and the comparison hold, but errors are not those of a
-foundation model. Both take scalars of both layers, scaled by species, one gaussian length, and the same grid of 10 x 6
-force weights and lambdas; tlmd's length is the median distance, franken's that number as well. Each is its command in a
-process of its own, start-up included. Seconds: of the wall, and of the processor.
+foundation model. Both take scalars of both layers, scaled by species, one gaussian length (--length times the median
+distance, the same for both: franken scales features by 1 / sqrt(F) more), and the same grid of 10 x 6 force weights and
+lambdas. Each is its command in a process of its own, start-up included. Seconds: of the wall, and of the processor.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ model = "{model}"
 layers = [0, 1]
 [kernel]
 n_features = {features}
+lengths = [{length}]
 [fit]
 alpha = [0.0]
 force_weight = {weights}
@@ -71,7 +72,7 @@ def random_mace(path: Path) -> None:
     torch.save(model, path)
 
 
-def prepare(folder: Path, n_frames: int, n_held_out: int, model: Path | None, features: int) -> None:
+def prepare(folder: Path, n_frames: int, n_held_out: int, model: Path | None, **settings: float) -> None:
     """Write train, valid and test frames, the backbone, and mekrr.toml."""
     from tlmd.data.frames import read_frames, write_frames
 
@@ -80,8 +81,8 @@ def prepare(folder: Path, n_frames: int, n_held_out: int, model: Path | None, fe
         write_frames(folder / f"{name}.extxyz", [frame.replace(stress=None) for frame in frames])
     if model is None:
         random_mace(folder / "mace.model")
-    settings = {"model": (model or folder / "mace.model").absolute(), "features": features}
-    (folder / "mekrr.toml").write_text(TOML.format(**settings, weights=WEIGHTS, ridges=RIDGES))
+    path = (model or folder / "mace.model").absolute()
+    (folder / "mekrr.toml").write_text(TOML.format(model=path, weights=WEIGHTS, ridges=RIDGES, **settings))
 
 
 def command(name: str, folder: Path, model: Path, features: int, length: float | None) -> list[str]:
@@ -117,11 +118,12 @@ def errors_of(name: str, folder: Path) -> dict[str, float]:
     return {kind: best["metrics"]["test"][f"{kind}_MAE"] for kind in ("energy", "forces")}
 
 
-def median_length(folder: Path) -> float:
-    """The gaussian length of tlmd's fit."""
-    from tlmd.modelfile import read_card
+def franken_length(folder: Path) -> float:
+    """The gaussian length of tlmd's fit in franken's units."""
+    from tlmd.modelfile import load_model
 
-    return read_card(folder / "tlmd" / "model.pt").kernel.length
+    model, card = load_model(folder / "tlmd" / "model.pt")
+    return card.kernel.length / model.net.head.shift.shape[1] ** 0.5
 
 
 def main() -> None:
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--held-out", type=int, default=4)
     parser.add_argument("--features", type=int, default=512)
+    parser.add_argument("--length", type=float, default=5.0)
     parser.add_argument("--model", type=Path, help="a MACE model file")
     parser.add_argument("--out", type=Path, help="keep the runs here")
     parser.add_argument("--only", choices=["tlmd", "franken"], help="franken alone needs an --out where tlmd has run")
@@ -137,10 +140,17 @@ def main() -> None:
         folder = (options.out or Path(temporary)).absolute()
         (folder / "franken").mkdir(parents=True, exist_ok=True)
         if options.only != "franken":
-            prepare(folder, options.frames, options.held_out, options.model, options.features)
+            prepare(
+                folder,
+                options.frames,
+                options.held_out,
+                options.model,
+                features=options.features,
+                length=options.length,
+            )
         model = (options.model or folder / "mace.model").absolute()
         for name in [options.only] if options.only else ["tlmd", "franken"]:
-            length = median_length(folder) if name == "franken" else None
+            length = franken_length(folder) if name == "franken" else None
             arguments = command(name, folder, model, options.features, length)
             wall, processor = timed(arguments, folder, folder / f"{name}.log")
             errors = errors_of(name, folder)
