@@ -189,6 +189,12 @@ def test_random_directions_fit_a_part_of_the_forces(folder):
     assert result.errors["train"].rmse("force") < labels_rms(folder / "train.extxyz")
 
 
+def test_one_frame_teaches_forces(folder):
+    """Its energy is that of the reference energies, so that only forces are left to learn."""
+    result = fit(folder, "run", "training.n_frames=1", "fit.force_weight=[0.9]")
+    assert result.errors["train"].rmse("force") < 0.9 * labels_rms(folder / "train.extxyz")
+
+
 def test_a_bad_configuration_is_refused(folder):
     with pytest.raises(InputError, match="layers"):
         fit(folder, "run", "backbone.layers=[2]")

@@ -51,7 +51,8 @@ def open_backbone(kind: str, model: Path, layers: Sequence[int], elements: Seque
     if kind == "painn":
         return PaiNNBackbone(model, layers)
     if kind == "mace":
-        return ModuleBackbone(mace_features(model, layers), elements, "MACE")
+        origin = f"MACE, layers {', '.join(map(str, layers))}"
+        return ModuleBackbone(mace_features(model, layers), elements, origin)
     return ModuleBackbone(load_features(model), elements, "TorchScript")
 
 

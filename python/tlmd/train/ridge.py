@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 KINDS = ("energy", "forces", "stress")
+FINEST = 1e-6  # (1 meV/atom)^2: energies do not count in a smaller unit, as where reference energies fit them exactly
 
 
 class Blocks(NamedTuple):
@@ -121,7 +122,8 @@ class Solver:
         weights = kind_weights(self.sums, force_weight)
         gram, cross = 0.0, 0.0
         for kind, sums in self.sums.items():
-            factor = weights[kind] / (sums.number * sums.spread())
+            unit = max(sums.spread(), FINEST) if kind == "energy" else sums.spread()
+            factor = weights[kind] / (sums.number * unit)
             g, c = self._reduce(kind, alpha, prior)
             gram, cross = gram + factor * g, cross + factor * c
         return gram, cross, prior
