@@ -105,8 +105,10 @@ def test_what_comb3_cannot_label_is_refused(teacher, frame):
     numbers[10:12] = 79, 47
     with pytest.raises(InputError, match=r"atoms of Ag, Au; wanted elements of COMB3: H, C, N, O, Ti, Cu, Zn, Zr"):
         teacher.label(frame.replace(numbers=numbers))
-    with pytest.raises(InputError, match="all directions periodic"):
-        teacher.label(frame.replace(pbc=np.array([True, True, False])))
+    open_frame = frame.replace(pbc=np.zeros(3, bool), cell=np.zeros((3, 3)))
+    for refuse in (teacher.label, teacher.unfit):
+        with pytest.raises(InputError, match="all directions periodic"):
+            refuse(open_frame)
     with pytest.raises(InputError, match="a lower-triangular cell"):
         teacher.label(frame.replace(cell=frame.cell[[1, 0, 2]]))
     positions = frame.positions.copy()

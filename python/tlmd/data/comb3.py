@@ -38,6 +38,7 @@ class COMB3(LammpsTeacher):
         """The word contact if two atoms come nearer than `min_contact_A`; C-Cu if LAMMPS' forces are not the gradient
         of its energy at such a distance.
         """
+        require_periodic(frame)
         if shortest(frame) < self.config.min_contact_A:
             return "contact"
         between = distances(frame)[np.ix_(frame.numbers == 6, frame.numbers == 29)]
@@ -61,8 +62,7 @@ class COMB3(LammpsTeacher):
 
     def _setup(self, frame: Frame, every: int, precision: float) -> None:
         """Put the frame and the force field into an empty LAMMPS; charges are zero."""
-        if not frame.pbc.all():
-            raise InputError(f"pbc {frame.pbc}", "all directions periodic", "put vacuum into the cell")
+        require_periodic(frame)
         numbers, types = np.unique(frame.numbers, return_inverse=True)
         symbols = [chemical_symbols[number] for number in numbers]
         if strange := set(symbols) - set(ELEMENTS):
@@ -90,6 +90,12 @@ neighbor 1.0 bin
 thermo_modify norm no
 fix charges all qeq/comb {every} {precision}
 """)
+
+
+def require_periodic(frame: Frame) -> None:
+    """InputError where a direction is not periodic."""
+    if not frame.pbc.all():
+        raise InputError(f"pbc {frame.pbc}", "all directions periodic", "put vacuum into the cell")
 
 
 def distances(frame: Frame) -> np.ndarray:

@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from scipy.spatial.transform import Rotation
 
 from tlmd.data import config
-from tlmd.data.comb3 import COMB3
+from tlmd.data.comb3 import COMB3, require_periodic
 from tlmd.data.frames import Frame, minimum_image
 from tlmd.data.system import System
 from tlmd.data.water import Read
@@ -28,6 +28,7 @@ class Displaced(Read):
 
     def moved(self, frame: Frame, rng: np.random.Generator) -> Frame:
         """The frame with the moves of the settings, drawn anew; nothing keeps atoms apart."""
+        require_periodic(frame)
         settings, positions = self.settings, frame.positions.copy()
         adsorbate = np.isin(np.array(chemical_symbols)[frame.numbers], settings.adsorbate)
         if settings.adsorbate and not adsorbate.any():
