@@ -313,7 +313,8 @@ void PairTPaiNN::compose(bool setup) {
   MPI_Allreduce(mine.data(), counts.data(), (int) mine.size(), MPI_INT, MPI_SUM, world);
   if (counts == data->counts) return;
   if (!setup)
-    refuse("got atoms added or deleted in a run; wanted a fixed composition, which this model's energy depends on; fit "
+    refuse("got atoms added, deleted or lost in a run; wanted a fixed composition, which this model's energy depends "
+           "on; fit "
            "with aggregation sum");
   double total = 0;
   for (int n : counts) total += n;
