@@ -24,6 +24,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <numeric>
 #include <stdexcept>
 
 using namespace LAMMPS_NS;
@@ -141,10 +142,9 @@ void PairTPaiNN::load(const char *file) {
     if (data->check) data->model->self_test();
     summary = data->model->summary;
     if (data->watch.on() && !data->model->deviates)
-      throw std::runtime_error(std::string("got ") + file +
-                               " without deviations; wanted one fitted with "
-                               "fit.deviation; fit again, or leave out halt and dump");
+      throw std::runtime_error("got a model without deviations; wanted one by fit.deviation; leave out halt and dump");
     data->native.reset();
+    data->counts.clear();
     data->first_step = true;
     if (data->backend != "torchscript" && !data->model->on_gpu) summary += start_native();
   } catch (const std::exception &e) {
@@ -313,11 +313,9 @@ void PairTPaiNN::compose(bool setup) {
   MPI_Allreduce(mine.data(), counts.data(), (int) mine.size(), MPI_INT, MPI_SUM, world);
   if (counts == data->counts) return;
   if (!setup)
-    refuse("got atoms added, deleted or lost in a run; wanted a fixed composition, which this model's energy depends "
-           "on; fit "
-           "with aggregation sum");
-  double total = 0;
-  for (int n : counts) total += n;
+    refuse("got atoms added, deleted or lost in a run; wanted a fixed composition, on which this model's energy "
+           "depends; fit with aggregation sum");
+  const double total = std::accumulate(counts.begin(), counts.end(), 0);
   std::vector<double> ratio;
   for (int n : counts) ratio.push_back(total / std::max(n, 1));
   data->model->compose(ratio);
@@ -326,8 +324,8 @@ void PairTPaiNN::compose(bool setup) {
 }
 
 bool PairTPaiNN::deviations_wanted(int eflag) const {
-  if (!data->model->deviates) return false;
-  return data->asked || data->watch.due() || (eflag && !modify->get_compute_by_style("^pair").empty());
+  return data->model->deviates &&
+         (data->asked || data->watch.due() || (eflag && !modify->get_compute_by_style("^pair").empty()));
 }
 
 void PairTPaiNN::find_deviations() {

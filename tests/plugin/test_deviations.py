@@ -66,3 +66,13 @@ def test_a_model_without_deviations_is_refused(run_lammps, water, models, kernel
     assert "wanted a number above zero" in run_lammps(deck, ok=False).text
     deck = RUN.format(style="pair_style mekrr halt", model=kernel_models["float32"], steps=1)
     assert "got 0 values; wanted 1" in run_lammps(deck, ok=False).text
+
+
+def test_a_model_read_again_keeps_its_composition(run_lammps, water, kernel_models):
+    """K_alpha of means: the second pair_coeff finds the numbers of atoms anew."""
+    deck = RUN.format(style="pair_style mekrr", model=kernel_models["float64"], steps=0)
+    again = f"pair_coeff * * {kernel_models['float64']} O H\nrun 0\n" + 'print "AGAIN $(pe:%.12g)"\n'
+    text = run_lammps(deck + again).text
+    energy = next(float(line.split()[1]) for line in text.splitlines() if line.startswith("AGAIN"))
+    water.calc = TLCalculator(kernel_models["float64"])
+    assert energy == pytest.approx(water.get_potential_energy(), rel=1e-9)
