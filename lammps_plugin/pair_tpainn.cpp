@@ -359,13 +359,12 @@ void *PairTPaiNN::extract_peratom(const char *name, int &n_columns) {
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const double cutoff = data->model->cutoff;
-  bool moved = false;  // atoms between ranks
-  if (neighbor->ago == 0 || !data->planned) {
+  const bool moved = neighbor->ago == 0 || !data->planned;  // atoms between ranks
+  if (moved) {
     if (comm->get_comm_cutoff() < cutoff)
       refuse(fmt::format("got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
                          comm->get_comm_cutoff(), cutoff));
     data->rows.plan(this, list, map, cutoff);
-    moved = true;
   }
   data->rows.gather();
   if (moved && data->model->by_composition) compose(!data->planned);
