@@ -66,7 +66,8 @@ class KernelHead(nn.Module):
 
 
 class KernelNet(nn.Module):
-    """What all of MEKRR's networks share: a head on what `features(species, vectors, neighbours)` gives, (N, F)."""
+    """What all of MEKRR's networks share: a head on what `features(species, vectors, neighbours)` gives, (N, F), and
+    `energies`, also of the ratio."""
 
     def of_species(self, h: Tensor, species: Tensor) -> Tensor:
         """phi of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
@@ -103,8 +104,7 @@ class KernelNet(nn.Module):
         neighbours: Tensor,
         frame: Optional[Tensor] = None,
     ) -> Tensor:
-        features = self.features(species, vectors, neighbours)
-        return self.head(features, species, self.ratio(species, frame).to(features.dtype))
+        return self.energies(species, vectors, neighbours, self.ratio(species, frame).to(vectors.dtype))
 
 
 class KernelModule(KernelNet):
@@ -125,6 +125,10 @@ class KernelModule(KernelNet):
         self.head = KernelHead(len(elements), backbone.width, n_out, features, spread)
         index = torch.tensor([backbone.elements.index(e) for e in elements])
         self.register_buffer("index", index, persistent=False)
+
+    def energies(self, species: Tensor, vectors: Tensor, neighbours: Tensor, ratio: Tensor) -> Tensor:
+        """Atom energies (N,)."""
+        return self.head(self.features(species, vectors, neighbours), species, ratio)
 
     def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
         """The module's features, (N, F)."""
@@ -189,15 +193,9 @@ class KernelPaiNN(KernelNet, PaiNN):
     def readout(self, q: Tensor) -> Tensor:
         raise RuntimeError("a kernel model is read out by kernel_readout")
 
-    def forward(
-        self,
-        species: Tensor,
-        vectors: Tensor,
-        neighbours: Tensor,
-        frame: Optional[Tensor] = None,
-    ) -> Tensor:
-        found = self.after_layers(species, vectors, neighbours)
-        return self.kernel_readout(found, species, self.ratio(species, frame).to(found[0].dtype))
+    def energies(self, species: Tensor, vectors: Tensor, neighbours: Tensor, ratio: Tensor) -> Tensor:
+        """Atom energies (N,)."""
+        return self.kernel_readout(self.after_layers(species, vectors, neighbours), species, ratio)
 
 
 @torch.no_grad()
