@@ -26,7 +26,8 @@ class KernelHead(nn.Module):
 
     Buffers: shift and factor (S, F) scale the features of each species, common (D,) is w_0, own (S, D) the w_Z. spread
     (blocks, D, K) is a root of the weights' covariance, in the columns of train.ridge.Blocks: a block for each species,
-    or one more and first for w_0; no blocks: not known.
+    or one more and first for w_0; no blocks: not known. centre (S, D) is the mean phi of each species: deviations are
+    of energies relative to it, since energies of frames do not tell how a constant is shared among species.
     """
 
     def __init__(self, n_species: int, n_in: int, n_out: int, features: Map, spread: tuple[int, int] = (0, 0)):
@@ -37,6 +38,7 @@ class KernelHead(nn.Module):
         self.register_buffer("common", torch.zeros(n_out))
         self.register_buffer("own", torch.zeros(n_species, n_out))
         self.register_buffer("spread", torch.zeros(spread[0], n_out, spread[1]))
+        self.register_buffer("centre", torch.zeros(n_species, n_out))
 
     def scaled(self, h: Tensor, species: Tensor) -> Tensor:
         """Features as the kernel sees them, (N, F)."""
@@ -50,8 +52,8 @@ class KernelHead(nn.Module):
         return function, parameter, points, bias, self.map.fold(self.common + ratio[:, None] * self.own)
 
     def rows(self, h: Tensor, species: Tensor) -> Tensor:
-        """phi of every atom, (N, D)."""
-        return self.map(self.scaled(h, species))
+        """phi of every atom less the mean of its species, (N, D)."""
+        return self.map(self.scaled(h, species)) - self.centre[species]
 
     @torch.jit.export
     def deviation(self, psi: Tensor, ratio: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class KernelNet(nn.Module):
     `energies`, also of the ratio."""
 
     def of_species(self, h: Tensor, species: Tensor) -> Tensor:
-        """phi of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
+        """phi - centre of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
         phi = self.head.rows(h, species)
         return torch.nn.functional.one_hot(species, self.head.own.shape[0]).to(phi.dtype)[:, :, None] * phi[:, None]
 
@@ -200,8 +202,8 @@ class KernelPaiNN(KernelNet, PaiNN):
 
 @torch.no_grad()
 def deviations(model: nn.Module, graph: Graph) -> tuple[Tensor, Tensor]:
-    """Predicted standard deviations in eV of the energies of atoms (N,) and of frames (B,), by a kernel potential,
-    trained or exported; InputError for one that cannot."""
+    """Predicted standard deviations in eV of the energies of atoms (N,) and of frames (B,), relative to mean atoms of
+    their species, by a kernel potential, trained or exported; InputError for one that cannot."""
     net = model.net
     if not hasattr(net, "head") or not len(net.head.spread):
         raise InputError("a model without deviations", "one by tl-mekrr with fit.deviation", "fit again")

@@ -183,6 +183,8 @@ def new_model(config: MekrrConfig, backbone: Backbone, train: FrameSet) -> tuple
     model.net.head.map.load_state_dict(filled.state_dict())
     model.net.head.shift.copy_(shift)
     model.net.head.factor.copy_(factor)
+    for z in torch.unique(species) if kernel.map != "atoms" else ():
+        model.net.head.centre[z] = model.net.head.map(model.net.head.scaled(h, species)[species == z]).mean(0)
     base = None
     if kernel.baseline:
         if model.net.n_layers < backbone.potential.net.n_layers or settings.solver == "exact":
