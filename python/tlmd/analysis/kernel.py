@@ -19,9 +19,10 @@ from tlmd.analysis.compare import RECORD_KEYS
 from tlmd.analysis.measure import Measurement
 from tlmd.data.frames import Frame, read_frames
 from tlmd.errors import InputError
-from tlmd.graph import build_graph
 from tlmd.models.backbones import PaiNNBackbone
 from tlmd.models.kernels import Atoms, Kernel, alpha_kernel, median_distance, scaling
+from tlmd.train.accumulate import sample_features
+from tlmd.train.dataset import FrameSet
 
 MOST_FRAMES = 400
 
@@ -55,9 +56,7 @@ def measure_kernel(
     frames = read_frames(trajectory)
     frames = [frames[i] for i in np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).round().astype(int)]
     along = distances(frames, distance) if distance else None
-    views = [
-        view for layer in layers_of(model) for view in layer_views(model, layer, frames, alphas, n_clusters, length)
-    ]
+    views = kernel_views(model, frames, alphas, n_clusters, length)
     figures = {"Kernel along the trajectory": heat_maps(views, along, distance)}
     if grid is not None:
         figures["Validation errors"] = grid_figure(grid)
@@ -70,30 +69,24 @@ def measure_kernel(
     return Measurement(records, figures)
 
 
-def layers_of(model: Path) -> range:
-    """The message layers of a model."""
-    return range(PaiNNBackbone(model).potential.net.n_layers)
-
-
-def layer_views(
-    model: Path, layer: int, frames: list[Frame], alphas: Sequence[float], n_clusters: int, length: float
+def kernel_views(
+    model: Path, frames: list[Frame], alphas: Sequence[float], n_clusters: int, length: float
 ) -> list[View]:
-    """Kernels and clusters of one layer's features, scaled for each species."""
-    backbone = PaiNNBackbone(model, [layer])
-    parts = []
-    for number, f in enumerate(frames):
-        graph = build_graph(f.numbers, f.positions, f.cell, f.pbc, backbone.elements, backbone.cutoff, backbone.dtype)
-        parts.append((backbone.features(graph).double(), graph.species, torch.full_like(graph.species, number)))
-    h, species, frame = (torch.cat(part) for part in zip(*parts, strict=True))
-    shift, factor = scaling(h, species, len(backbone.elements))
-    atoms = Atoms((h - shift[species]) * factor[species], species, frame, len(backbone.elements))
-    median = median_distance(atoms.h, torch.Generator().manual_seed(1))
+    """Kernels and clusters of the features after each layer, scaled for each species."""
+    depth = PaiNNBackbone(model).potential.net.n_layers
+    backbone = PaiNNBackbone(model, range(depth))
+    sets = FrameSet(frames, backbone.elements, backbone.cutoff, backbone.dtype, "trajectory")
+    features, species, frame = sample_features(backbone, sets, range(len(sets)))
     views = []
-    for alpha in alphas:
-        kernel = alpha_kernel(Kernel("gaussian", length * median), atoms, atoms, alpha).numpy()
-        size = np.sqrt(np.diag(kernel))
-        kernel = kernel / np.outer(size, size)
-        views.append(View(layer, alpha, kernel, spectral_clusters(kernel, n_clusters)))
+    for layer, h in enumerate(features.double().chunk(depth, dim=1)):
+        shift, factor = scaling(h, species, len(backbone.elements))
+        atoms = Atoms((h - shift[species]) * factor[species], species, frame, len(backbone.elements))
+        median = median_distance(atoms.h, torch.Generator().manual_seed(1))
+        for alpha in alphas:
+            kernel = alpha_kernel(Kernel("gaussian", length * median), atoms, atoms, alpha).numpy()
+            size = np.sqrt(np.diag(kernel))
+            kernel = kernel / np.outer(size, size)
+            views.append(View(layer, alpha, kernel, spectral_clusters(kernel, n_clusters)))
     return views
 
 

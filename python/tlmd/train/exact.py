@@ -37,8 +37,7 @@ def labelled(backbone: Backbone, head: KernelHead, frames: FrameSet, references:
             "take fewer frames, or solver fourier or nystroem",
         )
     h, species, frame = sample_features(backbone, frames, chosen)
-    shift, factor = head.shift.double(), head.factor.double()
-    atoms = Atoms((h.double() - shift[species]) * factor[species], species, frame, len(references))
+    atoms = Atoms(head.scaled(h.double(), species), species, frame, len(references))
     totals = torch.cat([frames.labels[i].energy for i in chosen])
     counts = atoms.counts()
     return Labelled(atoms, (totals - counts @ references) / counts.sum(1))

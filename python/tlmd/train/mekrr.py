@@ -147,8 +147,8 @@ def fit_exactly(
 def new_model(config: MekrrConfig, backbone: Backbone, train: FrameSet) -> tuple[Potential, KernelArchitecture]:
     """A kernel model without weights: scaling, feature map and reference energies of the training frames."""
     generator = torch.Generator().manual_seed(config.seed)
-    chosen = np.linspace(0, len(train) - 1, min(len(train), SAMPLE_FRAMES)).round().astype(int)
-    h, species, _ = sample_features(backbone, train, chosen)
+    sample = train.spread(SAMPLE_FRAMES)
+    h, species, _ = sample_features(backbone, sample, range(len(sample)))
     shift, factor = scaling(h.double(), species, len(backbone.elements))
     scaled = (h.double() - shift[species]) * factor[species]
     settings = config.kernel
@@ -336,11 +336,13 @@ def set_spread(
     found = reliability(model, sets[name])
     if not len(found.energies):
         return
-    head.spread *= float((found.errors / found.energies).square().mean().sqrt())
+    factor = float((found.errors / found.energies).square().mean().sqrt())
+    head.spread *= factor
+    scaled = found._replace(energies=factor * found.energies, atoms=factor * found.atoms)
     run.say(f"standard deviations of energies in the size of the errors on the {name} frames")
     for name in ("valid", "test"):
         if sets[name] is not None:
-            found = reliability(model, sets[name])
+            found = scaled if name == "valid" else reliability(model, sets[name])
             inside = [float((found.errors < k * found.energies).double().mean()) for k in (1, 2)]
             run.say(
                 f"{name}: {100 * inside[0]:.0f} % of energies within one, {100 * inside[1]:.0f} % within two of them"
