@@ -10,9 +10,8 @@ import numpy as np
 
 from tlmd.data.frames import Frame
 from tlmd.errors import InputError
-from tlmd.units import EV_PER_HARTREE, EV_PER_KCAL_MOL
+from tlmd.units import BOHR_A, EV_PER_HARTREE, EV_PER_KCAL_MOL
 
-BOHR_A = 0.529177210903  # CODATA 2018
 _ENERGY_UNITS = {"hartree": EV_PER_HARTREE, "kcal/mol": 1 / EV_PER_KCAL_MOL, "kJ/mol": 4.184 / EV_PER_KCAL_MOL}
 _FORCE_UNITS = _ENERGY_UNITS | {"hartree/bohr": EV_PER_HARTREE / BOHR_A}
 SHARE_OF_MIXED = 0.1  # of the compositions; one of many molecules may have a relaxed and a strained frame by chance

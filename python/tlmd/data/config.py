@@ -274,6 +274,16 @@ class MMFF94Config(Section):
     energies: Literal["bonds", "mmff94"] = "bonds"  # zero of energy: free atoms by bond energies, or MMFF94's own
 
 
+class XTBConfig(Section):
+    """The teacher xTB: extended tight binding, evaluated by tblite; also for any frames of a file."""
+
+    matter: ClassVar[str] = "molecules"
+    name: Literal["xtb"]
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = "GFN1-xTB"
+    charge: float = Field(0.0, description="of every frame, e")
+    unpaired_electrons: int = Field(0, ge=0)
+
+
 class COMB3Config(Section):
     """The teacher COMB3: charge-optimised many-body potential, evaluated by LAMMPS."""
 
@@ -287,13 +297,14 @@ class COMB3Config(Section):
 class GenerateConfig(StageConfig):
     """tl-generate: which systems, labelled by which teacher."""
 
-    teacher: Annotated[SPCFwConfig | CalibratedConfig | MMFF94Config | COMB3Config, Field(discriminator="name")] = (
-        SPCFwConfig()
-    )
+    teacher: Annotated[
+        SPCFwConfig | CalibratedConfig | MMFF94Config | XTBConfig | COMB3Config, Field(discriminator="name")
+    ] = SPCFwConfig()
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
     energy_tolerance: Positive = 1e-6  # eV per atom, between a label and its re-evaluation from the written file
     force_tolerance: Positive = 5e-5  # eV/A; the mesh of pppm may change by the rounding of the box
+    recheck: float = Field(1.0, gt=0, le=1, description="part of the labels that is evaluated again from the file")
     systems: dict[str, AnySystem]
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from tlmd.data import config, topology
 from tlmd.data.frames import Frame, read_frames
 from tlmd.data.mmff94 import MMFF94, Field, Unsuited
 from tlmd.data.system import System
+from tlmd.data.xtb import XTB
 from tlmd.errors import InputError
 from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
 
@@ -44,7 +45,7 @@ class Molecules(System):
         without = ", ".join(f"{count} with {why}" for why, count in lost.items() if count)
         self.note = f"{len(self.molecules)} molecules" + (f"; left out {without}" if without else "")
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94 | XTB) -> Iterator[Frame]:
         first = self.first(item)
         chosen = max(1, min(len(self.molecules), self.frames // self.settings.per_molecule))
         mine = np.arange(first, first + self.count(item)) * chosen // self.frames
