@@ -7,47 +7,58 @@ namespace tlmd::engine {
 
 static constexpr double PI = 3.14159265358979323846;
 
-void Basis::evaluate(double d, double *value, double *slope) const {
-  const double x = d / cutoff, x5 = x * x * x * x * x;
+void Basis::evaluate(double d, double *value, double *slope, double *curve) const {
+  const double x = d / cutoff, x4 = x * x * x * x, x5 = x4 * x;
   const double f = polynomial ? 1 + x5 * x * (-28 + x * (48 - 21 * x)) : 0.5 * (std::cos(PI * x) + 1);
   const double df = (polynomial ? x5 * (-168 + x * (336 - 168 * x)) : -0.5 * PI * std::sin(PI * x)) / cutoff;
+  const double ddf =
+      (polynomial ? x4 * (-840 + x * (2016 - 1176 * x)) : -0.5 * PI * PI * std::cos(PI * x)) / (cutoff * cutoff);
   for (int k = 0; k < n_radial(); k++) {
-    double g, dg;
+    double g, dg, ddg;
     if (!bessel) {
       const double z = (d - centres[k]) / width;
       g = std::exp(-0.5 * z * z);
       dg = -z / width * g;
+      ddg = (z * z - 1) / (width * width) * g;
     } else {
       const double a = centres[k];
       if (a * d < 1e-3) {  // series of sin(a d) / d
         g = a - a * a * a * d * d / 6;
         dg = -a * a * a * d / 3;
+        ddg = -a * a * a / 3;
       } else {
         g = std::sin(a * d) / d;
         dg = (a * std::cos(a * d) - g) / d;
+        ddg = -a * a * g - 2 * dg / d;
       }
     }
     value[k] = g * f;
     slope[k] = dg * f + g * df;
+    if (curve) curve[k] = ddg * f + 2 * dg * df + g * ddf;
   }
   value[n_radial()] = f;
   slope[n_radial()] = df;
+  if (curve) curve[n_radial()] = ddf;
 }
 
-void quintic(double t, double *v, double *s) {
-  const double r = 1 - t, t2 = t * t, t3 = t2 * t, t4 = t2 * t2, r4 = r * r * r * r;
-  v[0] = r4 * r / 120;
+void quintic(double t, double *v) {
+  const double r = 1 - t, t2 = t * t, t3 = t2 * t, t4 = t2 * t2;
+  v[0] = r * r * r * r * r / 120;
   v[1] = (26 - 50 * t + 20 * t2 + 20 * t3 - 20 * t4 + 5 * t4 * t) / 120;
   v[2] = (66 - 60 * t2 + 30 * t4 - 10 * t4 * t) / 120;
   v[3] = (26 + 50 * t + 20 * t2 - 20 * t3 - 20 * t4 + 10 * t4 * t) / 120;
   v[4] = (1 + 5 * t + 10 * t2 + 10 * t3 + 5 * t4 - 5 * t4 * t) / 120;
   v[5] = t4 * t / 120;
-  s[0] = -r4 / 24;
-  s[1] = (-10 + 8 * t + 12 * t2 - 16 * t3 + 5 * t4) / 24;
-  s[2] = (-24 * t + 24 * t3 - 10 * t4) / 24;
-  s[3] = (10 + 8 * t - 12 * t2 - 16 * t3 + 10 * t4) / 24;
-  s[4] = (1 + 4 * t + 6 * t2 + 4 * t3 - 5 * t4) / 24;
-  s[5] = t4 / 24;
+}
+
+void quintic_curves(double t, double *c) {
+  const double r = 1 - t, t2 = t * t, t3 = t2 * t;
+  c[0] = r * r * r / 6;
+  c[1] = (2 + 6 * t - 12 * t2 + 5 * t3) / 6;
+  c[2] = (-6 + 18 * t2 - 10 * t3) / 6;
+  c[3] = (2 - 6 * t - 12 * t2 + 10 * t3) / 6;
+  c[4] = (1 + 3 * t + 3 * t2 - 5 * t3) / 6;
+  c[5] = t3 / 6;
 }
 
 std::vector<double> Basis::fit(int n_bins) const {
@@ -59,8 +70,8 @@ std::vector<double> Basis::fit(int n_bins) const {
   std::vector<double> a((size_t) n * n), y((size_t) n * m), slope(m);
   for (int i = 0; i < n; i++) {
     const int bin = std::min((int) sites[i], n_bins - 1);
-    double value[6], unused[6];
-    quintic(sites[i] - bin, value, unused);
+    double value[6];
+    quintic(sites[i] - bin, value);
     for (int k = 0; k < 6; k++) a[(size_t) i * n + bin + k] = value[k];
     evaluate(sites[i] * cutoff / n_bins, &y[(size_t) i * m], slope.data());
   }

@@ -15,14 +15,15 @@ struct Basis {
 
   int n_radial() const { return (int) centres.size(); }
   int size() const { return n_radial() + 1; }
-  // The functions at d < cutoff and their slopes in 1/A: size() numbers each.
-  void evaluate(double d, double *value, double *slope) const;
+  // The functions at d < cutoff, their slopes in 1/A and, if wanted, their curvatures in 1/A^2: size() numbers each.
+  void evaluate(double d, double *value, double *slope, double *curve = nullptr) const;
   // Coefficients (n_bins + 5, size()) of the quintic B-splines (C4) that interpolate the functions on [0, cutoff].
   std::vector<double> fit(int n_bins) const;
 };
 
-// The six B-splines that are not zero in a bin, at 0 <= t <= 1 of it, and their derivatives with respect to t.
-void quintic(double t, double *value, double *slope);
+// The six B-splines that are not zero in a bin, at 0 <= t <= 1 of it, and their second derivatives with respect to t.
+void quintic(double t, double *value);
+void quintic_curves(double t, double *curve);
 
 }  // namespace tlmd::engine
 #endif

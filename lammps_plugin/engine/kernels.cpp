@@ -19,6 +19,7 @@ template <class real> static Kernels<real> all() {
           moments_forward<real>,
           moments_backward<real>,
           moments_tangent<real>,
+          moments_tangent_backward<real>,
           update_forward<real>,
           update_backward<real>,
           {train_message_forward<false, real>, train_message_forward<true, real>},

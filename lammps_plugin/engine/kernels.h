@@ -131,6 +131,8 @@ template <class real> struct TrainMessage {
   Twin<real> sums;                                  // forward: tangents, added to; backward: adjoints, read
   real *adjoints = nullptr;                         // tangents, added to; layer 1: (species, 2, lanes)
   real *table_gradient = nullptr;                   // as table, added to; null: not wanted
+  const real *bends = nullptr;                      // (pairs, DEGREE) changes of the spline weights of the slope
+  real *slopes = nullptr;                           // tangents, added to; null: not wanted
 };
 
 // Of one layer and one thread; weights (in, out) as the matrices before packing, added to. Null: not wanted.
@@ -173,6 +175,8 @@ template <class real> struct Kernels {
   void (*moments_backward)(const PairList<real> &, const Moments<real> &, int first, int end) = nullptr;
   void (*moments_tangent)(const PairList<real> &, const Moments<real> &, const real *changes, int first,
                           int end) = nullptr;
+  void (*moments_tangent_backward)(const PairList<real> &, const Moments<real> &, const Moments<real> &tangents,
+                                   const real *changes, const real *bends, int first, int end) = nullptr;
   // atoms first .. first+count-1, count <= TILE
   void (*update_forward)(const Update<real> &, int first, int count) = nullptr;
   void (*update_backward)(const Update<real> &, int first, int count) = nullptr;

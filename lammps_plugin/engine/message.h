@@ -95,14 +95,14 @@ static void message_forward(const PairList<real> &the_pairs, const Message<real>
   }
 }
 
-// Filters of a pair and their slopes with the distance.
+// Filters of a pair and their slopes with the distance, by their spline weights.
 template <bool first, class real>
-static inline void filters(const PairGeometry<real> &geometry, const real *row, Filter<real> &w, Filter<real> &dw) {
+static inline void filters(const real *values, const real *slopes, const real *row, Filter<real> &w, Filter<real> &dw) {
   constexpr int n = lanes<real>;
 #pragma GCC unroll 6
   for (int k = 0; k < DEGREE; k++, row += 3 * n) {
     const vec<real> s = load(row), t = load(row + n);
-    const real value = geometry.value[k], slope = geometry.slope[k];
+    const real value = values[k], slope = slopes[k];
     w.s += value * s, w.t += value * t;
     dw.s += slope * s, dw.t += slope * t;
     if constexpr (first) continue;
@@ -124,7 +124,7 @@ static void message_backward(const PairList<real> &the_pairs, const Message<real
       const PairGeometry<real> &geometry = pairs.geometry[p];
       const real *u = geometry.unit;
       Filter<real> w, dw;
-      filters<first>(geometry, m.table + (size_t) pairs.bin[p] * 3 * n, w, dw);
+      filters<first>(geometry.value, geometry.slope, m.table + (size_t) pairs.bin[p] * 3 * n, w, dw);
       const size_t j = pairs.neighbour[p];
       const Inputs<real> xj = inputs_of<first>(pairs, m.inputs, j);
       const vec<real> along_i = u[0] * hi.x + u[1] * hi.y + u[2] * hi.z;

@@ -81,6 +81,20 @@ static void moments_tangent(const PairList<real> &the_pairs, const Moments<real>
   }
 }
 
+// Adjoints of what a pair, of both directions if it is shared, adds to the moments of one basis vector.
+template <class real> struct MomentAdjoints {
+  vec<real> scalar, vector[3];
+
+  inline MomentAdjoints(const Moments<real> &m, size_t i, size_t j, bool shared, size_t at_i, size_t at_j) {
+    scalar = load(m.scalar_adjoint + i * m.ld + at_i);
+    if (shared) scalar += load(m.scalar_adjoint + j * m.ld + at_j);
+    for (int k = 0; k < 3; k++) {
+      vector[k] = load(m.vector_adjoint + (i * 3 + k) * m.ld + at_i);
+      if (shared) vector[k] -= load(m.vector_adjoint + (j * 3 + k) * m.ld + at_j);
+    }
+  }
+};
+
 template <class real>
 static void moments_backward(const PairList<real> &the_pairs, const Moments<real> &the_moments, int first, int end) {
   const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
@@ -95,17 +109,47 @@ static void moments_backward(const PairList<real> &the_pairs, const Moments<real
       for (int c = 0; c < m.stride; c += lanes<real>) {
         const size_t at_i = (size_t) pairs.species[j] * m.n_basis + c, at_j = (size_t) pairs.species[i] * m.n_basis + c;
         const vec<real> basis = spline(geometry.value, row + c, m.stride);
-        vec<real> along = load(m.scalar_adjoint + (size_t) i * m.ld + at_i);
-        if (shared) along += load(m.scalar_adjoint + (size_t) j * m.ld + at_j);
+        const MomentAdjoints<real> x(m, i, j, shared, at_i, at_j);
+        vec<real> along = x.scalar;
         for (int k = 0; k < 3; k++) {
-          vec<real> x = load(m.vector_adjoint + ((size_t) i * 3 + k) * m.ld + at_i);
-          if (shared) x -= load(m.vector_adjoint + ((size_t) j * 3 + k) * m.ld + at_j);
-          sum[k] += basis * x;
-          along += u[k] * x;
+          sum[k] += basis * x.vector[k];
+          along += u[k] * x.vector[k];
         }
         slope += spline(geometry.slope, row + c, m.stride) * along;
       }
       add_sums<real>(m.slopes + 4 * (size_t) p, slope, sum[0], sum[1], sum[2]);
+    }
+}
+
+// The tangents of the slopes, from those of the adjoints and the changes (pairs, DEGREE) of the slopes' weights.
+template <class real>
+static void moments_tangent_backward(const PairList<real> &the_pairs, const Moments<real> &values,
+                                     const Moments<real> &tangents, const real *changes, const real *bends, int first,
+                                     int end) {
+  const PairList<real> pairs = the_pairs;
+  const Moments<real> m = values, m_t = tangents;
+  for (int i = first; i < end; i++)
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+      const PairGeometry<real> &geometry = pairs.geometry[p];
+      const int j = pairs.neighbour[p];
+      const bool shared = p < pairs.directed[i];
+      const real *row = m.table + (size_t) pairs.bin[p] * m.stride, *bend = bends + DEGREE * (size_t) p;
+      const real *u = geometry.unit, *change = changes + 4 * (size_t) p;
+      vec<real> slope_t{}, sum[3] = {};
+      for (int c = 0; c < m.stride; c += lanes<real>) {
+        const size_t at_i = (size_t) pairs.species[j] * m.n_basis + c, at_j = (size_t) pairs.species[i] * m.n_basis + c;
+        const vec<real> basis = spline(geometry.value, row + c, m.stride);
+        const vec<real> slope = spline(geometry.slope, row + c, m.stride);
+        const MomentAdjoints<real> x(m, i, j, shared, at_i, at_j), x_t(m_t, i, j, shared, at_i, at_j);
+        vec<real> along = x.scalar, along_t = x_t.scalar;
+        for (int k = 0; k < 3; k++) {
+          sum[k] += change[0] * slope * x.vector[k] + basis * x_t.vector[k];
+          along += u[k] * x.vector[k];
+          along_t += u[k] * x_t.vector[k] + change[1 + k] * x.vector[k];
+        }
+        slope_t += spline(bend, row + c, m.stride) * along + slope * along_t;
+      }
+      add_sums<real>(m_t.slopes + 4 * (size_t) p, slope_t, sum[0], sum[1], sum[2]);
     }
 }
 

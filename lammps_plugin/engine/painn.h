@@ -64,12 +64,12 @@ struct Pairs {
   std::vector<int> first, directed;  // (n_owned + 1,), (n_owned,)
   std::vector<int> neighbour;        // (pairs,) row of j
   std::vector<double> vectors;       // (pairs, 3) r_j - r_i, A
+  std::vector<int> slots;            // (pairs,) of whole_system, if wanted: the slot that each pair came from
 };
 
-// The pairs of a whole system from its matrix of neighbours (n, k) and vectors (n, k, 3) A, those within the cutoff,
-// with the slot n * k that each pair came from.
+// The pairs of a whole system from its matrix of neighbours (n, k) and vectors (n, k, 3) A, those within the cutoff.
 Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
-                   std::vector<int> *slots = nullptr);
+                   bool keep_slots = false);
 
 // Whole systems as one, in order.
 Pairs joined(const std::vector<const Pairs *> &);

@@ -6,6 +6,7 @@
 #include "threads.h"
 
 #include <algorithm>
+#include <array>
 
 namespace tlmd::engine {
 
@@ -22,6 +23,15 @@ size_t place_store(LayerStore<real> &s, real *start, size_t rows, size_t f, bool
   if (training) take(s.q_in, 1), take(s.mu_in, 3), take(s.q_out, 1);
   if (adjoints) take(s.context_adjoint, 1), take(s.update_adjoint, 1), take(s.q_adjoint, 1), take(s.scalar_adjoint, 2);
   return size;
+}
+
+// dE/dd and dE/du of a pair, or their tangents, from those of each thread (threads, pairs, 4)
+template <class real>
+std::array<double, 4> sum_of_threads(const Buffer<real> &slopes, int n_threads, int n_pairs, int pair) {
+  std::array<double, 4> sum{};
+  for (int t = 0; t < n_threads; t++)
+    for (int k = 0; k < 4; k++) sum[k] += slopes.data()[((size_t) t * n_pairs + pair) * 4 + k];
+  return sum;
 }
 
 template <class real> struct PaiNN<real>::Impl {
@@ -222,7 +232,7 @@ template <class real> struct PaiNN<real>::Impl {
       std::fill_n(slopes.data() + (size_t) thread * n_pairs * 4, (size_t) n_pairs * 4, real(0));
     });
     if (options.n_bins <= 0) {
-      table_basis = exact_basis(basis, given, bins.data(), geometry.data());
+      table_basis = exact_basis(basis, given, training, bins.data(), geometry.data());
       make_tables();
     }
     list = {given.n_owned, given.first.data(),   given.directed.data(), given.neighbour.data(),
@@ -258,10 +268,9 @@ template <class real> struct PaiNN<real>::Impl {
     }
     in_shares(n_pairs, options.n_threads, [&](int first, int end, int) {
       for (int p = first; p < end; p++) {
-        double sum[4] = {0, 0, 0, 0}, u[3];
-        for (int t = 0; t < options.n_threads; t++)
-          for (int k = 0; k < 4; k++) sum[k] += slopes.data()[((size_t) t * n_pairs + p) * 4 + k];
+        const auto sum = sum_of_threads(slopes, options.n_threads, n_pairs, p);
         const PairGeometry<real> &g = geometry.data()[p];
+        double u[3];
         for (int k = 0; k < 3; k++) u[k] = g.unit[k];
         const double along = u[0] * sum[1] + u[1] * sum[2] + u[2] * sum[3];
         for (int k = 0; k < 3; k++)

@@ -54,7 +54,7 @@ static nb::tuple of_atoms(const Pairs &pairs, const Result &result) {
 }
 
 static Pairs pairs_of(const Species &species, const Neighbours &neighbours, const Vectors &vectors, double cutoff,
-                      int n_species) {
+                      int n_species, bool keep_slots) {
   const int n = (int) neighbours.shape(0), k = (int) neighbours.shape(1);
   if ((int) species.shape(0) != n || (int) vectors.shape(0) != n || (int) vectors.shape(1) != k ||
       vectors.shape(2) != 3)
@@ -72,7 +72,7 @@ static Pairs pairs_of(const Species &species, const Neighbours &neighbours, cons
     if (!std::isfinite(vectors.data()[s]))
       throw std::runtime_error("got a vector between atoms that is NaN or infinite; wanted finite numbers; check the "
                                "positions and the cell");
-  return whole_system(n, k, species.data(), neighbours.data(), vectors.data(), cutoff);
+  return whole_system(n, k, species.data(), neighbours.data(), vectors.data(), cutoff, keep_slots);
 }
 
 template <class real> class Face {
@@ -130,7 +130,7 @@ template <class real> class TrainingFace {
   }
 
   // Gradients by the parameters' names, flat, of those in `wanted`, of a loss with the slopes given: with respect to
-  // what the last evaluate returned, energies (N,), forces (N, 3), virials (N, 3, 3).
+  // what the last evaluate returned, energies (N,), forces (N, 3), virials (N, 3, 3). "vectors": of the pairs' vectors.
   nb::dict gradients(const Slopes &energies, const Slopes3 &forces, const Slopes9 &virials,
                      const std::vector<std::string> &wanted) {
     const Pairs &of = nb::cast<const Pairs &>(pairs);
@@ -151,7 +151,10 @@ template <class real> class TrainingFace {
       training.gradients(
           energies.data(), changes.data(),
           [&](const std::string &name) { return std::find(wanted.begin(), wanted.end(), name) != wanted.end(); },
-          [&](const std::string &name, std::vector<real> values) { found.emplace_back(name, std::move(values)); });
+          [&](const std::string &name, std::vector<real> values) {
+            if (name == "vectors") add_virials(of, virials.data(), values);
+            found.emplace_back(name, std::move(values));
+          });
     }
     nb::dict by_name;
     for (auto &[name, values] : found) {
@@ -200,6 +203,17 @@ template <class real> class TrainingFace {
   size_t memory() const { return training.memory(); }
 
  private:
+  // What the loss has of the vectors directly: a virial is -r (x) dE/dr.
+  void add_virials(const Pairs &of, const double *virials, std::vector<real> &vectors) const {
+    for (int i = 0; i < of.n_owned; i++)
+      for (int p = of.first[i]; p < of.first[i + 1]; p++)
+        for (int b = 0; b < 3; b++) {
+          double sum = 0;
+          for (int a = 0; a < 3; a++) sum += virials[9 * (size_t) i + 3 * b + a] * result.slopes[3 * (size_t) p + a];
+          vectors[3 * (size_t) p + b] -= (real) sum;
+        }
+  }
+
   size_t width() const { return nb::cast<const Weights &>(weights).width; }
 
   template <class From> void copy(const std::vector<int> &layers, size_t n, real *to, const From &from) const {
@@ -266,8 +280,11 @@ NB_MODULE(_engine, m) {
       .def(
           "__init__",
           [](Pairs *self, int n_species, double cutoff, const Species &species, const Neighbours &neighbours,
-             const Vectors &vectors) { new (self) Pairs(pairs_of(species, neighbours, vectors, cutoff, n_species)); },
-          "n_species"_a, "cutoff"_a, "species"_a, "neighbours"_a, "vectors"_a)
+             const Vectors &vectors, bool keep_slots) {
+            new (self) Pairs(pairs_of(species, neighbours, vectors, cutoff, n_species, keep_slots));
+          },
+          "n_species"_a, "cutoff"_a, "species"_a, "neighbours"_a, "vectors"_a, "keep_slots"_a)
+      .def("slots", [](const Pairs &self) { return numpy(self.slots, {self.slots.size()}); })
       .def_static("joined", &joined, "systems"_a);
   bind<float>(m, "Float");
   bind<double>(m, "Double");

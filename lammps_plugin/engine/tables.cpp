@@ -26,17 +26,18 @@ template <class real> size_t Tables<real>::bytes() const {
 }
 
 template <class real>
-Dense exact_basis(const Basis &basis, const Pairs &pairs, int *bins, PairGeometry<real> *geometry) {
-  const int n_pairs = (int) pairs.neighbour.size();
-  Dense rows(2 * n_pairs + DEGREE, basis.size());
+Dense exact_basis(const Basis &basis, const Pairs &pairs, bool curves, int *bins, PairGeometry<real> *geometry) {
+  const int n_pairs = (int) pairs.neighbour.size(), rows_each = curves ? 3 : 2;
+  Dense rows(rows_each * n_pairs + DEGREE, basis.size());
   for (int p = 0; p < n_pairs; p++) {
     const double *r = &pairs.vectors[3 * (size_t) p];
-    basis.evaluate(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]), &rows.at(2 * p, 0), &rows.at(2 * p + 1, 0));
+    const int row = bins[p] = rows_each * p;
+    basis.evaluate(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]), &rows.at(row, 0), &rows.at(row + 1, 0),
+                   curves ? &rows.at(row + 2, 0) : nullptr);
     PairGeometry<real> &g = geometry[p];
     std::fill_n(g.value, DEGREE, real(0));
     std::fill_n(g.slope, DEGREE, real(0));
     g.value[0] = g.slope[1] = 1;
-    bins[p] = 2 * p;
   }
   return rows;
 }
@@ -49,7 +50,7 @@ Dense spline_basis(const Basis &basis, int n_bins) {
 
 template class Tables<float>;
 template class Tables<double>;
-template Dense exact_basis(const Basis &, const Pairs &, int *, PairGeometry<float> *);
-template Dense exact_basis(const Basis &, const Pairs &, int *, PairGeometry<double> *);
+template Dense exact_basis(const Basis &, const Pairs &, bool, int *, PairGeometry<float> *);
+template Dense exact_basis(const Basis &, const Pairs &, bool, int *, PairGeometry<double> *);
 
 }  // namespace tlmd::engine

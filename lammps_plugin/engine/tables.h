@@ -20,9 +20,10 @@ template <class real> class Tables {
   std::vector<Buffer<real>> tables;  // of each layer, (blocks, rows, 3, lanes)
 };
 
-// Rows of basis functions without a spline: each pair has two of its own, the functions and their slopes, to which its
-// bin and its weights are set.
-template <class real> Dense exact_basis(const Basis &, const Pairs &, int *bins, PairGeometry<real> *geometry);
+// Rows of basis functions without a spline: each pair has its own, the functions, their slopes and, if wanted, their
+// curvatures, to which its bin and its weights are set.
+template <class real>
+Dense exact_basis(const Basis &, const Pairs &, bool curves, int *bins, PairGeometry<real> *geometry);
 
 // The same of splines.
 Dense spline_basis(const Basis &, int n_bins);

@@ -16,7 +16,7 @@ template <class T> struct Dual {
 template <bool first, class real>
 static inline Dual<Filter<real>> filters(const PairGeometry<real> &geometry, const real *row, real along) {
   Dual<Filter<real>> w;
-  filters<first>(geometry, row, w.v, w.t);
+  filters<first>(geometry.value, geometry.slope, row, w.v, w.t);
   w.t.s *= along, w.t.t *= along, w.t.g *= along;
   return w;
 }
@@ -63,11 +63,17 @@ static void train_message_forward(const PairList<real> &the_pairs, const TrainMe
   }
 }
 
+// Adjoints of a pair: of its filters, and the tangents of those of its unit vector.
+template <class real> struct PairAdjoints {
+  Dual<Filter<real>> filter;
+  vec<real> x{}, y{}, z{};
+};
+
 // One direction of a pair in reverse: from the adjoints h of the receiver's sums to the tangents of those of the
-// sender's inputs, and to the adjoints of the filters.
-template <bool first, bool table, int sign, class real>
+// sender's inputs, and to the adjoints of the filters (for the table or the vectors) and of the unit vector.
+template <bool first, bool table, bool vectors, int sign, class real>
 static inline void give_back(const Dual<Sums<real>> &h, const Dual<Filter<real>> &w, const Dual<Inputs<real>> &from,
-                             const real *u, const real *du, Inputs<real> &adjoint, Dual<Filter<real>> &filter) {
+                             const real *u, const real *du, Inputs<real> &adjoint, PairAdjoints<real> &pair) {
   const vec<real> plus = u[0] * h.v.x + u[1] * h.v.y + u[2] * h.v.z, along = sign > 0 ? plus : -plus;
   const vec<real> plus_t = u[0] * h.t.x + u[1] * h.t.y + u[2] * h.t.z + du[0] * h.v.x + du[1] * h.v.y + du[2] * h.v.z;
   const vec<real> along_t = sign > 0 ? plus_t : -plus_t;
@@ -78,7 +84,16 @@ static inline void give_back(const Dual<Sums<real>> &h, const Dual<Filter<real>>
     adjoint.y = adjoint.y + w.t.g * h.v.y + w.v.g * h.t.y;
     adjoint.z = adjoint.z + w.t.g * h.v.z + w.v.g * h.t.z;
   }
-  if constexpr (!table) return;
+  if constexpr (vectors) {
+    const vec<real> sent = w.v.t * from.v.t * real(sign);
+    vec<real> sent_t = w.t.t * from.v.t * real(sign);
+    if constexpr (!first) sent_t += w.v.t * from.t.t * real(sign);
+    pair.x += sent_t * h.v.x + sent * h.t.x;
+    pair.y += sent_t * h.v.y + sent * h.t.y;
+    pair.z += sent_t * h.v.z + sent * h.t.z;
+  }
+  if constexpr (!table && !vectors) return;
+  Dual<Filter<real>> &filter = pair.filter;
   filter.v.s += from.v.s * h.v.q;
   filter.v.t += from.v.t * along;
   filter.t.s += from.v.s * h.t.q;
@@ -100,7 +115,18 @@ static inline void put_inputs(const PairList<real> &pairs, real *adjoints, size_
   store(row, x.s), store(row + n, x.t);
 }
 
-template <bool first, bool table, class real>
+// The tangent of dE/dd of a pair.
+template <bool first, class real>
+static inline vec<real> slope_tangent(const real *slopes, const real *bends, const real *row,
+                                      const Dual<Filter<real>> &x) {
+  Filter<real> w, dw;
+  filters<first>(slopes, bends, row, w, dw);
+  vec<real> sum = w.s * x.t.s + w.t * x.t.t + dw.s * x.v.s + dw.t * x.v.t;
+  if constexpr (!first) sum += w.g * x.t.g + dw.g * x.v.g;
+  return sum;
+}
+
+template <bool first, bool table, bool vectors, class real>
 static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &the_message) {
   const PairList<real> pairs = the_pairs;
   const TrainMessage<real> m = the_message;
@@ -117,11 +143,17 @@ static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &t
       const real *change = m.changes + 4 * (size_t) p;
       const size_t row = (size_t) pairs.bin[p] * 3 * n, j = pairs.neighbour[p];
       const auto w = filters<first>(geometry, m.table + row, change[0]);
-      Dual<Filter<real>> x;
+      PairAdjoints<real> pair;
       Inputs<real> bj = inputs_of<first>(pairs, m.adjoints, j);
-      give_back<first, table, 1>(hi, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, bj, x);
+      give_back<first, table, vectors, 1>(hi, w, inputs_of<first>(pairs, m, j), geometry.unit, change + 1, bj, pair);
       put_inputs<first>(pairs, m.adjoints, j, bj);
-      if (p < pairs.directed[i]) give_back<first, table, -1>(sums(j), w, xi, geometry.unit, change + 1, bi, x);
+      if (p < pairs.directed[i])
+        give_back<first, table, vectors, -1>(sums(j), w, xi, geometry.unit, change + 1, bi, pair);
+      const Dual<Filter<real>> &x = pair.filter;
+      if constexpr (vectors)
+        add_sums<real>(m.slopes + 4 * (size_t) p,
+                       slope_tangent<first>(geometry.slope, m.bends + DEGREE * (size_t) p, m.table + row, x), pair.x,
+                       pair.y, pair.z);
       if constexpr (!table) continue;
       real *gradient = m.table_gradient + row;
 #pragma GCC unroll 6
@@ -140,10 +172,10 @@ static void reverse(const PairList<real> &the_pairs, const TrainMessage<real> &t
 
 template <bool first, class real>
 static void train_message_backward(const PairList<real> &pairs, const TrainMessage<real> &message) {
-  if (message.table_gradient)
-    reverse<first, true>(pairs, message);
-  else
-    reverse<first, false>(pairs, message);
+  const bool table = message.table_gradient, vectors = message.slopes;
+  (vectors ? table ? reverse<first, true, true, real> : reverse<first, false, true, real>
+   : table ? reverse<first, true, false, real>
+           : reverse<first, false, false, real>) (pairs, message);
 }
 
 }  // namespace tlmd::engine::TLMD_ISA

@@ -375,8 +375,13 @@ template <class real> static void train_backward(const TrainUpdate<real> &t, int
   add_gradient(k.of(&Store::mu_in), f, s.vu, 2 * f, 3 * count, f, 2 * f, g.mix, (real *) nullptr);
   multiply(s.vu.t, 2 * f, 3 * rows, w.mix_t, s.mu.t, f, !t.last);
   state_rows<true>(t.state, t.n_atoms, f, first, count, s.q, f, s.mu.t);
-  if (!g.scalar) return;
+  if (!t.moments) return;
   const Moments<real> &m = *t.moments, &m_t = *t.moments_t;
+  if (m_t.scalar_adjoint) {
+    multiply(s.q, f, rows, w.scalar_t, m_t.scalar_adjoint + (size_t) first * m.ld, m.ld);
+    multiply(s.mu.t, f, 3 * rows, w.vector_t, m_t.vector_adjoint + (size_t) first * 3 * m.ld, m.ld);
+  }
+  if (!g.scalar) return;
   const size_t at = (size_t) first * m.pitch;
   const int columns = padded(m.width, OUTER);
   state_rows<false>(t.inner, t.n_atoms, f, first, count, s.one.v, f, s.mu.v);

@@ -1,13 +1,15 @@
 #include "training.h"
 
 #include "dense_gradients.h"
-#include "painn_impl.h"
+#include "pair_gradients.h"
 
 #include <cmath>
 
 namespace tlmd::engine {
 
 static std::string filter_of(int l) { return "net.messages." + std::to_string(l) + ".filter"; }
+
+static const std::string VECTORS = "vectors";
 
 static const char *const SPECIES[5] = {"net.embedding.weight", "net.messages.0.context.0.weight",
                                        "net.messages.0.context.0.bias", "net.messages.0.context.2.weight",
@@ -18,13 +20,15 @@ template <class real> struct Training<real>::Impl {
   typename PaiNN<real>::Impl values;
 
   int n_layers, n_threads;
-  Buffer<real> changes, scratch, state, adjoints, species_adjoints, moment_sums;
+  Buffer<real> changes, scratch, state, adjoints, species_adjoints, moment_sums, moment_adjoints;
   Moments<real> moments;  // tangents
   std::vector<Buffer<real>> inputs, kept, table_gradients;
   std::vector<LayerStore<real>> stores;
   std::vector<double> energies, first_filter;  // first_filter (blocks, basis, 3, lanes): gradient, layer 1 by moments
   const double *seeds = nullptr;
   DenseGradients<real> sums;
+  PairGradients<real> pair_gradients;
+  bool vectors_wanted = false;
   std::vector<char> filter_wanted;  // of each layer
   bool at_rest = false;             // whether all tangents of the forward pass are zero now
   int deepest = 0;                  // stage of the reverse pass after which no gradient is wanted
@@ -45,6 +49,7 @@ template <class real> struct Training<real>::Impl {
     if (values.by_moments) {
       moments.scalar = moment_sums.reserve((n + SLACK) * 4 * moments.pitch);
       moments.vector = moments.scalar + (n + SLACK) * moments.pitch;
+      moments.scalar_adjoint = nullptr;
     }
     for (int l = 0; l < n_layers; l++) {
       auto place = [&](real *start) {
@@ -72,7 +77,17 @@ template <class real> struct Training<real>::Impl {
       if (sums.wanted(l, true)) deepest = std::max(deepest, stage(l, UPDATE));
       if (filter_wanted[l]) deepest = std::max(deepest, stage(l, MESSAGE));
     }
-    if (species) deepest = stage(0, MESSAGE);
+    vectors_wanted = wanted(VECTORS);
+    if (species || vectors_wanted) deepest = stage(0, MESSAGE);
+  }
+
+  void start_pair_gradients() {
+    pair_gradients.start(*values.pairs, values.basis, values.options.n_bins, n_threads, values.bins.data(),
+                         changes.data());
+    if (!values.by_moments) return;
+    const size_t rows = values.pairs->n_owned + SLACK;
+    moments.scalar_adjoint = moment_adjoints.reserve(rows * 4 * moments.ld);
+    moments.vector_adjoint = moments.scalar_adjoint + rows * moments.ld;
   }
 
   void pair_changes(const double *given) {
@@ -89,7 +104,6 @@ template <class real> struct Training<real>::Impl {
     });
   }
 
-  // Layer 1 by moments: its reverse pass is the update's.
   void tangents_of_moments() {
     const int n = values.pairs->n_owned;
     std::fill_n(moments.scalar, (size_t) (n + SLACK) * 4 * moments.pitch, real(0));
@@ -98,15 +112,27 @@ template <class real> struct Training<real>::Impl {
     });
   }
 
+  // Layer 1 by moments: its reverse pass is the update's, but for the vectors.
+  void moments_back() {
+    if (sums.of(0, 0).scalar) gradients_of_moments();
+    if (!vectors_wanted) return;
+    in_shares(values.pairs->n_owned, n_threads, [&](int first, int end, int thread) {
+      Moments<real> mine = moments;
+      mine.slopes = pair_gradients.slopes_of(thread);
+      kernels().moments_tangent_backward(values.list, values.moments, mine, changes.data(),
+                                         pair_gradients.slope_changes(), first, end);
+    });
+  }
+
   void message(int l, bool reverse) {
-    if (l == 0 && values.by_moments) return reverse ? gradients_of_moments() : tangents_of_moments();
+    if (l == 0 && values.by_moments) return reverse ? moments_back() : tangents_of_moments();
     const size_t input_block = values.input_block, state_block = values.state_block;
     const size_t species_block = (size_t) weights->n_species * 2 * values.lanes;
     const size_t adjoint_block = l == 0 ? species_block : input_block;
     real *table_sums = reverse && filter_wanted[l]
                            ? table_gradients[l].reserve(values.n_blocks * values.tables.block_size())
                            : nullptr;
-    in_shares(values.n_blocks, n_threads, [&](int first, int end, int) {
+    in_shares(values.n_blocks, n_threads, [&](int first, int end, int thread) {
       for (int b = first; b < end; b++) {
         TrainMessage<real> m;
         m.table = values.tables.block(l, b);
@@ -126,6 +152,10 @@ template <class real> struct Training<real>::Impl {
         if (table_sums) {
           m.table_gradient = table_sums + b * values.tables.block_size();
           std::fill_n(m.table_gradient, values.tables.block_size(), real(0));
+        }
+        if (vectors_wanted) {
+          m.bends = pair_gradients.slope_changes();
+          m.slopes = pair_gradients.slopes_of(thread);
         }
         kernels().train_message_backward[l == 0](values.list, m);
       }
@@ -324,6 +354,7 @@ void Training<real>::gradients(const double *seeds, const double *changes, const
   impl->reserve();
   impl->choose(wanted);
   impl->pair_changes(changes);
+  if (impl->vectors_wanted) impl->start_pair_gradients();
   impl->run();
   const Put chosen = [&](const std::string &name, std::vector<real> values) {
     if (wanted(name)) put(name, std::move(values));
@@ -334,6 +365,8 @@ void Training<real>::gradients(const double *seeds, const double *changes, const
   }
   if (std::any_of(std::begin(SPECIES), std::end(SPECIES), wanted)) impl->put_species(chosen);
   impl->put_scale(chosen);
+  if (impl->vectors_wanted)
+    put(VECTORS, impl->pair_gradients.vectors(impl->values.slopes, impl->values.geometry.data()));
 }
 
 template <class real> void Training<real>::tangents(const double *changes, int n_layers) {
@@ -351,7 +384,8 @@ template <class real> int Training<real>::feature_stride() const { return impl->
 template <class real> size_t Training<real>::memory() const {
   const Impl &i = *impl;
   size_t bytes = i.values.memory() + i.changes.bytes() + i.scratch.bytes() + i.sums.bytes() + i.state.bytes() +
-                 i.adjoints.bytes() + i.species_adjoints.bytes() + i.moment_sums.bytes();
+                 i.adjoints.bytes() + i.species_adjoints.bytes() + i.moment_sums.bytes() + i.moment_adjoints.bytes() +
+                 i.pair_gradients.bytes();
   for (auto *of_layers : {&i.inputs, &i.kept, &i.table_gradients})
     for (const auto &buffer : *of_layers) bytes += buffer.bytes();
   return bytes;

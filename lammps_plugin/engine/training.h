@@ -1,4 +1,5 @@
-// Gradients of a loss on energies, forces and virials with respect to PaiNN's parameters, without double backward.
+// Gradients of a loss on energies, forces and virials with respect to PaiNN's parameters and the pair vectors, without
+// double backward.
 //
 // The loss enters by its slopes: seeds_i = dLoss/dE_i and changes_p = dLoss/d(dE/dr_p). Its gradient is that of
 // sum_i seeds_i E_i, plus the derivative of dE/d(parameters) along changes of the pair vectors: after the evaluation,
@@ -23,8 +24,9 @@ template <class real> class Training {
   using Wanted = std::function<bool(const std::string &)>;
   using Put = std::function<void(const std::string &, std::vector<real>)>;
   // After evaluate: seeds (N,), changes (pairs, 3) eV/A per unit of loss. `put` gets each gradient that is `wanted`
-  // under its parameter's name in Potential's state_dict, in its layout there; also of scale and reference. What is not
-  // wanted is not computed, nor what is needed for it alone.
+  // under its parameter's name in Potential's state_dict, in its layout there; also of scale and reference, and, as
+  // "vectors", (pairs, 3) with respect to the pair vectors at fixed seeds and changes. What is not wanted is not
+  // computed, nor what is needed for it alone.
   void gradients(const double *seeds, const double *changes, const Wanted &wanted, const Put &put);
 
   // After evaluate: the scalar features after a layer, (n_owned, feature_stride()), and, after tangents, how they

@@ -51,12 +51,11 @@ Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
 }
 
 Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
-                   std::vector<int> *slots) {
+                   bool keep_slots) {
   Pairs pairs;
   pairs.n_owned = pairs.n_rows = n;
   pairs.species.assign(species, species + n);
   pairs.first.push_back(0);
-  if (slots) slots->clear();
   for (int i = 0; i < n; i++) {
     for (const bool self : {false, true}) {  // an atom's own images come last and stay directed
       for (int s = i * k; s < (i + 1) * k; s++) {
@@ -65,7 +64,7 @@ Pairs whole_system(int n, int k, const int *species, const int *neighbours, cons
         if ((self ? j != i : j <= i) || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= cutoff * cutoff) continue;
         pairs.neighbour.push_back(j);
         pairs.vectors.insert(pairs.vectors.end(), r, r + 3);
-        if (slots) slots->push_back(s);
+        if (keep_slots) pairs.slots.push_back(s);
       }
       if (!self) pairs.directed.push_back((int) pairs.neighbour.size());
     }

@@ -154,13 +154,13 @@ def predictor(
 
 class _Evaluation(torch.autograd.Function):
     """Energies (N,), forces (N, 3), virials (N, 3, 3) of the atoms; its backward pass is the engine's, with respect to
-    the parameters alone.
+    the vectors of the pairs (pairs, 3), None if they need no gradient, and the parameters.
     """
 
     @staticmethod
-    def forward(ctx, engine, weights, pairs, *parameters):
+    def forward(ctx, engine, weights, pairs, *variables):
         ctx.set_materialize_grads(False)
-        ctx.engine, ctx.inputs, ctx.parameters = engine, (weights, pairs), parameters
+        ctx.engine, ctx.inputs, ctx.variables = engine, (weights, pairs), variables
         return tuple(map(torch.from_numpy, engine.run(ctx.inputs)))
 
     @staticmethod
@@ -177,24 +177,32 @@ class _Evaluation(torch.autograd.Function):
         )
         gradients = (
             torch.from_numpy(found[name]).reshape(p.shape).to(p.dtype) if wanted else None
-            for name, p, wanted in zip(engine.names, ctx.parameters, needed, strict=True)
+            for name, p, wanted in zip(engine.names, ctx.variables, needed, strict=True)
         )
         return (None, None, None, *gradients)
 
 
 class TrainingEngine:
-    """Predictions of `potential` that have gradients with respect to its parameters, by the engine's tangent passes.
+    """Predictions of `potential` that have gradients with respect to its parameters and to the graph's vectors, by the
+    engine's tangent passes.
 
     n_bins as for Engine, chosen once on `sample`; moment_species as for Engine; threads: torch.get_num_threads().
-    Parameters that need no gradient cost nothing.
+    dtype as for Engine. What needs no gradient costs nothing.
     """
 
-    def __init__(self, potential: Any, sample: Graph | None = None, n_bins: int | None = None, moment_species: int = 4):
-        weights, double = weights_of(potential), potential.net.embedding.weight.dtype == torch.float64
+    def __init__(
+        self,
+        potential: Any,
+        sample: Graph | None = None,
+        n_bins: int | None = None,
+        moment_species: int = 4,
+        dtype: torch.dtype | None = None,
+    ):
+        weights, double = weights_of(potential), (dtype or potential.net.embedding.weight.dtype) == torch.float64
         if n_bins is None:
             n_bins = _engine.choose_bins(weights, pairs_of(potential, sample), double)[0] if sample else BINS
         self.potential, self.threads = potential, torch.get_num_threads()
-        self.names = [name for name, _ in potential.named_parameters()]
+        self.names = ["vectors", *(name for name, _ in potential.named_parameters())]
         kind = _engine.DoubleTraining if double else _engine.FloatTraining
         self.training = kind(weights, "auto", self.threads, n_bins, moment_species)
         self.last: tuple[_engine.Weights, _engine.Pairs] | None = None  # what the engine has evaluated
@@ -206,13 +214,21 @@ class TrainingEngine:
         return self.training.evaluate(pairs)
 
     def evaluate(self, graph: Graph, pairs: _engine.Pairs | None = None) -> Prediction:
-        """As models.potential.evaluate with create_graph, for the parameters of now; not with respect to positions.
+        """As models.potential.evaluate with create_graph, for the parameters of now.
 
-        pairs: of the graph, if they are there; then the graph's neighbours and vectors are not looked at.
+        pairs: of the graph, if they are there; then the graph's neighbours and vectors are not looked at, unless the
+        vectors need a gradient. They get it at one of the two directions of a pair, whose other is taken as its
+        negative: gradients of positions and cell (build_graph) are whole.
         """
-        pairs = pairs or pairs_of(self.potential, graph)
-        weights = weights_of(self.potential)
-        return of_frames(graph, *_Evaluation.apply(self, weights, pairs, *self.potential.parameters()))
+        if hasattr(self.potential.net, "kernel_readout"):
+            raise InputError("a kernel model", "PaiNN's own readout", "use models.potential.evaluate, create_graph=True")
+        vectors = None
+        if pairs is None or graph.vectors.requires_grad:
+            pairs = pairs_of(self.potential, graph)
+        if graph.vectors.requires_grad:
+            vectors = graph.vectors.reshape(-1, 3)[torch.from_numpy(pairs.slots()).long()].double()
+        inputs = (weights_of(self.potential), pairs, vectors, *self.potential.parameters())
+        return of_frames(graph, *_Evaluation.apply(self, *inputs))
 
 
 class FeatureEngine:
@@ -256,5 +272,6 @@ def pairs_within(n_species: int, cutoff: float, graph: Graph) -> _engine.Pairs:
         cutoff,
         graph.species.numpy().astype(np.int32),
         np.ascontiguousarray(graph.neighbours.numpy(), dtype=np.int32),
-        np.ascontiguousarray(graph.vectors.numpy(), dtype=np.float64),
+        np.ascontiguousarray(graph.vectors.detach().numpy(), dtype=np.float64),
+        graph.vectors.requires_grad,
     )

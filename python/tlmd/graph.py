@@ -67,32 +67,45 @@ def neighbour_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cu
 
 def build_graph(
     numbers: np.ndarray,
-    positions: np.ndarray,
-    cell: np.ndarray,
+    positions: np.ndarray | Tensor,
+    cell: np.ndarray | Tensor,
     pbc: np.ndarray,
     elements: Sequence[str],
     cutoff: float,
     dtype: torch.dtype = torch.float32,
 ) -> Graph:
-    """The graph of one frame: numbers (N,), positions (N, 3) A, cell (3, 3) A with rows as vectors, pbc (3,)."""
+    """The graph of one frame: numbers (N,), positions (N, 3) A, cell (3, 3) A with rows as vectors, pbc (3,).
+
+    positions and cell may be tensors: what needs a gradient gets those of the vectors and of the volume.
+    """
     species = species_of(numbers, elements)
-    i, j, pair_vectors = neighbour_pairs(positions, cell, pbc, cutoff)
+    positions, cell = (torch.as_tensor(x, dtype=torch.float64) for x in (positions, cell))
+    i, j, pair_vectors = neighbour_pairs(positions.detach().numpy(), cell.detach().numpy(), pbc, cutoff)
     count = np.bincount(i, minlength=len(species))
     width = int(count.max(initial=0))
     column = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
     neighbours = np.repeat(np.arange(len(species), dtype=np.int32)[:, None], width, axis=1)
-    vectors = np.zeros((len(species), width, 3))
-    vectors[..., 2] = PADDING * cutoff
     neighbours[i, column] = j
-    vectors[i, column] = pair_vectors
-    volume = abs(np.linalg.det(cell)) if np.all(pbc) else 0.0
+    vectors = torch.zeros(len(species), width, 3, dtype=torch.float64)
+    vectors[..., 2] = PADDING * cutoff
+    vectors[i, column] = with_gradients(torch.as_tensor(pair_vectors), i, j, positions, cell)
+    volume = torch.linalg.det(cell).abs() if np.all(pbc) else cell.new_zeros(())
     return Graph(
         torch.as_tensor(species),
         torch.as_tensor(neighbours),
-        torch.as_tensor(vectors, dtype=dtype),
+        vectors.to(dtype),
         torch.zeros(len(species), dtype=torch.long),
-        torch.tensor([volume], dtype=torch.float64),
+        volume[None],
     )
+
+
+def with_gradients(vectors: Tensor, i: np.ndarray, j: np.ndarray, positions: Tensor, cell: Tensor) -> Tensor:
+    """The vectors r_j - r_i + image (E, 3) of pairs as a function of the positions and the cell, if these need it."""
+    if not (positions.requires_grad or cell.requires_grad):
+        return vectors
+    between = positions[j] - positions[i]
+    shifts = torch.round((vectors - between.detach()) @ torch.linalg.pinv(cell.detach()))
+    return between + shifts @ cell
 
 
 def batch_graphs(graphs: Sequence[Graph]) -> Graph:
@@ -100,7 +113,7 @@ def batch_graphs(graphs: Sequence[Graph]) -> Graph:
     if len(graphs) == 1:
         return graphs[0]
     width = max(g.neighbours.shape[1] for g in graphs)
-    length = max((float(g.vectors.norm(dim=-1).max()) for g in graphs if g.vectors.numel()), default=1.0)
+    length = max((float(g.vectors.detach().norm(dim=-1).max()) for g in graphs if g.vectors.numel()), default=1.0)
     neighbours, vectors, frames = [], [], []
     n_atoms = n_frames = 0
     for g in graphs:

@@ -73,9 +73,11 @@ def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Pred
     """Energy, forces F_i = sum_j dE/dr_ij - sum_j dE/dr_ji and virial W = -sum r_ij (x) dE/dr_ij of every frame in
     `graph`.
 
-    create_graph: keep what a loss on forces or virial needs for its own backward pass.
+    create_graph: keep what a loss on forces or virial needs for its own backward pass, also to the vectors of the graph.
     """
-    vectors = graph.vectors.detach().requires_grad_(True)
+    vectors = graph.vectors
+    if not (create_graph and vectors.requires_grad):
+        vectors = vectors.detach().requires_grad_(True)
     with torch.enable_grad():
         atom_energies = model(graph.species, vectors, graph.neighbours, graph.frame)
         (slope,) = torch.autograd.grad(atom_energies.sum(), vectors, create_graph=create_graph)
