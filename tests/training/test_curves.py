@@ -19,9 +19,10 @@ from tlmd.errors import InputError
 from tlmd.installed import SHIPPED, water_inputs
 from tlmd.modelfile import load_model
 from tlmd.train import curves
-from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
+from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
 from tlmd.train.curve_report import converged, error_table, forgetting_table, mean_gain, saving, score
 from tlmd.train.curves import STAGES, Job, curve
+from tlmd.train.mekrr import mekrr
 from tlmd.train.pretrain import pretrain
 from tlmd.train.stage import select_frames
 from tlmd.train.transfer import finetune, parameter_groups
@@ -43,6 +44,30 @@ stage = "finetune"
 config = "finetune.toml"
 set = ['replay.frames="classical.extxyz"', "replay.n_report=3"]
 set_energies = ["optimizer.lr=0.002"]
+"""
+
+KERNEL = """
+[data]
+train = "train.extxyz"
+valid = "valid.extxyz"
+test = "test.extxyz"
+[backbone]
+model = "old/model.pt"
+[kernel]
+n_features = 16
+[fit]
+alpha = [0.0, 0.3]
+ridge = [1e-6]
+"""
+KERNELS = """
+[methods.classical]
+stage = "mekrr"
+config = "mekrr.toml"
+[methods.on_scratch]
+stage = "mekrr"
+config = "mekrr.toml"
+set = ["backbone.layers=[0, 1]"]
+backbone = "scratch"
 """
 
 
@@ -305,6 +330,57 @@ def test_the_converged_budget_has_the_lowest_validation_loss():
     assert mean_gain(rows[:2], rows[2:4]) == pytest.approx(0.5)
     uneven = [synthetic("a", 2, 1, 1.0, loss=2.0), synthetic("a", 2, 2, 1.0, loss=8.0)]
     assert mean_gain(rows[:2], uneven) == pytest.approx(0.0)  # geometric mean
+
+
+def test_kernels_follow_the_runs_of_their_backbones(water, inline):
+    pretrain(load_config(PretrainConfig, water / "pretrain.toml"), water / "old")
+    (water / "mekrr.toml").write_text(KERNEL)
+    settings = ("seeds=[1]", "sizes=[4]", "keep_models=false", "split_by=set", "converge={max_steps=12, gain=0.0}")
+    run(water, *settings)  # ends without a model: no kernel needs it yet
+    assert not list(water.glob("curve/runs/*/*.pt"))
+    inline.clear()
+    (water / "curve.toml").write_text(COMMON + KERNELS)
+    rows = run(water, *settings)
+    names = ["classical-all-frames4-seed1", "scratch-all-frames4-seed1-steps6", "on_scratch-all-frames4-seed1-steps6"]
+    assert sorted(inline[:2]) == sorted(names[:2]) and names[2] in inline[2:]
+    found = {(row["method"], row["budget"], row["valid_loss"] == "") for row in rows}
+    assert found == {
+        ("scratch", "6", False),
+        ("scratch", "12", False),
+        ("classical", "0", True),
+        ("on_scratch", "6", True),
+    }
+    runs = water / "curve" / "runs"
+    models = [path.parent.name for path in runs.glob("*/*.pt")]
+    assert models and all(name.startswith("scratch") for name in models)
+    same = ["seed=1", "training.n_frames=4", "training.select=random", "backbone.layers=[0, 1]", "data.split_by=set"]
+    backbone = f"backbone.model={runs / names[1] / 'model.pt'}"
+    errors = mekrr(load_config(MekrrConfig, water / "mekrr.toml", [*same, backbone]), water / "alone").errors
+    row = next(row for row in rows if row["method"] == "on_scratch")
+    assert {"test", "test even", "test odd"} <= set(errors)
+    for name, error in errors.items():
+        assert float(row[f"{name.replace(' ', '_')}_force_mae_mev_per_A"]) == pytest.approx(error.mae("force"))
+    assert (water / "curve" / "table.md").read_text().count("on_scratch") >= 2
+
+    inline.clear()
+    assert len(run(water, *settings)) == len(rows) and not inline
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            'stage = "mekrr"\nbackbone = "other"',
+            "backbone 'other' of wrong that is one of the trained methods: scratch",
+        ),
+        ('stage = "mekrr"\nsteps = 5', "no `steps` for stage mekrr"),
+        ('stage = "finetune"\nbackbone = "scratch"', "other stages have no `backbone`"),
+    ],
+)
+def test_keys_that_do_not_fit_a_kernel(water, method, message):
+    (water / "curve.toml").write_text(COMMON + f'[methods.wrong]\nconfig = "mekrr.toml"\n{method}\n')
+    with pytest.raises(InputError, match=message):
+        load_config(CurveConfig, water / "curve.toml")
 
 
 def test_forgetting():

@@ -284,19 +284,26 @@ class TeacherConfig(Section):
 class MethodConfig(Section):
     """A method of a learning curve: the TOML of a stage, and keys that are set in it as by --set."""
 
-    stage: Literal["pretrain", "finetune"]
+    stage: Literal["pretrain", "finetune", "mekrr"]
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
     set_energies: list[str] = Field([], description='further keys where labels = "energies": its best rates differ')
     few: int = Field(0, ge=0, description="up to so many frames ...")
     set_few: list[str] = Field([], description="... further keys, for the same reason")
-    steps: Count | None = Field(None, description="budget of this method; absent: that of all")
+    steps: Count | None = Field(None, description="budget of this method; absent: that of all; not for mekrr")
     teacher: TeacherConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
+    backbone: str | None = Field(
+        None, description="mekrr only: the method whose model, of the same frames, labels and seed, gives the features"
+    )
 
     @model_validator(mode="after")
-    def _only_tuning_has_a_teacher(self) -> MethodConfig:
+    def _keys_fit_the_stage(self) -> MethodConfig:
         if self.teacher is not None and self.stage != "finetune":
             raise ValueError("stage finetune: a new model does not start from another")
+        if self.backbone is not None and self.stage != "mekrr":
+            raise ValueError("stage mekrr: other stages have no `backbone`")
+        if self.steps is not None and self.stage == "mekrr":
+            raise ValueError("no `steps` for stage mekrr: a kernel is solved in one")
         return self
 
 
@@ -328,3 +335,24 @@ class CurveConfig(Section):
         if self.baseline is not None and self.baseline not in self.methods:
             raise ValueError(f"baseline '{self.baseline}' that is one of the methods: {', '.join(self.methods)}")
         return self
+
+    @model_validator(mode="after")
+    def _backbones_are_trained(self) -> CurveConfig:
+        trained = [name for name in self.methods if self.trained(name)]
+        for name, method in self.methods.items():
+            if method.backbone is not None and method.backbone not in trained:
+                raise ValueError(
+                    f"backbone '{method.backbone}' of {name} that is one of the trained methods: {', '.join(trained)}"
+                )
+        return self
+
+    def trained(self, method: str) -> bool:
+        """Whether a method is trained in steps, not solved."""
+        return self.methods[method].stage != "mekrr"
+
+    def budget(self, method: str) -> int:
+        """The equal budget of a method, in steps; that of its backbone for a kernel, 0 if no method is its backbone."""
+        settings = self.methods[method]
+        if self.trained(method):
+            return settings.steps or self.steps
+        return self.budget(settings.backbone) if settings.backbone else 0

@@ -70,12 +70,12 @@ def mean_gain(before: Sequence[Row], after: Sequence[Row]) -> float:
 
 def equal(rows: Iterable[Row], config: CurveConfig) -> list[Row]:
     """The runs of the equal budget."""
-    return [row for row in rows if row["budget"] == (config.methods[row["method"]].steps or config.steps)]
+    return [row for row in rows if row["budget"] == config.budget(row["method"])]
 
 
 def converged(rows: Iterable[Row], config: CurveConfig) -> tuple[list[Row], set[tuple[int, str]]]:
-    """For each size and method (of one kind of labels) the runs of the budget with the lowest validation loss; sizes
-    and methods where more steps than converge.max_steps would still have paid.
+    """For each size and method (of one kind of labels) the runs of the budget with the lowest validation loss, kernels
+    as they are; sizes and methods where more steps than converge.max_steps would still have paid.
     """
     chosen, unfinished = [], set()
     for point, part in by_point(rows).items():
@@ -87,7 +87,8 @@ def converged(rows: Iterable[Row], config: CurveConfig) -> tuple[list[Row], set[
         for longer in whole[1:]:
             best = longer if mean_gain(best, longer) > 0 else best
         chosen += best
-        if len(whole) == 1 or mean_gain(whole[-2], whole[-1]) >= config.converge.gain:
+        trained = config.trained(point[1])
+        if trained and (len(whole) == 1 or mean_gain(whole[-2], whole[-1]) >= config.converge.gain):
             unfinished.add(point)
     return chosen, unfinished
 
@@ -195,7 +196,7 @@ def write_report(rows: Sequence[Row], config: CurveConfig, out: Path, console: C
         if config.converge is not None:
             budgets[CONVERGED] = converged(taught, config)
         for budget, (part, unfinished) in budgets.items():
-            curves[labels, budget] = part
+            curves[labels, budget] = [row for row in part if budget == EQUAL or config.trained(row["method"])]
             tables = {
                 f"{where.replace('_', ' ')} frames": error_table(part, config, where, unfinished) for where in sets
             }

@@ -18,20 +18,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from tlmd.config import load_config
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
-from tlmd.train.config import CalibrateConfig, CurveConfig, FinetuneConfig, PretrainConfig, TrainConfig
+from tlmd.train.config import CalibrateConfig, CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
 from tlmd.train.curve_report import KINDS, key_of, mean_gain, number, write_report
 from tlmd.train.lessons import Lesson, learn, lesson_of
+from tlmd.train.mekrr import mekrr
 from tlmd.train.pretrain import pretrain
 from tlmd.train.runfolder import refuse_another, run_record
 from tlmd.train.stage import read_data
 from tlmd.train.transfer import finetune
 from tlmd.train.workers import start_workers
 
-STAGES = {"pretrain": (PretrainConfig, pretrain), "finetune": (FinetuneConfig, finetune)}
+STAGES = {"pretrain": (PretrainConfig, pretrain), "finetune": (FinetuneConfig, finetune), "mekrr": (MekrrConfig, mekrr)}
+RunConfig = TrainConfig | MekrrConfig
 
 
 class Job(NamedTuple):
-    """One run: a method taught by `frames` frames, of which it sees `labels`, for `budget` steps."""
+    """One run: a method taught by `frames` frames, of which it sees `labels`, for `budget` steps (of a kernel: those of
+    its backbone, if this is a method as well, or 0)."""
 
     method: str
     labels: str
@@ -42,7 +45,8 @@ class Job(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its run folder."""
-        return f"{self.method}-{self.labels}-frames{self.frames}-seed{self.seed}-steps{self.budget}"
+        steps = f"-steps{self.budget}" if self.budget else ""
+        return f"{self.method}-{self.labels}-frames{self.frames}-seed{self.seed}{steps}"
 
 
 def curve(config: CurveConfig, out: Path) -> None:
@@ -65,12 +69,13 @@ class Curve:
         self.seeds = list(dict.fromkeys(config.seeds))
         offered = self.check_data()
         self.first_jobs = [
-            Job(method, labels, frames, seed, settings.steps or config.steps)
+            Job(method, labels, frames, seed, config.budget(method))
             for labels in dict.fromkeys(config.labels)
             for frames in sorted({offered if n == "all" else n for n in config.sizes})
             for seed in self.seeds
-            for method, settings in config.methods.items()
+            for method in config.methods
         ]
+        self.backbones = {method.backbone for method in config.methods.values()} - {None}
         self.known: set[Job] = set()
         self.rows: dict[Job, dict[str, Any]] = {}
         self.failed: dict[Job, BaseException] = {}
@@ -95,7 +100,7 @@ class Curve:
                     )
         return self.check_frames(config)
 
-    def check_frames(self, config: TrainConfig) -> int:
+    def check_frames(self, config: RunConfig) -> int:
         """Number of frames for training; InputError for sets that are missing or too small."""
         training = config.training.model_copy(update={"n_frames": None})
         data = read_data(config.model_copy(update={"training": training}))
@@ -110,7 +115,7 @@ class Curve:
             raise InputError("no test frames", "the same ones for all methods", "set data.test in the methods' TOMLs")
         return len(data.train)
 
-    def stage_config(self, method: str, settings: Iterable[str] = ()) -> TrainConfig:
+    def stage_config(self, method: str, settings: Iterable[str] = ()) -> RunConfig:
         """Configuration of a method's stage with further keys set; in a search without test frames."""
         chosen = self.config.methods[method]
         config = load_config(STAGES[chosen.stage][0], chosen.config, [*chosen.set, *settings])
@@ -118,16 +123,19 @@ class Curve:
             return config.model_copy(update={"data": config.data.model_copy(update={"test": None})})
         return config
 
-    def job_config(self, job: Job) -> TrainConfig:
+    def job_config(self, job: Job) -> RunConfig:
         """Configuration of a run."""
+        method = self.config.methods[job.method]
         settings = {"seed": job.seed, "data.labels": job.labels, "training.n_frames": job.frames}
-        settings |= {"training.max_steps": job.budget, "training.select": "random", "training.plots": "false"}
-        settings |= {"training.threads": self.config.threads}
+        settings |= {"training.select": "random", "training.plots": "false", "training.threads": self.config.threads}
+        if self.config.trained(job.method):
+            settings["training.max_steps"] = job.budget
+        if method.backbone is not None:
+            settings["backbone.model"] = self.folder(job._replace(method=method.backbone)).absolute() / "model.pt"
         if self.config.split_by:
             settings["data.split_by"] = json.dumps(self.config.split_by)
         if (lesson := self.lesson(job)) is not None:
             settings["transfer.start_from"] = lesson.model
-        method = self.config.methods[job.method]
         few = method.set_few if job.frames <= method.few else []
         more = method.set_energies if job.labels == "energies" else []
         return self.stage_config(job.method, [*few, *more, *(f"{key}={value}" for key, value in settings.items())])
@@ -140,7 +148,7 @@ class Curve:
         folder = self.out.absolute() / "lessons" / f"{job.method}-{job.labels}-frames{job.frames}-seed{job.seed}"
         return lesson_of(teacher, folder, job.labels, job.frames, job.seed, self.config.threads)
 
-    def hashes(self, config: TrainConfig) -> dict[str, str]:
+    def hashes(self, config: RunConfig) -> dict[str, str]:
         return {name: self.fingerprint(path) for name, path in config.input_files().items()}
 
     def folder(self, job: Job) -> Path:
@@ -154,26 +162,38 @@ class Curve:
         record = run_record(self.config.methods[job.method].stage, config, self.hashes(config))
         if not refuse_another(folder, record) or not (folder / "errors.json").exists():
             return False
+        kept = {"model.pt"} if job.method in self.backbones else set()
+        if kept and not (folder / "model.pt").exists():  # it ended when no kernel needed its model
+            (folder / "errors.json").unlink()
+            return False
         self.rows[job] = run_row(job, folder)
         if not self.config.keep_models:
-            for name in ("model.pt", "checkpoint.pt"):
-                (folder / name).unlink(missing_ok=True)
+            for path in folder.glob("*.pt"):
+                if path.name not in kept:
+                    path.unlink()
         return True
 
     def open(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those of `jobs` that must run; for those that have ended, the longer ones that follow from them."""
+        """Those of `jobs` that must run; for those that have ended, the runs that follow from them."""
         todo = []
         for job in jobs:
             if job not in self.known:
                 self.known.add(job)
-                todo += self.open(self.longer(job)) if self.ended(job) else [job]
+                todo += self.open(self.following(job)) if self.ended(job) else [job]
         return todo
+
+    def following(self, job: Job) -> list[Job]:
+        """Runs that wait for the end of this one: kernels on its features, and longer runs."""
+        kernels = [job._replace(method=name) for name, m in self.config.methods.items() if m.backbone == job.method]
+        return [kernel for kernel in kernels if kernel in self.first_jobs] + self.longer(job)
 
     def longer(self, job: Job) -> list[Job]:
         """Runs of twice the steps, if those of all seeds have ended and the last doubling, if any, was worth it."""
         converge = self.config.converge
         seeds = [job._replace(seed=seed) for seed in self.seeds]
-        if converge is None or 2 * job.budget > converge.max_steps or not all(j in self.rows for j in seeds):
+        if converge is None or not self.config.trained(job.method):
+            return []
+        if 2 * job.budget > converge.max_steps or not all(j in self.rows for j in seeds):
             return []
         halves = [j._replace(budget=job.budget // 2) for j in seeds]
         if all(j in self.rows for j in halves):
@@ -183,7 +203,7 @@ class Curve:
 
     def run(self) -> None:
         """Run what has not ended, several runs at once; one that fails does not stop the others."""
-        todo = self.open(self.first_jobs)
+        todo = self.open(job for job in self.first_jobs if self.config.methods[job.method].backbone is None)
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         with start_workers(self.config.jobs, self.config.threads) as pool, bar:
@@ -211,7 +231,7 @@ class Curve:
         found = [(row.get(key_of(where, kind, self.config.measure)), unit) for kind, (_, unit) in KINDS.items()]
         errors = ", ".join(f"{number(value)} {unit}" for value, unit in found if value is not None)
         self.say(f"{job.name}: {where} {self.config.measure.upper()} {errors}; {60 * row['minutes']:.0f} s")
-        return self.open(self.longer(job))
+        return self.open(self.following(job))
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -248,7 +268,7 @@ class Curve:
             )
 
 
-def train(stage: str, config: TrainConfig, folder: Path, lesson: Lesson | None) -> None:
+def train(stage: str, config: RunConfig, folder: Path, lesson: Lesson | None) -> None:
     """One run, in a worker process, after its lesson; its result stays in its folder."""
     if lesson is not None:
         learn(lesson)
@@ -259,9 +279,9 @@ def run_row(job: Job, folder: Path) -> dict[str, Any]:
     """Row of curve.csv from the folder of a run that has ended: the job, steps, wall time, and errors of every set."""
     with open(folder / "metrics.csv", encoding="utf-8") as file:
         metrics = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
-    best = min(metrics, key=lambda line: line["valid_loss"])
+    losses = [line["valid_loss"] for line in metrics if not math.isnan(line.get("valid_loss", math.nan))]
     row: dict[str, Any] = {**job._asdict(), "steps": int(metrics[-1]["step"]), "minutes": metrics[-1]["minutes"]}
-    row["valid_loss"] = None if math.isnan(best["valid_loss"]) else best["valid_loss"]
+    row["valid_loss"] = min(losses, default=None)
     errors = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
     for name, values in errors.items():
         row |= {f"{name}_{key}".replace(" ", "_"): value for key, value in values.items() if key != "n_frames"}

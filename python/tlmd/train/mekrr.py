@@ -35,7 +35,7 @@ from tlmd.train.plots import parity_plot
 from tlmd.train.reliability import reliability, reliability_plot
 from tlmd.train.ridge import Blocks, Choice, Solver, grid
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import TRAIN_SAMPLE, Data, error_table, frame_sets, read_data, write_errors
+from tlmd.train.stage import Data, error_table, frame_sets, read_data, reported_sets, write_errors
 
 SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
 
@@ -76,6 +76,7 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
             choice, n_frames = fit_exactly(config, backbone, model, kernel, sets, run), len(data.train)
         else:
             choice, n_frames = fit(config, backbone, model, kernel, sets, run, earlier)
+        run.metrics({"step": 0, "minutes": (time.monotonic() - started) / 60})
         card = new_card(config, backbone, model, kernel, choice, n_frames)
         errors = conclude(config, run, model, card, sets, data)
         minutes = (time.monotonic() - started) / 60
@@ -375,9 +376,7 @@ def conclude(
     errors: dict[str, Errors] = {}
     if not run.main:
         return errors
-    for name, frames in (sets | {"train": sets["train"].spread(TRAIN_SAMPLE)}).items():
-        if frames is None:
-            continue
+    for name, frames in reported_sets(sets, config).items():
         errors[name], parity = evaluate_frames(model, frames, 256)
         if config.training.plots and name in ("valid", "test"):
             parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")

@@ -17,7 +17,7 @@ from tlmd.files import sha256, write_atomic
 from tlmd.modelfile import Card
 from tlmd.models.backbones import Backbone
 from tlmd.models.potential import Potential
-from tlmd.train.config import TrainConfig
+from tlmd.train.config import MekrrConfig, TrainConfig
 from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import KINDS, UNITS, Errors, evaluate_frames
 from tlmd.train.loop import Loop
@@ -48,7 +48,7 @@ class Result:
     errors: dict[str, Errors]
 
 
-def read_data(config: TrainConfig) -> Data:
+def read_data(config: TrainConfig | MekrrConfig) -> Data:
     """The frames of a stage; where there is no file of validation frames, a part of `train` is held out."""
     data, training = config.data, config.training
     train = read_frames(data.train)
@@ -141,14 +141,10 @@ def conclude(
     """Errors of the best parameters on every set, after the `earlier` ones: table, pictures, errors.json, model.pt."""
     run, model = loop.run_folder, loop.task.model
     errors: dict[str, Errors] = dict(earlier or {})
-    sets = sets | {"train": sets["train"].spread(TRAIN_SAMPLE)}
-    if config.data.split_by and sets["test"] is not None:
-        sets |= parts_by(sets["test"], config.data.split_by)
-    for name, frames in sets.items():
-        if frames is not None:
-            errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
-            if run.main and config.training.plots and name in ("valid", "test"):
-                parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
+    for name, frames in reported_sets(sets, config).items():
+        errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
+        if run.main and config.training.plots and name in ("valid", "test"):
+            parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
     held_out = {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
     card = loop.task.card.model_copy(update={"held_out_errors": held_out})
     loop.write_model(card)
@@ -158,6 +154,15 @@ def conclude(
             history_plot(run.path / "history.png", run.path / "metrics.csv")
         run.table(error_table(errors, f"{run.path.name}: best at step {loop.best_step} of {loop.step}"))
     return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
+
+
+def reported_sets(sets: dict[str, FrameSet | None], config: TrainConfig | MekrrConfig) -> dict[str, FrameSet]:
+    """Those whose errors are shown at the end: a sample of train, valid, test, and test by data.split_by."""
+    found = {name: frames for name, frames in sets.items() if frames is not None}
+    found["train"] = found["train"].spread(TRAIN_SAMPLE)
+    if config.data.split_by and "test" in found:
+        found |= parts_by(found["test"], config.data.split_by)
+    return found
 
 
 def parts_by(test: FrameSet, key: str) -> dict[str, FrameSet]:
