@@ -220,8 +220,8 @@ double PairTPaiNN::range() const {
 }
 
 void PairTPaiNN::widen_ghosts() {
-  if (comm->mode != Comm::SINGLE)
-    refuse("got comm_modify mode multi; wanted mode single, for ghosts as wide as the range of this model's backbone");
+  if (comm->mode != Comm::SINGLE || (neighbor->style != Neighbor::BIN && neighbor->style != Neighbor::NSQ))
+    refuse("got neighbor style or comm mode multi; wanted bin and single, for neighbours of ghosts; correct the input");
   if (comm->cutghostuser >= range() + neighbor->skin) return;
   comm->cutghostuser = range() + neighbor->skin;
   if (comm->me == 0)
