@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 
 class Messages(nn.Module):
-    """Two message layers: neighbours' features by distance, and the squares of their dipoles."""
+    """Message layers: neighbours' features by distance, and the squares of their dipoles."""
 
-    def __init__(self, cutoff: float):
+    def __init__(self, cutoff: float, n_layers: int = 2):
         super().__init__()
-        self.elements, self.cutoff, self.width, self.n_layers = ["N", "C", "O", "H"], cutoff, 6, 2
+        self.elements, self.cutoff, self.width, self.n_layers = ["N", "C", "O", "H"], cutoff, 3 * n_layers, n_layers
         generator = torch.Generator().manual_seed(2)
         double = {"dtype": torch.float64, "generator": generator}
         self.register_buffer("embedding", torch.randn(4, 3, **double))
         self.register_buffer("exponents", torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64))
-        self.register_buffer("weights", torch.randn(2, 9, 3, **double) * 0.3)
+        self.register_buffer("weights", torch.randn(n_layers, 9, 3, **double) * 0.3)
 
     def forward(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
         square = vectors.square().sum(-1, keepdim=True)
@@ -26,10 +26,10 @@ class Messages(nn.Module):
         shape = near * (1 - square / self.cutoff**2) ** 3 * torch.exp(-self.exponents * square)  # (N, K, 3)
         h = self.embedding[species]
         found: list[Tensor] = []
-        for layer in range(2):
+        for weights in self.weights:
             messages = shape * h[neighbours]
             dipoles = (messages[:, :, :, None] * vectors[:, :, None, :]).sum(1).square().sum(-1)
-            h = torch.tanh(torch.cat([h, messages.sum(1), dipoles], dim=1) @ self.weights[layer])
+            h = torch.tanh(torch.cat([h, messages.sum(1), dipoles], dim=1) @ weights)
             found.append(h)
         return torch.cat(found, dim=1)
 

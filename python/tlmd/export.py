@@ -101,18 +101,22 @@ def check_range(potential: Potential, name: str) -> None:
     n_layers, cutoff = potential.net.n_layers, potential.cutoff
     wanted = "a feature module with n_layers, within which its features depend on other atoms"
     if n_layers < 1:
-        raise InputError(
-            f"{name} on a module without n_layers", wanted, "give it that attribute, save it and fit again"
-        )
+        raise InputError(f"{name} on a module without n_layers", wanted, "give it that attribute and fit again")
     n_atoms = n_layers + 3
     numbers = np.resize([atomic_numbers[e] for e in potential.elements], n_atoms)
     positions = np.random.default_rng(0).uniform(0.0, 0.2 * cutoff, (n_atoms, 3))
     positions[:, 0] += 0.7 * cutoff * np.arange(n_atoms)
     graph = graph_of(Sample(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool)), potential)
     vectors = graph.vectors.requires_grad_(True)
-    with torch.enable_grad():
-        h = potential.net.features(graph.species, vectors, graph.neighbours)[0].sum()
-    (slopes,) = torch.autograd.grad(h, vectors)
+    try:
+        with torch.enable_grad():
+            h = potential.net.features(graph.species, vectors, graph.neighbours)[0].sum()
+        (slopes,) = torch.autograd.grad(h, vectors)
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"{name}, whose module fails in {potential.dtype} ({why})", "one that runs", "leave out --dtype"
+        ) from None
     reached = slopes.flatten(1).ne(0).any(1).nonzero()
     if len(reached) and int(reached.max()) >= n_layers:
         raise InputError(

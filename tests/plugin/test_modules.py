@@ -38,7 +38,7 @@ def ends(text: str) -> np.ndarray:
 
 def test_ranks_give_the_same_trajectory(water, module_models, run_as_written):
     """Atoms change their ranks and lists are made anew; the log says how far ghosts reach."""
-    deck = HEAD + "neighbor 0.3 bin\n" + style(module_models["float64"]) + NVE.format(2000) + "run 100\n" + END
+    deck = HEAD + "neighbor 0.3 bin\n" + style(module_models["float64"]) + NVE.format(2000) + "run 50\n" + END
     one, three = (run_as_written(deck, ranks).text for ranks in (1, 3))
     assert all(int(re.search(r"Neighbor list builds = (\d+)", text)[1]) > 1 for text in (one, three))
     np.testing.assert_allclose(ends(three), ends(one), rtol=1e-7)
@@ -118,21 +118,31 @@ class Centred(Messages):
         return torch.cat([h, h - h.mean(0)], dim=1)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_mace(tmp_path, run_as_written, dtype):
-    """Energies, forces and pressures of one and of two ranks are those of Python."""
+def test_a_module_of_one_precision_alone_is_refused_in_another(tmp_path):
+    fixed = scripted(Fixed(5.0))
+    with pytest.raises(InputError, match=r"fails in torch.float32 \(.*dtype.*\); wanted one that runs; leave out"):
+        on_module(tmp_path, fixed)
+
+
+class Fixed(Messages):
+    def forward(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        return vectors.sum(1) @ torch.ones(3, 6, dtype=torch.float64)
+
+
+def test_mace(tmp_path, run_as_written):
+    """Energies, forces and pressures on several ranks are those of Python."""
     write_mace(tmp_path / "mace.model", small_mace(3.0))
     model = on_module(tmp_path, mace_features(tmp_path / "mace.model", [0, 1]))
     water = water_box(3)
     write_data(tmp_path / "water.data", water)
     water.calc = TLCalculator(model["float64"])
-    deck = HEAD + style(model[dtype]) + "dump d all custom 1 forces.dump id fx fy fz\n"
-    deck += "dump_modify d sort id format float %.16g\nrun 0\n" + END
-    tolerance, forces = {"float64": 1e-8, "float32": 1e-4}[dtype], water.get_forces()
-    pressure = -water.get_stress()[:3].mean() * NKTV2P["metal"]
+    forces, pressure = water.get_forces(), -water.get_stress()[:3].mean() * NKTV2P["metal"]
     assert np.abs(forces).max() > 0.05
-    for ranks in (1, 2, 4):
-        energy, _, found = ends(run_as_written(deck, ranks).text)[0]
+    output = "dump d all custom 1 forces.dump id fx fy fz\ndump_modify d sort id format float %.16g\nrun 0\n" + END
+    for dtype, ranks, tolerance in (("float64", 1, 1e-8), ("float64", 4, 1e-8), ("float32", 2, 1e-4)):
+        text = run_as_written(HEAD + style(model[dtype]) + output, ranks).text
+        assert ("ghosts out to 6 A" in text) == (ranks > 1)
+        energy, _, found = ends(text)[0]
         assert energy == pytest.approx(water.get_potential_energy(), rel=tolerance)
         assert found == pytest.approx(pressure, rel=10 * tolerance)
         there = np.loadtxt(tmp_path / "forces.dump", skiprows=9)[:, 1:]
