@@ -344,8 +344,9 @@ std::vector<double> Model::deviations(const engine::Pairs &pairs, const Evaluato
   const torch::NoGradGuard guard;
   std::vector<Tensor> features(hops ? 1 : impl->n_layers, torch::empty({n, 0}));
   for (const int64_t layer : impl->net.attr("layers").toIntVector())
-    features[layer] =
-        torch::tensor(evaluator.features((int) layer)).view({n, impl->width}).to(impl->device, impl->dtype);
+    features[layer] = torch::tensor(evaluator.features((int) layer), torch::kDouble)
+                          .view({n, impl->width})
+                          .to(impl->device, impl->dtype);
   const Tensor species =
       torch::from_blob(const_cast<int *>(pairs.species.data()), {n}, torch::kInt).to(impl->device, torch::kLong);
   const Tensor psi = impl->net.get_method("sums")({c10::List<Tensor>(features), species}).toTensor();
@@ -355,7 +356,8 @@ std::vector<double> Model::deviations(const engine::Pairs &pairs, const Evaluato
 
 double Model::deviation_of(const std::vector<double> &sums) const {
   const torch::NoGradGuard guard;
-  const Tensor psi = torch::tensor(sums).to(impl->device, impl->dtype).view({1, (int64_t) elements.size(), -1});
+  const Tensor psi =
+      torch::tensor(sums, torch::kDouble).to(impl->device, impl->dtype).view({1, (int64_t) elements.size(), -1});
   return impl->deviation(psi).item<double>();
 }
 

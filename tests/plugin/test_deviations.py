@@ -46,9 +46,9 @@ def test_equal_to_python(case, water, tmp_path, ranks):
     text = run(RUN.format(style="pair_style mekrr", model=kernel_models["float64"], steps=0), ranks).text
     _, largest, whole = next(line.split()[1:] for line in text.splitlines() if line.startswith("RESULT"))
     frame, atoms = TLCalculator(kernel_models["float64"]).deviations(water)
-    assert float(largest) == pytest.approx(atoms.max(), rel=1e-6)
-    assert float(whole) == pytest.approx(frame, rel=1e-6)
-    np.testing.assert_allclose(np.loadtxt(tmp_path / "dev.dump", skiprows=9)[:, 1], atoms, rtol=1e-6)
+    assert float(largest) == pytest.approx(atoms.max(), rel=1e-8)
+    assert float(whole) == pytest.approx(frame, rel=1e-8)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "dev.dump", skiprows=9)[:, 1], atoms, rtol=1e-8)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
