@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include "halo.h"
+#include "slots.h"
 
 #include <nlohmann/json.hpp>
 #include <ATen/Parallel.h>
@@ -95,48 +96,14 @@ struct Model::Impl {
     return net.attr("head").toModule().get_method("deviation")({psi, of_species}).toTensor();
   }
 
+  struct Inputs {
+    Tensor species, neighbours, vectors;  // (rows,), (N, K), (N, K, 3)
+  };
+  Inputs inputs(const engine::Pairs &pairs, const Slots &slots);
+
   engine::Head head();
+  void evaluate_whole(const engine::Pairs &pairs, engine::Result &result);
   template <class real> void evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result);
-};
-
-// Pairs as the matrix that the network takes: K slots for each atom, unused ones beyond the cutoff. A shared pair has a
-// slot at each of its atoms.
-struct Slots {
-  int n = 1;                     // K
-  std::vector<int> neighbours;   // (N, K)
-  std::vector<double> vectors;   // (N, K, 3) A
-  std::vector<int> here, there;  // (pairs,) slots of i<-j and, -1 if not shared, j<-i
-
-  Slots(const engine::Pairs &pairs, double cutoff) : here(pairs.neighbour.size()), there(pairs.neighbour.size(), -1) {
-    std::vector<int> count(pairs.n_owned, 0);
-    auto each = [&](auto visit) {  // visit(pair, atom, neighbour, shared)
-      for (int i = 0; i < pairs.n_owned; i++)
-        for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
-          visit(p, i, pairs.neighbour[p], p < pairs.directed[i]);
-    };
-    each([&](int, int i, int j, bool shared) {
-      count[i]++;
-      if (shared) count[j]++;
-    });
-    for (int c : count) n = std::max(n, c);
-    neighbours.resize((size_t) pairs.n_owned * n);
-    vectors.assign(3 * neighbours.size(), 0.0);
-    for (size_t s = 0; s < neighbours.size(); s++) {
-      neighbours[s] = (int) (s / n);
-      vectors[3 * s + 2] = 2.0 * cutoff;
-    }
-    std::fill(count.begin(), count.end(), 0);
-    auto fill = [&](int i, int j, const double *r, double sign) {
-      const int s = i * n + count[i]++;
-      neighbours[s] = j;
-      for (int d = 0; d < 3; d++) vectors[3 * (size_t) s + d] = sign * r[d];
-      return s;
-    };
-    each([&](int p, int i, int j, bool shared) {
-      here[p] = fill(i, j, &pairs.vectors[3 * (size_t) p], 1);
-      if (shared) there[p] = fill(j, i, &pairs.vectors[3 * (size_t) p], -1);
-    });
-  }
 };
 
 static void check_card(const std::string &name, const Json &card, const std::string &wanted) {
@@ -196,10 +163,11 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   impl->dtype = float64 ? torch::kDouble : torch::kFloat;
   elements = card["elements"].get<std::vector<std::string>>();
   impl->cutoff = cutoff = card["cutoff"].get<double>();
+  hops = impl->kernel && card["kernel"].value("backbone", "painn") == "module" ? impl->n_layers : 0;
   impl->ratio.assign(elements.size(), 1.0);
 
   std::ostringstream line;
-  line << name << ": PaiNN F=" << impl->width << " L=" << impl->n_layers;
+  line << name << (hops ? ": TorchScript F=" : ": PaiNN F=") << impl->width << " L=" << impl->n_layers;
   if (impl->kernel)
     line << ", " << card["kernel"]["n_features"] << " features of a " << card["kernel"]["kind"].get<std::string>()
          << " kernel, alpha " << card["kernel"]["alpha"];
@@ -285,16 +253,37 @@ engine::Pairs Model::test_cluster() const {
                               cutoff);
 }
 
-template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result) {
-  Slots slots(pairs, cutoff);
-  const int n = pairs.n_owned, m = pairs.n_rows, k = slots.n;
+Model::Impl::Inputs Model::Impl::inputs(const engine::Pairs &pairs, const Slots &slots) {
+  const int n = slots.n_centres, k = slots.n;
   const auto int32 = torch::dtype(torch::kInt), float64 = torch::dtype(torch::kDouble);
-  const Tensor species =
-      torch::from_blob(const_cast<int *>(pairs.species.data()), {m}, int32).to(torch::kLong).to(device);
-  const Tensor neighbours = torch::from_blob(slots.neighbours.data(), {n, k}, int32).clone().to(device);
-  const Tensor vectors =
-      torch::from_blob(slots.vectors.data(), {n, k, 3}, float64).to(dtype).to(device).set_requires_grad(true);
+  auto blob = [&](const auto &values, at::IntArrayRef shape, const auto &type) {
+    return torch::from_blob(const_cast<void *>(static_cast<const void *>(values.data())), shape, type);
+  };
+  return {blob(pairs.species, {pairs.n_rows}, int32).to(torch::kLong).to(device),
+          blob(slots.neighbours, {n, k}, int32).clone().to(device),
+          blob(slots.vectors, {n, k, 3}, float64).to(dtype).to(device).set_requires_grad(true)};
+}
 
+// Every row is a centre, but those at the rim have no pairs; the energies are of the owned ones alone.
+void Model::Impl::evaluate_whole(const engine::Pairs &pairs, engine::Result &result) {
+  const int n = pairs.n_owned;
+  features.assign(1, torch::empty({0, width}, dtype));
+  result = engine::Result();
+  if (n == 0) return;
+  const Slots slots(pairs, cutoff);
+  const auto [species, neighbours, vectors] = inputs(pairs, slots);
+  const Tensor h = net.get_method("after_layers")({species, vectors, neighbours}).toTensorVector()[0].narrow(0, 0, n);
+  features[0] = h.detach();
+  const Tensor energies = read_out({h}, species.narrow(0, 0, n));
+  const Tensor slopes = torch::autograd::grad({energies.sum()}, {vectors})[0];
+  result.energies = numbers_of<double>(energies.detach(), torch::kDouble);
+  result.slopes = slots.of_pairs(numbers_of<double>(slopes, torch::kDouble));
+}
+
+template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result) {
+  const Slots slots(pairs, cutoff);
+  const int n = pairs.n_owned, m = pairs.n_rows;
+  const auto [species, neighbours, vectors] = inputs(pairs, slots);
   const auto [unit_out, basis_out] = pair_of(net.get_method("edges")({vectors}));
   const Tensor unit = unit_out.detach().set_requires_grad(true), basis = basis_out.detach().set_requires_grad(true);
   Tensor q = net.get_method("embed")({species}).toTensor(), mu = torch::empty({3, 0, width}, q.options());
@@ -341,13 +330,8 @@ template <class real> void Model::Impl::evaluate(const engine::Pairs &pairs, Hal
   }
 
   const Tensor slopes = torch::autograd::grad({unit_out, basis_out}, {vectors}, {unit_adjoint, basis_adjoint})[0];
-  const auto values = numbers_of<double>(slopes, torch::kDouble);
   result.energies = numbers_of<double>(energies.detach(), torch::kDouble);
-  result.slopes.resize(pairs.vectors.size());
-  for (size_t p = 0; p < pairs.neighbour.size(); p++)
-    for (int d = 0; d < 3; d++)
-      result.slopes[3 * p + d] =
-          values[3 * (size_t) slots.here[p] + d] - (slots.there[p] < 0 ? 0.0 : values[3 * (size_t) slots.there[p] + d]);
+  result.slopes = slots.of_pairs(numbers_of<double>(slopes, torch::kDouble));
 }
 
 std::vector<double> Model::features(int layer) const {
@@ -358,10 +342,11 @@ std::vector<double> Model::deviations(const engine::Pairs &pairs, const Evaluato
                                       std::vector<double> &sums) const {
   const int n = pairs.n_owned;
   const torch::NoGradGuard guard;
-  std::vector<Tensor> features(impl->n_layers, torch::empty({n, 0}));
+  std::vector<Tensor> features(hops ? 1 : impl->n_layers, torch::empty({n, 0}));
   for (const int64_t layer : impl->net.attr("layers").toIntVector())
-    features[layer] =
-        torch::tensor(evaluator.features((int) layer)).view({n, impl->width}).to(impl->device, impl->dtype);
+    features[layer] = torch::tensor(evaluator.features((int) layer), torch::kDouble)
+                          .view({n, impl->width})
+                          .to(impl->device, impl->dtype);
   const Tensor species =
       torch::from_blob(const_cast<int *>(pairs.species.data()), {n}, torch::kInt).to(impl->device, torch::kLong);
   const Tensor psi = impl->net.get_method("sums")({c10::List<Tensor>(features), species}).toTensor();
@@ -371,13 +356,16 @@ std::vector<double> Model::deviations(const engine::Pairs &pairs, const Evaluato
 
 double Model::deviation_of(const std::vector<double> &sums) const {
   const torch::NoGradGuard guard;
-  const Tensor psi = torch::tensor(sums).to(impl->device, impl->dtype).view({1, (int64_t) elements.size(), -1});
+  const Tensor psi =
+      torch::tensor(sums, torch::kDouble).to(impl->device, impl->dtype).view({1, (int64_t) elements.size(), -1});
   return impl->deviation(psi).item<double>();
 }
 
 void Model::evaluate(const engine::Pairs &pairs, Halo &halo, engine::Result &result, int n_threads) {
   at::set_num_threads(n_threads);
-  if (float64)
+  if (hops)
+    impl->evaluate_whole(pairs, result);
+  else if (float64)
     impl->evaluate<double>(pairs, halo, result);
   else
     impl->evaluate<float>(pairs, halo, result);

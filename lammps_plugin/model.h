@@ -1,5 +1,5 @@
-// An exported model in libtorch: load, check its card, hand out its weights, evaluate layer by layer. No LAMMPS and no
-// torch type shows here.
+// An exported model in libtorch: load, check its card, hand out its weights, evaluate: PaiNN layer by layer, other
+// backbones in one piece. No LAMMPS and no torch type shows here.
 #ifndef TLMD_MODEL_H
 #define TLMD_MODEL_H
 
@@ -16,6 +16,9 @@ class Model : public Evaluator {
 
   std::vector<std::string> elements;
   double cutoff;  // A
+  // 0: a PaiNN, evaluated layer by layer. Else a backbone in one piece, whose features depend on atoms so many pairs
+  // away: each row of the pairs that it gets needs its own, but for those at that distance; no halo and no weights().
+  int hops;
   bool float64, on_gpu;
   bool by_composition;  // whether energies depend on the ratios that compose() takes
   std::string summary;  // one line for the log

@@ -3,6 +3,7 @@
 ------------------------------------------------------------------------- */
 #include "pair_tpainn.h"
 
+#include "file.h"
 #include "model.h"
 #include "native.h"
 #include "rows.h"
@@ -14,7 +15,6 @@
 #include "force.h"
 #include "memory.h"
 #include "modify.h"
-#include "neigh_list.h"
 #include "neighbor.h"
 #include "update.h"
 #include "utils.h"
@@ -22,8 +22,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <numeric>
 #include <stdexcept>
 
@@ -75,6 +73,7 @@ PairTPaiNN::~PairTPaiNN() {
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
+  memory->destroy(cutghost);
 }
 
 // `text`: got; wanted; do.
@@ -86,6 +85,7 @@ void PairTPaiNN::allocate() {
   const int n = atom->ntypes;
   memory->create(setflag, n + 1, n + 1, "pair:setflag");
   memory->create(cutsq, n + 1, n + 1, "pair:cutsq");
+  memory->create(cutghost, n + 1, n + 1, "pair:cutghost");
   map = new int[n + 1];
   for (int i = 0; i <= n; i++) {
     map[i] = -1;
@@ -121,20 +121,10 @@ void PairTPaiNN::settings(int narg, char **arg) {
     refuse("got backend native on device cuda; wanted device cpu or auto; or use backend torchscript");
 }
 
-// Rank 0 reads, all ranks get the bytes.
 void PairTPaiNN::load(const char *file) {
-  std::string bytes;
-  if (comm->me == 0) {
-    std::ifstream stream(file, std::ios::binary);
-    bytes.assign(std::istreambuf_iterator<char>(stream), {});
-  }
-  bigint size = (bigint) bytes.size();
-  MPI_Bcast(&size, 1, MPI_LMP_BIGINT, 0, world);
-  if (size == 0)
+  const std::string bytes = tlmd::read_everywhere(file, world);
+  if (bytes.empty())
     refuse(fmt::format("got {}, missing or empty; wanted a file written by tl-export; check the path", file));
-  bytes.resize(size);
-  for (bigint first = 0; first < size; first += 1 << 30)
-    MPI_Bcast(&bytes[first], (int) std::min<bigint>(size - first, 1 << 30), MPI_CHAR, 0, world);
   const std::string device = data->backend == "native" ? "cpu" : data->device;
   std::string summary;
   try {
@@ -146,7 +136,10 @@ void PairTPaiNN::load(const char *file) {
     data->native.reset();
     data->counts.clear();
     data->first_step = true;
-    if (data->backend != "torchscript" && !data->model->on_gpu) summary += start_native();
+    if (data->model->hops && data->backend == "native")
+      throw std::runtime_error(
+          "got backend native and a backbone that is TorchScript; wanted PaiNN; leave out backend");
+    if (data->backend != "torchscript" && !data->model->on_gpu && !data->model->hops) summary += start_native();
   } catch (const std::exception &e) {
     refuse(e.what());
   }
@@ -215,11 +208,28 @@ void PairTPaiNN::init_style() {
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
         refuse("got special_bonds that remove bonded pairs; wanted all pairs; use an atomic atom_style or "
                "`special_bonds lj/coul 1 1 1`");
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  ghostneigh = range() > data->model->cutoff;
+  neighbor->add_request(this, NeighConst::REQ_FULL | (ghostneigh ? NeighConst::REQ_GHOST : 0));
+  if (ghostneigh) widen_ghosts();
   data->planned = false;
 }
 
-double PairTPaiNN::init_one(int, int) { return data->model->cutoff; }
+// How far ghosts are wanted, A. One rank has every atom itself, and exchanged features bring what is farther.
+double PairTPaiNN::range() const {
+  return data->model->cutoff * (comm->nprocs > 1 ? std::max(data->model->hops, 1) : 1);
+}
+
+void PairTPaiNN::widen_ghosts() {
+  if (comm->mode != Comm::SINGLE || (neighbor->style != Neighbor::BIN && neighbor->style != Neighbor::NSQ))
+    refuse("got neighbor style or comm mode multi; wanted bin and single, for neighbours of ghosts; correct the input");
+  if (comm->cutghostuser >= range() + neighbor->skin) return;
+  comm->cutghostuser = range() + neighbor->skin;
+  if (comm->me == 0)
+    utils::logmesg(lmp, "pair_style {}: ghosts out to {} A, the range of the backbone ({} times its cutoff)\n",
+                   data->style, range(), data->model->hops);
+}
+
+double PairTPaiNN::init_one(int i, int j) { return cutghost[i][j] = cutghost[j][i] = data->model->cutoff; }
 
 int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *) {
   data->rows.pack(n, list, buf);
@@ -235,10 +245,12 @@ void PairTPaiNN::scatter() {
   const double unit = data->unit_energy;
   double **f = atom->f;
   for (int c = 0; c < pairs.n_owned; c++) {
-    const int i = atom_of[c];
     const double energy = data->result.energies[c] * unit;
     if (eflag_global) eng_vdwl += energy;
-    if (eflag_atom) eatom[i] += energy;
+    if (eflag_atom) eatom[atom_of[c]] += energy;
+  }
+  for (int c = 0; c < (int) pairs.directed.size(); c++) {
+    const int i = atom_of[c];
     for (int p = pairs.first[c]; p < pairs.first[c + 1]; p++) {
       const int j = atom_of[pairs.neighbour[p]];
       const double *slope = &data->result.slopes[3 * (size_t) p];
@@ -358,13 +370,12 @@ void *PairTPaiNN::extract_peratom(const char *name, int &n_columns) {
 
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
-  const double cutoff = data->model->cutoff;
   const bool moved = neighbor->ago == 0 || !data->planned;  // atoms between ranks
   if (moved) {
-    if (comm->get_comm_cutoff() < cutoff)
-      refuse(fmt::format("got ghosts up to {} A; wanted {} A, the model's cutoff; use comm_modify cutoff",
-                         comm->get_comm_cutoff(), cutoff));
-    data->rows.plan(this, list, map, cutoff);
+    if (comm->get_comm_cutoff() < range())
+      refuse(fmt::format("got ghosts up to {} A; wanted {} A, the model's range; use comm_modify cutoff",
+                         comm->get_comm_cutoff(), range()));
+    data->rows.plan(this, list, map, data->model->cutoff, data->model->hops);
   }
   data->rows.gather();
   if (moved && data->model->by_composition) compose(!data->planned);
@@ -386,15 +397,4 @@ void PairTPaiNN::compute(int eflag, int vflag) {
 
 double PairTPaiNN::memory_usage() {
   return Pair::memory_usage() + data->rows.bytes() + (data->native ? data->native->memory() : 0.0);
-}
-
-extern "C" __attribute__((visibility("default"))) void *tlmd_create_tpainn(LAMMPS *lmp) {
-  return new PairTPaiNN(lmp, "tpainn");
-}
-extern "C" __attribute__((visibility("default"))) void *tlmd_create_mekrr(LAMMPS *lmp) {
-  return new PairTPaiNN(lmp, "mekrr");
-}
-extern "C" __attribute__((visibility("default"))) const char *tlmd_torch_found() {
-  static const std::string version = tlmd::Model::torch_version();
-  return version.c_str();
 }

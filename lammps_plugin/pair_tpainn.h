@@ -36,6 +36,8 @@ class PairTPaiNN : public Pair {
   void refuse(const std::string &text, const char *command = "pair_style");
   void load(const char *file);
   std::string start_native();
+  double range() const;
+  void widen_ghosts();
   void say_memory();
   void check_native();
   void compose(bool setup);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 
 using namespace LAMMPS_NS;
 using tlmd::Owner;
@@ -27,7 +28,7 @@ static uint64_t morton(const double *x, const double *low) {
 }
 
 // Atoms that are near in space get rows that are near in memory.
-void Rows::number_rows(const int *map) {
+void Rows::number_rows() {
   const int nlocal = atom->nlocal;
   double low[3] = {0, 0, 0};
   for (int i = 0; i < nlocal; i++)
@@ -56,17 +57,27 @@ void Rows::unpack(int n, int first, const double *buf) {
   for (int k = 0; k < n; k++) owner[first + k] = {(int) buf[2 * k], (int) buf[2 * k + 1]};
 }
 
-void Rows::plan(Pair *pair, NeighList *list, const int *map, double reach) {
-  cutoff = reach;
-  number_rows(map);
-  comm->forward_comm(pair);  // owner of every ghost
-
-  const int nlocal = atom->nlocal, nall = nlocal + atom->nghost, n = (int) atom_of.size();
-  std::vector<char> named(nall, 0);  // in our neighbour list
+// Of each local and ghost atom, whether an own atom's list names it; all where ghosts have lists, too.
+std::vector<char> Rows::named_ghosts() const {
+  std::vector<char> named(row.size(), hops > 0);
+  if (hops) return named;
   for (int ii = 0; ii < list->inum; ii++) {
     const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
     for (int jj = 0; jj < list->numneigh[i]; jj++) named[neighbours[jj] & NEIGHMASK] = 1;
   }
+  return named;
+}
+
+void Rows::plan(Pair *pair, NeighList *full, const int *species, double reach, int pairs_away) {
+  list = full;
+  map = species;
+  cutoff = reach;
+  hops = pairs_away;
+  number_rows();
+  comm->forward_comm(pair);  // owner of every ghost
+
+  const int nlocal = atom->nlocal, nall = nlocal + atom->nghost, n = (int) atom_of.size();
+  const auto named = named_ghosts();
   std::vector<std::pair<Owner, int>> needed;  // atoms of other ranks, and a ghost of each
   for (int j = nlocal; j < nall; j++) {
     if (!named[j] || owner[j].second < 0) continue;
@@ -84,16 +95,21 @@ void Rows::plan(Pair *pair, NeighList *list, const int *map, double reach) {
     }
     row[j] = n + (int) ghosts.size() - 1;
   }
-  halo.plan(ghosts);
-
   pairs.n_owned = n;
+  n_atoms = (int) atom_of.size();
+  if (hops) return;
+  halo.plan(ghosts);
+  name_species();
+  list_candidates();
+}
+
+void Rows::name_species() {
   pairs.n_rows = (int) atom_of.size();
   pairs.species.clear();
   for (int i : atom_of) pairs.species.push_back(map[atom->type[i]]);
-  list_candidates(list);
 }
 
-void Rows::list_candidates(NeighList *list) {
+void Rows::list_candidates() {
   const int n = pairs.n_owned;
   candidates.clear();
   first.assign(1, 0);
@@ -114,7 +130,9 @@ void Rows::list_candidates(NeighList *list) {
   pairs.directed.resize(n);
 }
 
-void Rows::gather() {
+void Rows::gather() { hops ? gather_whole() : gather_layer(); }
+
+void Rows::gather_layer() {
   double **x = atom->x;
   const double cutoff2 = cutoff * cutoff;
   pairs.neighbour.resize(candidates.size() + 1);
@@ -141,6 +159,41 @@ void Rows::gather() {
   pairs.first[pairs.n_owned] = n_pairs;
   pairs.neighbour.resize(n_pairs);
   pairs.vectors.resize(3 * (size_t) n_pairs);
+}
+
+// Breadth first from the own atoms: the image through which another rank's atom is first reached has all its neighbours
+// among our ghosts, if that atom is nearer than `hops` pairs.
+void Rows::gather_whole() {
+  double **x = atom->x;
+  const int n = pairs.n_owned;
+  std::vector<int> place(n_atoms, -1);  // among the rows, of each atom
+  std::iota(place.begin(), place.begin() + n, 0);
+  atom_of.resize(n);
+  pairs.first.assign(1, 0);
+  pairs.neighbour.clear();
+  pairs.vectors.clear();
+  for (int c = 0, away = 0, next = n; c < (int) atom_of.size(); c++) {
+    if (c == next) {
+      away++;
+      next = (int) atom_of.size();
+    }
+    const int i = atom_of[c], n_neighbours = away < hops ? list->numneigh[i] : 0;
+    for (int jj = 0; jj < n_neighbours; jj++) {
+      const int j = list->firstneigh[i][jj] & NEIGHMASK;
+      const double r[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
+      if (row[j] < 0 || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= cutoff * cutoff) continue;
+      int &found = place[row[j]];
+      if (found < 0) {
+        found = (int) atom_of.size();
+        atom_of.push_back(j);
+      }
+      pairs.neighbour.push_back(found);
+      pairs.vectors.insert(pairs.vectors.end(), r, r + 3);
+    }
+    pairs.first.push_back((int) pairs.neighbour.size());
+  }
+  pairs.directed.assign(pairs.first.begin(), pairs.first.end() - 1);
+  name_species();
 }
 
 double Rows::bytes() const {

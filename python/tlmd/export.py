@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import atomic_numbers
 
 from tlmd.engine import Engine, on_painn
 from tlmd.errors import InputError
@@ -33,21 +34,19 @@ def export_model(
     """Write `model` (model.pt) as TorchScript to `out` (default MODEL-lammps.pt) and return the path.
 
     dtype: float32 | float64, default the model's own. frames: real frames (with the attributes of Sample) to compare
-    on; default the sample in the model file. The file is written, read back, and its script and the native engine are
-    compared with the eager model (energy, forces, virial of every frame); on a mismatch InputError is raised and no
-    file is left.
+    on; default the sample in the model file. The file is written, read back, and its script and, for PaiNN, the native
+    engine are compared with the eager model (energy, forces, virial of every frame); on a mismatch InputError is raised
+    and no file is left.
     """
     model = Path(model)
     out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
     potential, card = load_model(model)
-    if not on_painn(potential.net):
-        raise InputError(
-            f"{model}, a kernel on features of a TorchScript module", "a model on PaiNN", "use it in Python (ASE)"
-        )
     if dtype not in (None, "float32", "float64"):
         raise InputError(f"dtype {dtype}", "float32 or float64", "correct --dtype")
     if dtype is not None:
         potential.cast(getattr(torch, dtype))
+    if not on_painn(potential.net):
+        check_range(potential, str(model))
     frames = list(frames) or [f for f in [load_sample(model)] if f is not None]
     if not frames:
         raise InputError(f"{model} without a sample frame", "a real frame to compare on", "give one with --data")
@@ -61,11 +60,13 @@ def export_model(
             extra = {"card.json": describe(potential, card).model_dump_json(indent=1)}
             torch.jit.save(scripted, str(temporary), _extra_files=extra)
             reloaded = load_exported(temporary)[0]
-        native = Engine(reloaded, sample=graphs[0])
+        native = Engine(reloaded, sample=graphs[0]) if on_painn(potential.net) else None
         for number, graph in enumerate(graphs):
             eager = evaluate(potential, graph)
             compare(eager, evaluate(reloaded, graph), TOLERANCE[potential.dtype], f"frame {number}")
-            compare(eager, native.evaluate(graph), NATIVE_TOLERANCE[potential.dtype], f"frame {number} (native engine)")
+            if native:
+                found, tolerance = native.evaluate(graph), NATIVE_TOLERANCE[potential.dtype]
+                compare(eager, found, tolerance, f"frame {number} (native engine)")
 
     write_atomic(out, write)
     return out
@@ -91,6 +92,38 @@ def compare(eager: Prediction, exported: Prediction, tolerance: float, where: st
                 f"at most {tolerance:.0e}",
                 "report this model: the file was not written",
             )
+
+
+def check_range(potential: Potential, name: str) -> None:
+    """InputError unless the feature module of a kernel model states how far its features reach, and keeps to it: along
+    a chain of atoms that see their two neighbours alone, those of the first one depend on no pair beyond n_layers.
+    """
+    n_layers, cutoff = potential.net.n_layers, potential.cutoff
+    wanted = "a feature module with n_layers, within which its features depend on other atoms"
+    if n_layers < 1:
+        raise InputError(f"{name} on a module without n_layers", wanted, "give it that attribute and fit again")
+    n_atoms = n_layers + 3
+    numbers = np.resize([atomic_numbers[e] for e in potential.elements], n_atoms)
+    positions = np.random.default_rng(0).uniform(0.0, 0.2 * cutoff, (n_atoms, 3))
+    positions[:, 0] += 0.7 * cutoff * np.arange(n_atoms)
+    graph = graph_of(Sample(numbers, positions, np.zeros((3, 3)), np.zeros(3, bool)), potential)
+    vectors = graph.vectors.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            h = potential.net.features(graph.species, vectors, graph.neighbours)[0].sum()
+        (slopes,) = torch.autograd.grad(h, vectors)
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise InputError(
+            f"{name}, whose module fails in {potential.dtype} ({why})", "one that runs", "leave out --dtype"
+        ) from None
+    reached = slopes.flatten(1).ne(0).any(1).nonzero()
+    if len(reached) and int(reached.max()) >= n_layers:
+        raise InputError(
+            f"features that depend on atoms {int(reached.max()) + 1} pairs away and n_layers {n_layers} in {name}",
+            wanted,
+            "correct n_layers of the module (no means over all atoms) and fit again",
+        )
 
 
 def add_self_test(potential: Potential, frame: Any) -> None:

@@ -19,7 +19,18 @@ from ase.build import molecule
 
 from tlmd.export import export_model
 from tlmd.installed import plugin_folder
-from tlmd.modelfile import Architecture, Card, KernelArchitecture, Sample, kernel_potential, new_potential, save_model
+from tlmd.modelfile import (
+    Architecture,
+    Card,
+    KernelArchitecture,
+    Sample,
+    kernel_potential,
+    module_potential,
+    new_potential,
+    save_model,
+)
+
+from ..backbones import Messages, scripted
 
 ELEMENTS = ["H", "C", "O"]  # not the order of the atom types, and one more than they need
 CUTOFF = 5.0
@@ -108,6 +119,28 @@ def kernel_models(tmp_path_factory) -> dict[str, Path]:
         spread=(4, 20),
     )
     potential = kernel_potential(ELEMENTS, CUTOFF, architecture, kernel)
+    card = Card(kind="mekrr", elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture, kernel=kernel)
+    return exported(tmp_path_factory.mktemp("kernel_models"), with_head(potential), card)
+
+
+@pytest.fixture(scope="session")
+def module_models(tmp_path_factory) -> dict[str, Path]:
+    """The same of kernel models on a scripted module of two message layers."""
+    return on_module(tmp_path_factory.mktemp("module_models"), scripted(Messages(CUTOFF)))
+
+
+def on_module(folder: Path, module) -> dict[str, Path]:
+    kernel = KernelArchitecture(
+        kind="gaussian", map="fourier", backbone="module", layers=[], aggregation="mean", alpha=0.3, length=2.0,
+        n_features=100, spread=(4, 20),
+    )  # fmt: skip
+    potential = with_head(module_potential(ELEMENTS, module, kernel))
+    return exported(folder, potential, Card(kind="mekrr", elements=ELEMENTS, cutoff=module.cutoff, kernel=kernel))
+
+
+def with_head(potential):
+    """The kernel model with a random head."""
+    torch.manual_seed(5)
     head = potential.net.head
     head.map.draw([2.0], torch.Generator().manual_seed(1))
     for buffer, spread in (
@@ -119,8 +152,7 @@ def kernel_models(tmp_path_factory) -> dict[str, Path]:
     ):
         buffer.copy_(torch.randn_like(buffer) * spread)
     potential.reference[:] = torch.tensor([-13.0, -1000.0, -430.0])
-    card = Card(kind="mekrr", elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture, kernel=kernel)
-    return exported(tmp_path_factory.mktemp("kernel_models"), potential, card)
+    return potential
 
 
 def exported(folder: Path, potential, card: Card) -> dict[str, Path]:

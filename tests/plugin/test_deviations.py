@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from ase.io import read
 
 from tlmd.calculator import TLCalculator
+
+from .conftest import run_in
 
 RUN = """
 units metal
@@ -28,22 +32,31 @@ write_data end.data
 """
 
 
+@pytest.fixture(params=["native", "torchscript", "module"])
+def case(request, tmp_path):
+    """Kernel models and what runs decks with them: on PaiNN with each backend, on a module."""
+    if request.param == "module":
+        return request.getfixturevalue("module_models"), functools.partial(run_in, tmp_path)
+    return request.getfixturevalue("kernel_models"), functools.partial(run_in, tmp_path, backend=request.param)
+
+
 @pytest.mark.parametrize("ranks", [1, 3])
-def test_equal_to_python(run_lammps, water, kernel_models, tmp_path, ranks):
-    deck = RUN.format(style="pair_style mekrr", model=kernel_models["float64"], steps=0)
-    text = run_lammps(deck, ranks).text
+def test_equal_to_python(case, water, tmp_path, ranks):
+    kernel_models, run = case
+    text = run(RUN.format(style="pair_style mekrr", model=kernel_models["float64"], steps=0), ranks).text
     _, largest, whole = next(line.split()[1:] for line in text.splitlines() if line.startswith("RESULT"))
     frame, atoms = TLCalculator(kernel_models["float64"]).deviations(water)
-    assert float(largest) == pytest.approx(atoms.max(), rel=1e-6)
-    assert float(whole) == pytest.approx(frame, rel=1e-6)
-    np.testing.assert_allclose(np.loadtxt(tmp_path / "dev.dump", skiprows=9)[:, 1], atoms, rtol=1e-6)
+    assert float(largest) == pytest.approx(atoms.max(), rel=1e-8)
+    assert float(whole) == pytest.approx(frame, rel=1e-8)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "dev.dump", skiprows=9)[:, 1], atoms, rtol=1e-8)
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_halt_ends_the_run_and_dump_keeps_the_frames(run_lammps, water, kernel_models, tmp_path, ranks):
+def test_halt_ends_the_run_and_dump_keeps_the_frames(case, water, tmp_path, ranks):
+    kernel_models, run = case
     threshold = 0.5 * TLCalculator(kernel_models["float64"]).deviations(water)[1].max()
     style = f"pair_style mekrr every 5 dump {threshold} strange.extxyz halt {threshold}"
-    text = run_lammps(RUN.format(style=style, model=kernel_models["float32"], steps=200), ranks).text
+    text = run(RUN.format(style=style, model=kernel_models["float32"], steps=200), ranks).text
     assert "the run ends" in text
     step = int(next(line.split()[1] for line in text.splitlines() if line.startswith("RESULT")))
     assert step < 200

@@ -1,5 +1,5 @@
-"""pair_style tpainn and mekrr equal the Python evaluation: forces, atom energies, six pressures; 1, 2 and 4 ranks; both
-backends; both precisions."""
+"""pair_style tpainn and mekrr (on PaiNN and on a module) equal the Python evaluation: forces, atom energies, six
+pressures; 1, 2 and 4 ranks; both backends; both precisions."""
 
 from __future__ import annotations
 
@@ -68,28 +68,28 @@ print "RESULT {name} $(pe:%.15g) {pressures}"
 """
 
 
-# style, ranks, backend, threads, whether ranks read each other's rows from shared memory
+# model, ranks, backend, threads, whether ranks read each other's rows from shared memory
 RUNS = [("tpainn", ranks, "native", threads, "yes") for ranks, threads in ((1, 1), (1, 2), (2, 1), (4, 1))]
 RUNS += [("tpainn", 4, "native", 1, "no"), ("tpainn", 2, "torchscript", 1, "no")]
 RUNS += [("tpainn", ranks, "torchscript", 1, "yes") for ranks in (1, 2, 4)]
 RUNS += [("mekrr", ranks, "native", threads, "yes") for ranks, threads in ((1, 2), (2, 1), (4, 1))]
 RUNS += [("mekrr", 1, "torchscript", 1, "yes"), ("mekrr", 4, "torchscript", 1, "yes")]
+RUNS += [("module", 1, None, 1, "yes"), ("module", 2, "torchscript", 1, "yes"), ("module", 4, None, 1, "yes")]
 
 
 @pytest.fixture(scope="module")
-def models_of(models, kernel_models):
-    """The models of each style."""
-    return {"tpainn": models, "mekrr": kernel_models}
+def models_of(models, kernel_models, module_models):
+    return {"tpainn": models, "mekrr": kernel_models, "module": module_models}
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}-{}ranks-{}-{}threads-shared_{}".format(*run))
 def lammps_results(request, models_of, tmp_path_factory):
-    """Models of the style, and {(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on
+    """Models, and {(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on
     `param` ranks."""
     from .conftest import run_in
 
-    style, ranks, backend, threads, shared = request.param
-    models = models_of[style]
+    name, ranks, backend, threads, shared = request.param
+    models, style = models_of[name], "tpainn" if name == "tpainn" else "mekrr"
     folder = tmp_path_factory.mktemp("parity")
     for system, atoms in SYSTEMS.items():
         write_data(folder / f"{system}.data", atoms, ids=7 + 3 * np.arange(len(atoms)) if system == "id_gaps" else None)
@@ -127,9 +127,9 @@ def test_equals_python(lammps_results, system, dtype):
     np.testing.assert_allclose(-dump[:, 5:].sum(0) / atoms.get_volume(), expected, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("style", ["tpainn", "mekrr"])
-def test_systems_have_forces(models_of, style):
-    models = models_of[style]
+@pytest.mark.parametrize("name", ["tpainn", "mekrr", "module"])
+def test_systems_have_forces(models_of, name):
+    models = models_of[name]
     for system, atoms in SYSTEMS.items():
         atoms = atoms.copy()
         atoms.calc = TLCalculator(models["float64"])

@@ -1,7 +1,5 @@
 """Backbones of MEKRR that are no PaiNN: TorchScript modules, MACE; skipped where mace-torch is not installed."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -12,13 +10,16 @@ from tlmd.calculator import TLCalculator
 from tlmd.config import load_config
 from tlmd.data.frames import read_frames
 from tlmd.errors import InputError
-from tlmd.export import export_model
+from tlmd.export import export_model, load_exported
 from tlmd.graph import batch_graphs, build_graph
-from tlmd.modelfile import read_card
+from tlmd.modelfile import load_model, load_sample, read_card
 from tlmd.models.backbones import open_backbone
+from tlmd.models.potential import evaluate
 from tlmd.train.config import MekrrConfig
 from tlmd.train.evaluate import evaluate_file
 from tlmd.train.mekrr import mekrr
+
+from ..backbones import scripted, small_mace, write_mace
 
 CUTOFF = 3.0
 SETTINGS = """
@@ -66,32 +67,7 @@ def write_script(path, **attributes):
     module = Densities()
     for name, value in attributes.items():
         setattr(module, name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(module).save(str(path))
-
-
-def small_mace(dtype: torch.dtype = torch.float64) -> nn.Module:
-    """ScaleShiftMACE with random weights: 8 scalars and 8 vectors after the first interaction, 8 scalars at last."""
-    pytest.importorskip("mace", exc_type=ImportError)
-    from tlmd.models.mace import mace_torch
-
-    modules, o3 = mace_torch("mace.modules"), mace_torch("e3nn.o3")
-    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    torch.manual_seed(1)
-    torch.set_default_dtype(dtype)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return modules.ScaleShiftMACE(
-                r_max=CUTOFF, num_bessel=5, num_polynomial_cutoff=5, max_ell=1, interaction_cls=block,
-                interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
-                num_interactions=2, num_elements=3, hidden_irreps=o3.Irreps("8x0e+8x1o"), MLP_irreps=o3.Irreps("4x0e"),
-                atomic_energies=np.zeros(3), avg_num_neighbors=8.0, atomic_numbers=[1, 6, 8], correlation=2,
-                gate=nn.functional.silu, radial_MLP=[8, 8], atomic_inter_scale=1.0, atomic_inter_shift=0.0,
-            )  # fmt: skip
-    finally:
-        torch.set_default_dtype(torch.float32)
+    scripted(module).save(str(path))
 
 
 def settings(kind: str) -> str:
@@ -102,10 +78,7 @@ def write_backbone(kind, path):
     if kind == "torchscript":
         write_script(path)
     else:
-        model = small_mace()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.save(model, path)
+        write_mace(path, small_mace(CUTOFF))
 
 
 @pytest.fixture(params=["torchscript", "mace"])
@@ -170,11 +143,22 @@ def test_a_fit_learns_and_its_file_gives_the_same(kind, folder):
     assert evaluate_file(path, folder / "valid.extxyz")[0].rmse("force") == pytest.approx(
         result.errors["valid"].rmse("force"), rel=1e-9
     )
-    with pytest.raises(InputError, match="TorchScript module"):
-        export_model(path)
+    check_export(kind, path)
     with pytest.raises(InputError, match="backend torch"):
         TLCalculator(path, backend="native")
     check_slopes(path, folder)
+
+
+def check_export(kind, path):
+    """A module that does not say how far its features reach is refused."""
+    if kind == "torchscript":
+        with pytest.raises(InputError, match="without n_layers"):
+            export_model(path)
+    else:
+        model, frame = load_exported(export_model(path))[0], load_sample(path)
+        assert evaluate(model, graph_of(frame)).energy.item() == pytest.approx(
+            evaluate(load_model(path)[0], graph_of(frame)).energy.item(), rel=1e-10
+        )
 
 
 def check_slopes(path, folder):
@@ -213,10 +197,8 @@ def test_a_fit_goes_on_with_more_frames(folder):
 
 def test_mace_features_are_those_of_mace(folder, frames):
     """All of node_feats but the vectors, by mace-torch's own forward pass; also in float32."""
-    model = small_mace().eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.save(model, folder / "double.model")
+    model = small_mace(CUTOFF).eval()
+    write_mace(folder / "double.model", model)
     frame = frames[1]
     graph = graph_of(frame)
     centre, column = torch.where(graph.vectors.norm(dim=-1) < CUTOFF)
@@ -237,9 +219,7 @@ def test_mace_features_are_those_of_mace(folder, frames):
     for layers, wanted in (([0, 1], scalars), ([0], scalars[:, :8]), ([-1], scalars[:, 8:])):
         found = open_backbone("mace", folder / "double.model", layers, ["H", "O"]).features(graph)
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.save(model.float(), folder / "single.model")
+    write_mace(folder / "single.model", model.float())
     single = open_backbone("mace", folder / "single.model", [0, 1], ["H", "O"])
     found = single.features(graph_of(frame, dtype=torch.float32))
     assert found.dtype == single.dtype == torch.float32
@@ -252,7 +232,7 @@ def test_what_does_not_fit_is_refused(folder, frames):
         open_backbone("torchscript", folder / "good.model", [-1], ["O", "Si"])
     with pytest.raises(InputError, match="not a TorchScript file"):
         open_backbone("torchscript", folder / "train.extxyz", [-1], ["O"])
-    for name, value in {"elements": ["O", "Xx"], "cutoff": -1.0, "width": 0}.items():
+    for name, value in {"elements": ["O", "Xx"], "cutoff": -1.0, "width": 0, "n_layers": 0}.items():
         write_script(folder / "bad.model", **{name: value})
         with pytest.raises(InputError, match=f"with {name}"):
             open_backbone("torchscript", folder / "bad.model", [-1], ["O"])

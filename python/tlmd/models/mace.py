@@ -95,7 +95,7 @@ class MACEFeatures(nn.Module):
     def __init__(self, model: nn.Module, layers: Sequence[int]):
         super().__init__()
         self.elements = [chemical_symbols[z] for z in model.atomic_numbers.tolist()]
-        self.cutoff = float(model.r_max)
+        self.cutoff, self.n_layers = float(model.r_max), layers[-1] + 1
         self.node_embedding = model.node_embedding
         self.spherical_harmonics = model.spherical_harmonics
         self.radial_embedding = model.radial_embedding

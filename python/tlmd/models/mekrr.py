@@ -68,8 +68,21 @@ class KernelHead(nn.Module):
 
 
 class KernelNet(nn.Module):
-    """What all of MEKRR's networks share: a head on what `features(species, vectors, neighbours)` gives, (N, F), and
-    `energies`, also of the ratio."""
+    """What all of MEKRR's networks share: a head on the features of `layers`, side by side, of those that
+    `after_layers(species, vectors, neighbours)` gives, (N, F) each. What LAMMPS calls has the same names in all."""
+
+    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
+        """What the head sees, (N, F)."""
+        return self.side_by_side(self.after_layers(species, vectors, neighbours))
+
+    def side_by_side(self, after_layers: list[Tensor]) -> Tensor:
+        """Features of the chosen layers, (N, F)."""
+        return torch.cat([after_layers[i] for i in self.layers], dim=1)
+
+    @torch.jit.export
+    def sums(self, after_layers: list[Tensor], species: Tensor) -> Tensor:
+        """As of_species, from the features after every layer."""
+        return self.of_species(self.side_by_side(after_layers), species)
 
     def of_species(self, h: Tensor, species: Tensor) -> Tensor:
         """phi - centre of every atom at its species, zero at others: (N, S, D), whose sum over atoms is psi."""
@@ -106,11 +119,15 @@ class KernelNet(nn.Module):
         neighbours: Tensor,
         frame: Optional[Tensor] = None,
     ) -> Tensor:
-        return self.energies(species, vectors, neighbours, self.ratio(species, frame).to(vectors.dtype))
+        ratio = self.ratio(species, frame).to(vectors.dtype)
+        return self.kernel_readout(self.after_layers(species, vectors, neighbours), species, ratio)
 
 
 class KernelModule(KernelNet):
-    """A scripted feature module (models.modules) that is not cut into layers, for `elements`, some of its own."""
+    """A scripted feature module (models.modules) that is not cut into layers, for `elements`, some of its own.
+
+    n_layers: pairs of atoms from an atom to the farthest one that its features depend on; 0: the module does not say.
+    """
 
     def __init__(
         self,
@@ -123,18 +140,21 @@ class KernelModule(KernelNet):
     ):
         super().__init__()
         self.backbone = backbone
+        self.width, self.n_layers, self.layers = int(backbone.width), int(getattr(backbone, "n_layers", 0)), [0]
         self.mean = aggregation == "mean"
-        self.head = KernelHead(len(elements), backbone.width, n_out, features, spread)
+        self.head = KernelHead(len(elements), self.width, n_out, features, spread)
         index = torch.tensor([backbone.elements.index(e) for e in elements])
         self.register_buffer("index", index, persistent=False)
 
-    def energies(self, species: Tensor, vectors: Tensor, neighbours: Tensor, ratio: Tensor) -> Tensor:
-        """Atom energies (N,)."""
-        return self.head(self.features(species, vectors, neighbours), species, ratio)
+    @torch.jit.export
+    def after_layers(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> list[Tensor]:
+        """The module's features, (N, F), alone."""
+        return [self.backbone(self.index[species], vectors, neighbours)]
 
-    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        """The module's features, (N, F)."""
-        return self.backbone(self.index[species], vectors, neighbours)
+    @torch.jit.export
+    def kernel_readout(self, after_layers: list[Tensor], species: Tensor, ratio: Tensor) -> Tensor:
+        """Atom energies (N,) from what after_layers gives and the ratio N / n_Z (N,)."""
+        return self.head(self.side_by_side(after_layers), species, ratio)
 
 
 class KernelPaiNN(KernelNet, PaiNN):
@@ -176,28 +196,14 @@ class KernelPaiNN(KernelNet, PaiNN):
     @torch.jit.export
     def kernel_readout(self, after_layers: list[Tensor], species: Tensor, ratio: Tensor) -> Tensor:
         """Atom energies (N,) from the scalar features after every layer, each (N, F), and the ratio N / n_Z (N,)."""
-        e = self.head(torch.cat([after_layers[i] for i in self.layers], dim=1), species, ratio)
+        e = self.head(self.side_by_side(after_layers), species, ratio)
         if self.baseline:
             e = e + self.energy(after_layers[-1]).squeeze(-1)
         return e
 
     @torch.jit.export
-    def sums(self, after_layers: list[Tensor], species: Tensor) -> Tensor:
-        """As of_species, from the features after every layer."""
-        return self.of_species(torch.cat([after_layers[i] for i in self.layers], dim=1), species)
-
-    def features(self, species: Tensor, vectors: Tensor, neighbours: Tensor) -> Tensor:
-        """Scalar features after the chosen layers, side by side, (N, len(layers) F)."""
-        found = self.after_layers(species, vectors, neighbours)
-        return torch.cat([found[i] for i in self.layers], dim=1)
-
-    @torch.jit.export
     def readout(self, q: Tensor) -> Tensor:
         raise RuntimeError("a kernel model is read out by kernel_readout")
-
-    def energies(self, species: Tensor, vectors: Tensor, neighbours: Tensor, ratio: Tensor) -> Tensor:
-        """Atom energies (N,)."""
-        return self.kernel_readout(self.after_layers(species, vectors, neighbours), species, ratio)
 
 
 @torch.no_grad()

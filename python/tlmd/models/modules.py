@@ -4,6 +4,10 @@ A feature module has the attributes `elements: list[str]`, `cutoff: float` (A: h
 forward(species (N,) int64 index into its elements, vectors (N, K, 3) A, neighbours (N, K) int32) -> (N, width), with
 the arguments as in graph.Graph: entries as long as the cutoff or longer are filler and must change nothing. Frames of
 a batch lie side by side in one call. Its precision is that of its first parameter or buffer.
+
+For LAMMPS it also has `n_layers: int`, its message layers: the features of an atom depend on atoms up to n_layers
+pairs away and on nothing else, such as means over all atoms. 1: on the atom's own neighbours alone. Features of atoms
+without neighbours are finite, and so are their slopes.
 """
 
 from __future__ import annotations
@@ -45,12 +49,14 @@ def load_features(path: Path | str) -> Any:
     wanted = "a TorchScript module with elements, cutoff, width and forward(species, vectors, neighbours)"
     module = load_script(path, (f"{path}, not a TorchScript file", wanted, "correct backbone.model or backbone.kind"))
     elements, cutoff, width = (getattr(module, name, None) for name in ("elements", "cutoff", "width"))
+    n_layers = getattr(module, "n_layers", 1)  # for LAMMPS alone
     fit = {
         "elements": isinstance(elements, list) and elements and all(e in atomic_numbers for e in elements),
         "cutoff": isinstance(cutoff, float) and cutoff > 0,
         "width": isinstance(width, int) and width > 0,
+        "n_layers": isinstance(n_layers, int) and n_layers > 0,
     }
-    for name, value in (("elements", elements), ("cutoff", cutoff), ("width", width)):
+    for name, value in (("elements", elements), ("cutoff", cutoff), ("width", width), ("n_layers", n_layers)):
         if not fit[name]:
             raise InputError(f"{path} with {name} {value}", wanted, "give the module that attribute and save it again")
     return module
