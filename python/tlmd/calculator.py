@@ -34,8 +34,8 @@ class TLCalculator(Calculator):
         self.model, self.card = load_any(model, device)
         self.model.requires_grad_(False)
         self.device = device
-        self.backend = backend
-        self.predict = predictor(self.model, backend, device, sample_graph(model, self.model))
+        self.backend, self.sample = backend, sample_graph(model, self.model)
+        self.predict = predictor(self.model, backend, device, self.sample)
         self._features: Engine | None = None
 
     def graph(self, atoms: Atoms, positions: torch.Tensor | None = None) -> Graph:
@@ -50,7 +50,7 @@ class TLCalculator(Calculator):
         ase.vibrations.VibrationsData.from_2d(atoms, hessian)."""
         positions = torch.tensor(atoms.positions, requires_grad=True)
         graph = self.graph(atoms, positions)
-        predict = differentiable(self.model, self.backend, self.device, graph)
+        predict = differentiable(self.model, self.backend, self.device, self.sample)
         return hessian(predict(graph.to(self.device)), positions).double().numpy()
 
     def deviations(self, atoms: Atoms) -> tuple[float, np.ndarray]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
 from ase.data import atomic_numbers
 
-from tlmd.calculator import TLCalculator
 from tlmd.engine import TrainingEngine
 from tlmd.graph import Graph, batch_graphs, build_graph
-from tlmd.modelfile import Architecture, Card, new_potential, save_model
+from tlmd.modelfile import Architecture, new_potential
 from tlmd.models.potential import Potential, Prediction, evaluate
 
 SYMBOLS = ["H", "C", "N", "O", "F", "P", "S", "Cl"]
@@ -216,81 +214,3 @@ def test_gradients_end_there():
     energy = TrainingEngine(potential, n_bins=0).evaluate(graph).energy.sum()
     (slope,) = torch.autograd.grad(energy, potential.net.embedding.weight, create_graph=True)
     assert not slope.requires_grad
-
-
-def of_positions_and_cell(potential: Potential, predict, positions, cell, parts) -> dict[str, torch.Tensor]:
-    """Gradients with respect to positions and cell of the chosen parts of the loss, parameters fixed."""
-    place = torch.tensor(positions, requires_grad=True)
-    box = torch.tensor(np.zeros((3, 3)) if cell is None else np.asarray(cell, float), requires_grad=cell is not None)
-    species = np.random.default_rng(0).integers(len(potential.elements), size=len(positions))
-    numbers = np.array([atomic_numbers[s] for s in potential.elements])[species]
-    graph = build_graph(numbers, place, box, [cell is not None] * 3, potential.elements, CUTOFF, torch.float64)
-    prediction = predict(graph)
-    random = torch.Generator().manual_seed(0)
-    total = torch.zeros((), dtype=torch.float64)
-    for part in parts:
-        value = getattr(prediction, part)
-        weight = torch.randn(value.shape, generator=random, dtype=torch.float64)
-        total = total + (weight * value).sum() + 0.1 * (value - weight).square().mean()
-    total.backward()
-    found = {"positions": place.grad}
-    return found | ({} if cell is None else {"cell": box.grad})
-
-
-@pytest.mark.parametrize(
-    "parts", [("energy",), ("atom_energies",), ("forces",), ("virial",), ("energy", "forces")], ids=str
-)
-@pytest.mark.parametrize("where", ["liquid", "triclinic", "small box", "pair and single"])
-def test_positions_and_cell(where, parts):
-    potential = random_potential(2)
-    potential.requires_grad_(False)
-
-    def eager(graph):
-        return evaluate(potential, graph, create_graph=True)
-
-    truth = of_positions_and_cell(potential, eager, *SYSTEMS[where], parts)
-    for moment_species in (0, 4):
-        engine = TrainingEngine(potential, n_bins=0, moment_species=moment_species)
-        found = of_positions_and_cell(potential, engine.evaluate, *SYSTEMS[where], parts)
-        for name, gradient in truth.items():
-            scale = max(float(gradient.abs().max()), 1e-8)
-            assert float((found[name] - gradient).abs().max()) <= 1e-10 * scale, name
-
-
-def test_parameters_and_positions_at_once():
-    potential = random_potential(3)
-    place, box = SYSTEMS["triclinic"]
-    truth, found = [], []
-    engine = TrainingEngine(potential, n_bins=0)
-    for predict, result in ((lambda g: evaluate(potential, g, create_graph=True), truth), (engine.evaluate, found)):
-        potential.zero_grad()
-        result.append(of_positions_and_cell(potential, predict, place, box, ("energy", "forces", "virial")))
-        result.append(
-            {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in potential.named_parameters()}
-        )
-    assert_equal(found[0], truth[0], 1e-10)
-    assert_equal(found[1], truth[1], 1e-10)
-
-
-def test_filter_table_and_hessian(tmp_path):
-    """By the table that the engine chooses: against finite differences of its forces."""
-    potential = random_potential(2, width=16, n_layers=2)
-    card = Card(elements=potential.elements, cutoff=CUTOFF, architecture=Architecture(width=16, n_layers=2, n_radial=8))
-    save_model(tmp_path / "model.pt", potential, card)
-    random = np.random.default_rng(2)
-    atoms = Atoms("H4C", random.uniform(0, 2.5, (5, 3)))
-    calculator = TLCalculator(tmp_path / "model.pt")
-    hessian = calculator.hessian(atoms)
-    assert hessian.shape == (15, 15) and np.abs(hessian - hessian.T).max() < 1e-6 * np.abs(hessian).max()
-    step = 1e-4
-    rows = []
-    for move in step * np.eye(15).reshape(-1, 5, 3):
-        ends = []
-        for sign in (1, -1):
-            moved = Atoms(atoms.numbers, atoms.positions + sign * move)
-            moved.calc = calculator
-            ends.append(moved.get_forces().ravel())
-        rows.append((ends[1] - ends[0]) / (2 * step))
-    assert np.abs(hessian - rows).max() < 1e-5 * np.abs(hessian).max()
-    other = TLCalculator(tmp_path / "model.pt", backend="torch").hessian(atoms)
-    assert np.abs(hessian - other).max() < 1e-5 * np.abs(hessian).max()
