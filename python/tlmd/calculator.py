@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from tlmd.engine import Engine, predictor
+from tlmd.engine import Engine, differentiable, predictor
 from tlmd.export import load_any, sample_graph
 from tlmd.graph import Graph, build_graph
 from tlmd.models.mekrr import deviations
-from tlmd.models.potential import stress
+from tlmd.models.potential import hessian, stress
 
 
 class TLCalculator(Calculator):
@@ -32,15 +32,26 @@ class TLCalculator(Calculator):
     def __init__(self, model: Path | str, device: str = "cpu", backend: str | None = None, **kwargs):
         super().__init__(**kwargs)
         self.model, self.card = load_any(model, device)
+        self.model.requires_grad_(False)
         self.device = device
-        self.predict = predictor(self.model, backend, device, sample_graph(model, self.model))
+        self.backend, self.sample = backend, sample_graph(model, self.model)
+        self.predict = predictor(self.model, backend, device, self.sample)
         self._features: Engine | None = None
 
-    def graph(self, atoms: Atoms) -> Graph:
-        """The graph of a frame for this model, vectors in float64."""
+    def graph(self, atoms: Atoms, positions: torch.Tensor | None = None) -> Graph:
+        """The graph of a frame for this model, vectors in float64; positions: those of the frame, (N, 3) A."""
         card = self.card
+        place = atoms.positions if positions is None else positions
         box = atoms.cell.array
-        return build_graph(atoms.numbers, atoms.positions, box, atoms.pbc, card.elements, card.cutoff, torch.float64)
+        return build_graph(atoms.numbers, place, box, atoms.pbc, card.elements, card.cutoff, torch.float64)
+
+    def hessian(self, atoms: Atoms) -> np.ndarray:
+        """Second derivatives (3N, 3N) of the energy, eV/A^2; the native engine takes them in float64. Vibrations:
+        ase.vibrations.VibrationsData.from_2d(atoms, hessian)."""
+        positions = torch.tensor(atoms.positions, requires_grad=True)
+        graph = self.graph(atoms, positions)
+        predict = differentiable(self.model, self.backend, self.device, self.sample)
+        return hessian(predict(graph.to(self.device)), positions).double().numpy()
 
     def deviations(self, atoms: Atoms) -> tuple[float, np.ndarray]:
         """Predicted standard deviations, eV, of the energy of the frame and of those of its atoms (N,): models of

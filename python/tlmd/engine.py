@@ -221,7 +221,7 @@ class TrainingEngine:
         negative: gradients of positions and cell (build_graph) are whole.
         """
         if hasattr(self.potential.net, "kernel_readout"):
-            raise InputError("a kernel model", "PaiNN's own readout", "use models.potential.evaluate, create_graph=True")
+            raise InputError("a kernel model", "PaiNN's own readout", "use models.potential.evaluate with create_graph")
         vectors = None
         if pairs is None or graph.vectors.requires_grad:
             pairs = pairs_of(self.potential, graph)
@@ -229,6 +229,18 @@ class TrainingEngine:
             vectors = graph.vectors.reshape(-1, 3)[torch.from_numpy(pairs.slots()).long()].double()
         inputs = (weights_of(self.potential), pairs, vectors, *self.potential.parameters())
         return of_frames(graph, *_Evaluation.apply(self, *inputs))
+
+
+def differentiable(
+    model: Any, backend: str | None = None, device: torch.device | str = "cpu", sample: Graph | None = None
+) -> Callable[[Graph], Prediction]:
+    """As predictor, with gradients: with respect to parameters and vectors that need them. native: in float64."""
+    if not on_painn(model.net) or hasattr(model.net, "kernel_readout"):
+        backend = "torch"
+    if choose_backend(backend, device) == "native":
+        return TrainingEngine(model, sample, dtype=torch.float64).evaluate
+    dtype = dtype_of(model.net)
+    return lambda graph: evaluate(model, graph._replace(vectors=graph.vectors.to(dtype)), create_graph=True)
 
 
 class FeatureEngine:

@@ -73,7 +73,7 @@ def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Pred
     """Energy, forces F_i = sum_j dE/dr_ij - sum_j dE/dr_ji and virial W = -sum r_ij (x) dE/dr_ij of every frame in
     `graph`.
 
-    create_graph: keep what a loss on forces or virial needs for its own backward pass, also to the vectors of the graph.
+    create_graph: keep what a loss needs for its own backward pass, also to the graph's vectors if they need a gradient.
     """
     vectors = graph.vectors
     if not (create_graph and vectors.requires_grad):
@@ -89,6 +89,16 @@ def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Pred
     virial = slope.new_zeros(n_frames, 3, 3).index_add(0, graph.frame, atom_virial)
     result = Prediction(energy, forces, virial, atom_energies)
     return result if create_graph else Prediction(*(tensor.detach() for tensor in result))
+
+
+def hessian(prediction: Prediction, positions: Tensor) -> Tensor:
+    """Second derivatives (3N, 3N) of the energy in eV/A^2, a row from each component of the forces: `prediction` by
+    evaluate with create_graph, or by TrainingEngine, of a graph of `positions` (N, 3) A that need a gradient.
+    """
+    components = prediction.forces.reshape(-1)
+    units = torch.eye(len(components), dtype=components.dtype, device=components.device)
+    rows = [torch.autograd.grad(components, positions, unit, retain_graph=True)[0].reshape(-1) for unit in units]
+    return -torch.stack(rows)
 
 
 def stress(prediction: Prediction, volumes: Tensor) -> Tensor:
