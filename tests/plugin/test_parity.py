@@ -3,6 +3,8 @@ pressures; 1, 2 and 4 ranks; both backends; both precisions."""
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -84,8 +86,7 @@ def models_of(models, kernel_models, module_models):
 
 @pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}-{}ranks-{}-{}threads-shared_{}".format(*run))
 def lammps_results(request, models_of, tmp_path_factory):
-    """Models, and {(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process on
-    `param` ranks."""
+    """Models, and {(system, dtype): (energy, pressures (6,), dump (N, 11))} of one LAMMPS process."""
     from .conftest import run_in
 
     name, ranks, backend, threads, shared = request.param
@@ -106,12 +107,20 @@ def lammps_results(request, models_of, tmp_path_factory):
     return models, results
 
 
+@functools.cache
+def by_python(model, system: str) -> Atoms:
+    """The system with its results, for several runs of LAMMPS."""
+    atoms = SYSTEMS[system].copy()
+    atoms.calc = TLCalculator(model, backend="torch")
+    atoms.get_forces()
+    return atoms
+
+
 @pytest.mark.parametrize(("system", "dtype"), CASES)
 def test_equals_python(lammps_results, system, dtype):
     models, results = lammps_results
     energy, pressures, dump = results[system, dtype]
-    atoms = SYSTEMS[system].copy()
-    atoms.calc = TLCalculator(models["float64"], backend="torch")
+    atoms = by_python(models["float64"], system)
     units = "real" if system == "real" else "metal"
     factor, tolerance = ENERGY[units], TOLERANCE[dtype]
 
