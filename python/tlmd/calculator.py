@@ -32,7 +32,8 @@ class TLCalculator(Calculator):
     def __init__(self, model: Path | str, device: str = "cpu", backend: str | None = None, **kwargs):
         super().__init__(**kwargs)
         self.model, self.card = load_any(model, device)
-        self.model.requires_grad_(False)
+        for parameter in self.model.parameters():  # a script module has no requires_grad_
+            parameter.requires_grad_(False)
         self.device = device
         self.backend, self.sample = backend, sample_graph(model, self.model)
         self.predict = predictor(self.model, backend, device, self.sample)
