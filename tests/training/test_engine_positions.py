@@ -17,6 +17,7 @@ from tlmd.calculator import TLCalculator
 from tlmd.data.frames import read_frames
 from tlmd.engine import TrainingEngine, differentiable
 from tlmd.errors import InputError
+from tlmd.export import export_model
 from tlmd.graph import Graph, batch_graphs, build_graph
 from tlmd.installed import SHIPPED
 from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential, load_model, new_potential
@@ -260,13 +261,16 @@ def test_hessian(where):
     assert float(sums.abs().max()) <= 1e-12 * scale
 
 
-def test_hessian_of_a_calculator():
-    """By the engine in float64 and by torch in the model's float32; ASE makes vibrations of it."""
+def test_hessian_of_a_calculator(tmp_path):
+    """By the engine in float64 and by torch in the model's float32, exported too; ASE makes vibrations of it."""
     atoms = molecule("H2O")
     atoms.rattle(0.02, seed=1)  # symmetric molecules have |V| near 0, where float32 has lost its curvature
-    native, through_torch = (
-        TLCalculator(SHIPPED["water-revpbe0d3-f64"], backend=backend).hessian(atoms) for backend in (None, "torch")
-    )
+    trained = SHIPPED["water-revpbe0d3-f64"]
+    exported = export_model(trained, tmp_path / "exported.pt")
+    native, through_torch = (TLCalculator(trained, backend=backend).hessian(atoms) for backend in (None, "torch"))
+    for backend, same in (("native", native), ("torch", through_torch)):
+        again = TLCalculator(exported, backend=backend).hessian(atoms)
+        np.testing.assert_allclose(again, same, rtol=0, atol=1e-5 * np.abs(native).max())
     assert native.shape == (9, 9) and native.dtype == np.float64
     np.testing.assert_allclose(through_torch, native, rtol=0, atol=1e-5 * np.abs(native).max())
     frequencies = VibrationsData.from_2d(atoms, native).get_frequencies()[-3:]
