@@ -14,7 +14,7 @@ from tlmd.data.config import EnumerateConfig, GenerateConfig, MMFF94Config
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.mmff94 import MMFF94, STRAIGHT_DEG, Unsuited
 from tlmd.errors import InputError
-from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
+from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
 from tlmd.units import BOLTZMANN_EV_K, EV_PER_KCAL_MOL
 
 INPUTS = Path(__file__).parents[2] / "inputs" / "molecules"
@@ -239,6 +239,9 @@ def test_committed_inputs(name):
         "finetune": FinetuneConfig, "curve": CurveConfig,
     }  # fmt: skip
     configs = {stage: load_config(model, folder / f"{stage}.toml") for stage, model in stages.items()}
+    for stage, model in {"xtb": GenerateConfig, "mekrr": MekrrConfig, "which": CurveConfig}.items():
+        if (folder / f"{stage}.toml").exists():
+            load_config(model, folder / f"{stage}.toml")
     scratch, finetune = configs["scratch"], configs["finetune"]
     assert scratch.data == finetune.data and scratch.training == finetune.training
     frames = {part: read_frames(getattr(scratch.data, part)) for part in ("train", "valid", "test")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -46,14 +48,19 @@ SYSTEMS = {
 }
 
 
-def loss(prediction: Prediction) -> torch.Tensor:
-    """Nonlinear in everything that is predicted, different for every atom and component."""
+def loss_of(values: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Nonlinear in the values, different for each of their numbers."""
     random = torch.Generator().manual_seed(0)
     total = torch.zeros((), dtype=torch.float64)
-    for value in (prediction.energy, prediction.atom_energies, prediction.forces, prediction.virial):
+    for value in values:
         weight = torch.randn(value.shape, generator=random, dtype=torch.float64)
         total = total + (weight * value).sum() + 0.1 * (value - weight).square().mean()
     return total
+
+
+def loss(prediction: Prediction) -> torch.Tensor:
+    """Of everything that is predicted, for every atom and component."""
+    return loss_of((prediction.energy, prediction.atom_energies, prediction.forces, prediction.virial))
 
 
 def gradients(potential: Potential, prediction: Prediction) -> dict[str, torch.Tensor]:
@@ -127,22 +134,30 @@ def test_float32_with_a_table(isa, monkeypatch):
     assert float(error.square().mean().sqrt()) < 1e-5 * rms
 
 
+def on_several_threads(find: Callable[[], dict], check: Callable[[dict], None]) -> None:
+    """What is found is right on 1, 2 and 3 threads, and the same bits every time."""
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            first = find()
+            check(first)
+            again = find()
+            assert all(torch.equal(first[name], again[name]) for name in first)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_batches_and_threads():
     """Several frames at once; any number of threads; the same bits every time."""
     potential = random_potential(2)
     names = ("liquid", "pair and single", "triclinic")
     batch = batch_graphs([graph_of(potential, *SYSTEMS[name]) for name in names])
     truth = gradients(potential, evaluate(potential, batch, create_graph=True))
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            first = gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(batch))
-            assert_equal(first, truth, 1e-10)
-            again = gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(batch))
-            assert all(torch.equal(first[name], again[name]) for name in first)
-    finally:
-        torch.set_num_threads(before)
+    on_several_threads(
+        lambda: gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(batch)),
+        lambda found: assert_equal(found, truth, 1e-10),
+    )
 
 
 def test_energies_alone():

@@ -20,11 +20,11 @@ from tlmd.errors import InputError
 from tlmd.export import export_model
 from tlmd.graph import Graph, batch_graphs, build_graph
 from tlmd.installed import SHIPPED
-from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential, load_model, new_potential
+from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential, load_model
 from tlmd.models.potential import Potential, Prediction, evaluate, hessian, stress
 
-SYMBOLS = ["H", "C", "N", "O", "F", "P", "S", "Cl"]
-CUTOFF = 4.0
+from .test_engine_gradients import CUTOFF, SYMBOLS, loss_of, on_several_threads, random_potential
+
 WATER = Path(__file__).parents[2] / "inputs" / "water" / "test.extxyz.xz"
 LOSSES = {
     "energies": ["energy", "atom_energies"],
@@ -33,14 +33,6 @@ LOSSES = {
     "stresses": ["stress"],
     "all": ["energy", "atom_energies", "forces", "virial", "stress"],
 }
-
-
-def random_potential(n_species: int, **architecture) -> Potential:
-    torch.manual_seed(10 + n_species)
-    settings = {"width": 34, "n_layers": 3, "n_radial": 8} | architecture
-    potential = new_potential(SYMBOLS[:n_species], CUTOFF, Architecture(**settings)).cast(torch.float64)
-    potential.scale[:] = torch.linspace(2.0, 3.0, n_species)
-    return potential
 
 
 def crystal(n_species: int, edge: int = 3, cell=None) -> Atoms:
@@ -74,16 +66,10 @@ def graph_of(potential: Potential, atoms: Atoms) -> tuple[Graph, torch.Tensor, t
 
 def loss(prediction: Prediction, graph: Graph, names: list[str]) -> torch.Tensor:
     """Nonlinear in what is named, different for every atom and component."""
-    random = torch.Generator().manual_seed(0)
     values = prediction._asdict()
     if bool((graph.volumes > 0).all()):
         values["stress"] = 100 * stress(prediction, graph.volumes)
-    total = torch.zeros((), dtype=torch.float64)
-    for name in names:
-        if name in values:
-            weight = torch.randn(values[name].shape, generator=random, dtype=torch.float64)
-            total = total + (weight * values[name]).sum() + 0.1 * (values[name] - weight).square().mean()
-    return total
+    return loss_of(values[name] for name in names if name in values)
 
 
 def eager(potential: Potential):
@@ -182,16 +168,10 @@ def test_batches_and_threads():
     potential = random_potential(2)
     systems = [SYSTEMS[name] for name in ("skewed", "pair and single", "cluster")]
     truth = gradients(potential, eager(potential), systems, LOSSES["all"])
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            first = gradients(potential, TrainingEngine(potential, n_bins=0).evaluate, systems, LOSSES["all"])
-            assert_equal(first, truth, 1e-10)
-            again = gradients(potential, TrainingEngine(potential, n_bins=0).evaluate, systems, LOSSES["all"])
-            assert all(torch.equal(first[name], again[name]) for name in first)
-    finally:
-        torch.set_num_threads(before)
+    on_several_threads(
+        lambda: gradients(potential, TrainingEngine(potential, n_bins=0).evaluate, systems, LOSSES["all"]),
+        lambda found: assert_equal(found, truth, 1e-10),
+    )
 
 
 def test_between_steps_of_training():

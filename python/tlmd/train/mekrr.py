@@ -28,14 +28,13 @@ from tlmd.models.potential import Potential, Prediction
 from tlmd.train.accumulate import Accumulation, Rows, accumulate, sample_features
 from tlmd.train.config import MekrrConfig
 from tlmd.train.dataset import FrameSet
-from tlmd.train.evaluate import Errors, evaluate_frames
+from tlmd.train.evaluate import Errors
 from tlmd.train.exact import exact_choice, exact_grid, exact_weights, labelled
 from tlmd.train.grid import grid_table, write_grid
-from tlmd.train.plots import parity_plot
 from tlmd.train.reliability import reliability, reliability_plot
 from tlmd.train.ridge import Blocks, Choice, Solver, grid
 from tlmd.train.runfolder import RunFolder
-from tlmd.train.stage import Data, error_table, frame_sets, read_data, reported_sets, write_errors
+from tlmd.train.stage import Data, error_table, frame_sets, held_out, read_data, reported_errors, write_errors
 
 SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
 
@@ -373,15 +372,11 @@ def conclude(
     config: MekrrConfig, run: RunFolder, model: Potential, card: Card, sets: dict[str, FrameSet | None], data: Data
 ) -> dict[str, Errors]:
     """Errors on every set, model.pt, errors.json, pictures and table; rank 0 alone does it."""
-    errors: dict[str, Errors] = {}
     if not run.main:
-        return errors
-    for name, frames in reported_sets(sets, config).items():
-        errors[name], parity = evaluate_frames(model, frames, 256)
-        if config.training.plots and name in ("valid", "test"):
-            parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
-    held_out = {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
-    save_model(run.path / "model.pt", model, card.model_copy(update={"held_out_errors": held_out}), data.train[0])
+        return {}
+    errors = reported_errors(model, sets, config, run, batch_atoms=256)
+    card = card.model_copy(update={"held_out_errors": held_out(errors)})
+    save_model(run.path / "model.pt", model, card, data.train[0])
     write_errors(run.path, errors)
     run.table(error_table(errors, f"{run.path.name}: kernel on frozen features"))
     return errors

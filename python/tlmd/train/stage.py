@@ -22,6 +22,7 @@ from tlmd.train.dataset import FrameSet
 from tlmd.train.evaluate import KINDS, UNITS, Errors, evaluate_frames
 from tlmd.train.loop import Loop
 from tlmd.train.plots import history_plot, parity_plot
+from tlmd.train.runfolder import RunFolder
 
 TRAIN_SAMPLE = 200  # frames, at most, for the errors on the training set at the end
 
@@ -141,12 +142,8 @@ def conclude(
     """Errors of the best parameters on every set, after the `earlier` ones: table, pictures, errors.json, model.pt."""
     run, model = loop.run_folder, loop.task.model
     errors: dict[str, Errors] = dict(earlier or {})
-    for name, frames in reported_sets(sets, config).items():
-        errors[name], parity = evaluate_frames(model, frames, config.training.batch_atoms, loop.device)
-        if run.main and config.training.plots and name in ("valid", "test"):
-            parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
-    held_out = {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
-    card = loop.task.card.model_copy(update={"held_out_errors": held_out})
+    errors |= reported_errors(model, sets, config, run, config.training.batch_atoms, loop.device)
+    card = loop.task.card.model_copy(update={"held_out_errors": held_out(errors)})
     loop.write_model(card)
     if run.main:
         write_errors(run.path, errors)
@@ -156,13 +153,30 @@ def conclude(
     return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
 
 
-def reported_sets(sets: dict[str, FrameSet | None], config: TrainConfig | MekrrConfig) -> dict[str, FrameSet]:
-    """Those whose errors are shown at the end: a sample of train, valid, test, and test by data.split_by."""
+def reported_errors(
+    model: Potential,
+    sets: dict[str, FrameSet | None],
+    config: TrainConfig | MekrrConfig,
+    run: RunFolder,
+    batch_atoms: int,
+    device: torch.device | str = "cpu",
+) -> dict[str, Errors]:
+    """Errors on a sample of train, on valid, on test and on its parts by data.split_by; pictures of valid and test."""
     found = {name: frames for name, frames in sets.items() if frames is not None}
     found["train"] = found["train"].spread(TRAIN_SAMPLE)
     if config.data.split_by and "test" in found:
         found |= parts_by(found["test"], config.data.split_by)
-    return found
+    errors: dict[str, Errors] = {}
+    for name, frames in found.items():
+        errors[name], parity = evaluate_frames(model, frames, batch_atoms, device)
+        if run.main and config.training.plots and name in ("valid", "test"):
+            parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
+    return errors
+
+
+def held_out(errors: dict[str, Errors]) -> dict[str, dict]:
+    """What the card says of them."""
+    return {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
 
 
 def parts_by(test: FrameSet, key: str) -> dict[str, FrameSet]:
