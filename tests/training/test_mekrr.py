@@ -189,6 +189,20 @@ def test_random_directions_fit_a_part_of_the_forces(folder):
     assert result.errors["train"].rmse("force") < labels_rms(folder / "train.extxyz")
 
 
+def test_few_directions_of_the_validation_frames_judge_the_grid(folder):
+    """They estimate the force errors without bias, and change nothing of the solution."""
+    grids, solutions = [], []
+    for directions in (1000, 12):
+        fit(folder, f"by{directions}", f"fit.valid_directions={directions}", "fit.ridge=[1e-5]", "fit.alpha=[0.3]")
+        with open(folder / f"by{directions}" / "grid.csv") as file:
+            grids.append(next(csv.DictReader(file)))
+        solutions.append(solved(folder / f"by{directions}"))
+    assert torch.equal(*solutions)
+    assert grids[0]["energy_rmse"] == grids[1]["energy_rmse"]
+    assert float(grids[1]["forces_rmse"]) == pytest.approx(float(grids[0]["forces_rmse"]), rel=0.3)
+    assert grids[1]["forces_rmse"] != grids[0]["forces_rmse"]
+
+
 def test_one_frame_teaches_forces(folder):
     """Its energy is that of the reference energies, so that only forces are left to learn."""
     result = fit(folder, "run", "training.n_frames=1", "fit.force_weight=[0.9]")

@@ -40,11 +40,10 @@ class Rows:
         head: KernelHead,
         blocks: Blocks,
         references: Tensor,
-        directions: int | None = None,
         baseline: Callable[[Graph], Prediction] | None = None,
     ):
-        self.backbone, self.head, self.blocks, self.directions = backbone, head, blocks, directions
-        self.baseline = baseline
+        self.backbone, self.head, self.blocks, self.baseline = backbone, head, blocks, baseline
+        self.directions: int | None = None
         self.precise = copy.deepcopy(head).double()
         self.references = references
 

@@ -244,6 +244,9 @@ class FitConfig(Section):
     directions: Count | None = Field(
         None, description="random directions of each frame's forces that are fitted; absent: all components"
     )
+    valid_directions: Count = Field(
+        64, description="random directions of each validation frame's forces by which the grid is judged; 3N: all"
+    )
 
 
 class FitTrainingConfig(Section):

@@ -97,7 +97,7 @@ def fit(
     """Give the model its weights and deviations by the normal equations; the choice, and the number of frames."""
     blocks = blocks_of(sets["train"], config.kernel.aggregation)
     base = own_energies(backbone, sets["train"]) if kernel.baseline else None
-    rows = Rows(backbone, model.net.head, blocks, model.reference, config.fit.directions, base)
+    rows = Rows(backbone, model.net.head, blocks, model.reference, base)
     run.say(
         f"{len(sets['train'])} frames, {backbone.width} features an atom, {kernel.n_features} of the kernel, "
         f"{blocks.number * kernel.n_features} columns: {memory(blocks, kernel):.2g} GiB for the sums"
@@ -274,7 +274,7 @@ def all_sums(
     n_columns = rows.blocks.number * len(rows.head.common)
     forces = config.data.labels == "all"
     found = {}
-    for name in ("train", "valid"):
+    for name, rows.directions in (("train", config.fit.directions), ("valid", config.fit.valid_directions)):
         frames = sets[name]
         if frames is None:
             continue
@@ -308,8 +308,9 @@ def choose(config: MekrrConfig, solver: Solver, valid: Accumulation | None, run:
                 "no validation frames", "some, to choose from the grid", "set data.valid, or give single values in fit"
             )
         return choices[0], solver.solve(choices[0])
-    start = time.monotonic()
-    rows = grid(solver, valid.sums, choices)
+    start, comm = time.monotonic(), MPI.COMM_WORLD
+    parts = comm.allgather(grid(solver, valid.sums, choices[comm.rank :: comm.size]))
+    rows = [parts[i % comm.size][i // comm.size] for i in range(len(choices))]
     best = int(np.argmin([row["score"] if math.isfinite(row["score"]) else math.inf for row in rows]))
     if not math.isfinite(rows[best]["score"]):
         raise InputError("no solution for any choice", "a larger lambda", "add larger values to fit.ridge")
