@@ -73,12 +73,11 @@ def kernel_views(
     model: Path, frames: list[Frame], alphas: Sequence[float], n_clusters: int, length: float
 ) -> list[View]:
     """Kernels and clusters of the features after each layer, scaled for each species."""
-    depth = PaiNNBackbone(model).potential.net.n_layers
-    backbone = PaiNNBackbone(model, range(depth))
+    backbone = PaiNNBackbone(model)
     sets = FrameSet(frames, backbone.elements, backbone.cutoff, backbone.dtype, "trajectory")
     features, species, frame = sample_features(backbone, sets, range(len(sets)))
     views = []
-    for layer, h in enumerate(features.double().chunk(depth, dim=1)):
+    for layer, h in enumerate(features.double().chunk(len(backbone.layers), dim=1)):
         shift, factor = scaling(h, species, len(backbone.elements))
         atoms = Atoms((h - shift[species]) * factor[species], species, frame, len(backbone.elements))
         median = median_distance(atoms.h, torch.Generator().manual_seed(1))

@@ -57,14 +57,15 @@ def open_backbone(kind: str, model: Path, layers: Sequence[int], elements: Seque
 
 
 class PaiNNBackbone:
-    """Scalar features of a trained model after the message layers `layers` (from 0; negative from the last), side by
-    side, by the native engine."""
+    """Scalar features of a trained model after the message layers `layers` (from 0; negative from the last; None: all),
+    side by side, by the native engine."""
 
-    def __init__(self, path: Path, layers: Sequence[int] = (-1,)):
+    def __init__(self, path: Path, layers: Sequence[int] | None = None):
         self.potential, card = load_model(path)
         if not isinstance(self.potential.net, PaiNN):
             raise InputError(f"{path} of {card.kind} on another backbone", "a PaiNN model", "correct backbone.model")
         depth = self.potential.net.n_layers
+        layers = range(depth) if layers is None else layers
         wrong = [layer for layer in layers if not -depth <= layer < depth]
         if wrong or not layers:
             raise InputError(f"layers {list(layers)}", f"some of 0 to {depth - 1}", "correct backbone.layers")

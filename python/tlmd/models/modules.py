@@ -48,17 +48,16 @@ def load_features(path: Path | str) -> Any:
     """The feature module in a TorchScript file; InputError if the file has none."""
     wanted = "a TorchScript module with elements, cutoff, width and forward(species, vectors, neighbours)"
     module = load_script(path, (f"{path}, not a TorchScript file", wanted, "correct backbone.model or backbone.kind"))
-    elements, cutoff, width = (getattr(module, name, None) for name in ("elements", "cutoff", "width"))
-    n_layers = getattr(module, "n_layers", 1)  # for LAMMPS alone
-    fit = {
-        "elements": isinstance(elements, list) and elements and all(e in atomic_numbers for e in elements),
-        "cutoff": isinstance(cutoff, float) and cutoff > 0,
-        "width": isinstance(width, int) and width > 0,
-        "n_layers": isinstance(n_layers, int) and n_layers > 0,
+    checks = {
+        "elements": lambda found: isinstance(found, list) and found and all(e in atomic_numbers for e in found),
+        "cutoff": lambda found: isinstance(found, float) and found > 0,
+        "width": lambda found: isinstance(found, int) and found > 0,
+        "n_layers": lambda found: isinstance(found, int) and found > 0,
     }
-    for name, value in (("elements", elements), ("cutoff", cutoff), ("width", width), ("n_layers", n_layers)):
-        if not fit[name]:
-            raise InputError(f"{path} with {name} {value}", wanted, "give the module that attribute and save it again")
+    for name, fits in checks.items():
+        found = getattr(module, name, 1 if name == "n_layers" else None)  # n_layers: for LAMMPS alone
+        if not fits(found):
+            raise InputError(f"{path} with {name} {found}", wanted, "give the module that attribute and save it again")
     return module
 
 
