@@ -5,9 +5,10 @@
 Needs mace-torch and franken (`pip install mace-torch franken`). Frames are the first of inputs/water; the held-out ones
 choose the hyper-parameters, as many others are the test. Without --model the backbone is a small MACE of random weights
 (16x0e, 2 layers, l up to 2, correlation 2, 4 A, float32): times and the comparison hold, but errors are not those of a
-foundation model. Both take scalars of both layers, scaled by species, one gaussian length (--length times the median
+foundation model. The two take scalars of both layers, scaled by species, one gaussian length (--length times the median
 distance, the same for both: franken scales features by 1 / sqrt(F) more), and the same grid of 10 x 6 force weights and
-lambdas. Each is its command in a process of its own, start-up included. Seconds: of the wall, and of the processor.
+lambdas. tlmd-painn is tl-mekrr once more, on the shipped network water-gfn1-f64 and the native engine, instead of MACE.
+Each is its command in a process of its own, start-up included. Seconds: of the wall, and of the processor.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from pathlib import Path
 WATER = Path(__file__).parents[1] / "inputs" / "water"
 WEIGHTS = [0.01 + 0.98 * k / 9 for k in range(10)]
 RIDGES = [10.0**k for k in range(-11, -5)]
+NAMES = ["tlmd", "tlmd-painn", "franken"]
+OWN = {"backbone.kind": '"painn"', "backbone.model": "water-gfn1-f64", "backbone.layers": "[0, 1, 2]"}
+PAINN = [word for key, value in OWN.items() for word in ("--set", f"{key}={value}")]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 TOML = """
 [data]
@@ -87,8 +91,9 @@ def prepare(folder: Path, n_frames: int, n_held_out: int, model: Path | None, **
 
 def command(name: str, folder: Path, model: Path, features: int, length: float | None) -> list[str]:
     """What a user of tlmd or franken would run in `folder`."""
-    if name == "tlmd":
-        return [sys.executable, "-c", "from tlmd.cli import mekrr; mekrr()", "mekrr.toml", "--out", "tlmd"]
+    if name != "franken":
+        fit = [sys.executable, "-c", "from tlmd.cli import mekrr; mekrr()", "mekrr.toml", "--out", name]
+        return fit if name == "tlmd" else fit + PAINN
     return [
         str(SCRIPTS / "franken.autotune"), "--train-path", "train.extxyz", "--val-path", "valid.extxyz",
         "--test-path", "test.extxyz", "--backbone", "mace", "--mace.path-or-id", str(model),
@@ -111,8 +116,8 @@ def timed(arguments: list[str], folder: Path, log: Path) -> tuple[float, float]:
 
 def errors_of(name: str, folder: Path) -> dict[str, float]:
     """MAE on the test frames, meV/atom and meV/A."""
-    if name == "tlmd":
-        found = json.loads((folder / "tlmd" / "errors.json").read_text())["test"]
+    if name != "franken":
+        found = json.loads((folder / name / "errors.json").read_text())["test"]
         return {"energy": found["energy_mae_mev_per_atom"], "forces": found["force_mae_mev_per_A"]}
     best = json.loads(max((folder / "franken").glob("run_*/best.json")).read_text())
     return {kind: best["metrics"]["test"][f"{kind}_MAE"] for kind in ("energy", "forces")}
@@ -134,7 +139,7 @@ def main() -> None:
     parser.add_argument("--length", type=float, default=5.0)
     parser.add_argument("--model", type=Path, help="a MACE model file")
     parser.add_argument("--out", type=Path, help="keep the runs here")
-    parser.add_argument("--only", choices=["tlmd", "franken"], help="franken alone needs an --out where tlmd has run")
+    parser.add_argument("--only", choices=NAMES, help="franken alone needs an --out where tlmd has run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.out or Path(temporary)).absolute()
@@ -149,13 +154,13 @@ def main() -> None:
                 length=options.length,
             )
         model = (options.model or folder / "mace.model").absolute()
-        for name in [options.only] if options.only else ["tlmd", "franken"]:
+        for name in [options.only] if options.only else NAMES:
             length = franken_length(folder) if name == "franken" else None
             arguments = command(name, folder, model, options.features, length)
             wall, processor = timed(arguments, folder, folder / f"{name}.log")
             errors = errors_of(name, folder)
             print(
-                f"{name:8} {wall:7.1f} s wall {processor:7.1f} s processor   test MAE: "
+                f"{name:10} {wall:7.1f} s wall {processor:7.1f} s processor   test MAE: "
                 f"{errors['energy']:.2f} meV/atom, {errors['forces']:.1f} meV/A",
                 flush=True,
             )
