@@ -156,11 +156,23 @@ def test_a_given_window_is_used(rng):
 
 
 def test_a_short_run_uses_lags_up_to_a_fifth(rng):
-    """c = 24 A^2 and 6D = 3 A^2 a frame: of 600 frames no window ends within 60, but one within 120."""
-    caged = random_walk(rng, 600, 400)
+    """c = 24 A^2 and 6D = 3 A^2 a frame: of 1200 frames no window of two octaves ends within 120."""
+    caged = random_walk(rng, 1200, 400)
     caged = caged + rng.normal(scale=2.0, size=caged.shape)
     start, end = diffusion_coefficient(caged, 100.0).window
-    assert 30 < start < 60 < end <= 119
+    assert 30 < start < 60 and 4 * start <= end <= 239
+
+
+def test_the_way_from_ballistic_motion_into_the_cage_is_no_window():
+    """As in water: the slope falls from 2 through 1 at 0.2 ps to 0.6, and is 1 within 10 % from 1.5 ps on."""
+    lags = np.arange(5001) * 20.0
+    msd = 1.5e-3 * (lags - 100 * (1 - np.exp(-lags / 100))) + 0.4 * (1 - np.exp(-((lags / 150) ** 2)))
+    slopes = np.gradient(np.log(msd[1:]), np.log(lags[1:]))
+    assert slopes[0] > 1.5 and slopes.min() < 0.7
+    start, end = fit_window(lags, msd, 5001)
+    assert 1000 < lags[start] < 1600 and end == 500
+    with pytest.raises(InputError, match=r"still grows as t\^0\.\d+; wanted t\^1"):
+        fit_window(lags[:150], msd[:150], 150)
 
 
 def test_few_frames_are_refused(rng):

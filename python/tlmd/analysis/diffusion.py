@@ -12,6 +12,7 @@ from tlmd.errors import InputError
 from tlmd.units import BOLTZMANN_J_K, M2_S_PER_A2_FS
 
 LARGEST_LAGS = (0.1, 0.2)  # parts of the trajectory up to which lags are used; the second where the first is too short
+SPAN = 4  # of the window at least, last lag over first
 SLOPE_TOLERANCE = 0.1  # of the log-log slope about 1: the intercept of the fit takes up the constant that the cage adds
 BLOCKS = 5  # of the trajectory at most, each at least 1.25 times the largest lag
 MIN_FRAMES = 101
@@ -59,8 +60,9 @@ def mean_squared_displacement(positions: np.ndarray, chunk: int = 128) -> np.nda
 def fit_window(lags_fs: np.ndarray, msd: np.ndarray, frames: int) -> tuple[int, int]:
     """First and last index of the lags where d ln MSD / d ln t is 1, from lags (M,) fs and MSD (M,) of a T-frame run.
 
-    The window starts at the earliest lag t whose slope over [t, 2t] is 1 within 0.1 and ends at the last lag for which
-    the slope of the whole window still is, at most a tenth of the run (a fifth when there is no window in a tenth).
+    The slope over every octave [t, 2t] of the window is 1 within 0.1, and the window is two octaves long at least: on
+    its way from ballistic motion (2) into the cage (below 1) the slope passes 1 once, where nothing diffuses yet. The
+    window ends at a tenth of the run at most (a fifth when there is none in a tenth) and starts as early as it can.
     Raises InputError, with the time that would do, when there is none.
     """
     if frames < MIN_FRAMES:
@@ -72,15 +74,17 @@ def fit_window(lags_fs: np.ndarray, msd: np.ndarray, frames: int) -> tuple[int, 
         raise InputError("atoms that do not move", "a moving liquid", "check the species and the run")
     for part in LARGEST_LAGS:
         grid = np.unique(np.geomspace(1, int(part * (frames - 1)), 60).astype(int))
-        for start in grid[2 * grid <= grid[-1]]:
-            if abs(log_slope(lags_fs, msd, start, 2 * start) - 1) > SLOPE_TOLERANCE:
-                continue
-            for end in grid[grid >= max(2 * start, start + 4)][::-1]:
-                if abs(log_slope(lags_fs, msd, start, end) - 1) <= SLOPE_TOLERANCE:
-                    return int(start), int(end)
+        octaves = grid[2 * grid <= grid[-1]]
+        fits = [abs(log_slope(lags_fs, msd, start, 2 * start) - 1) <= SLOPE_TOLERANCE for start in octaves]
+        for end in grid[grid >= grid[-1] / SPAN][::-1]:
+            inside = 2 * octaves <= end
+            after_last_misfit = np.flatnonzero(~np.array(fits)[inside])[-1:] + 1
+            first = int(after_last_misfit[0]) if len(after_last_misfit) else 0
+            if first < inside.sum() and end >= max(SPAN * octaves[first], octaves[first] + 4):
+                return int(octaves[first]), int(end)
     slope = log_slope(lags_fs, msd, largest // 2, largest)
     # MSD = a t + c has slope 1 / (1 + c/at): the time at which it is within the tolerance, ten times over
-    needed = 2 / LARGEST_LAGS[-1] * abs(1 / max(slope, 0.05) - 1) / SLOPE_TOLERANCE * lags_fs[largest]
+    needed = SPAN / LARGEST_LAGS[-1] * abs(1 / max(slope, 0.05) - 1) / SLOPE_TOLERANCE * lags_fs[largest]
     length = lags_fs[frames - 1]
     raise InputError(
         f"a trajectory of {length / 1000:.3g} ps whose MSD still grows as t^{slope:.2f}",
