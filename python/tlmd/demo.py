@@ -29,7 +29,6 @@ TEMPERATURE_K = 298.15
 TIMESTEP_FS = 1.0  # the decks' own default is 0.5; the demo takes the longest step that flexible water bears
 TEACHER = "teacher.toml"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-TUNING_RATE = 1e-3  # better than 2e-3 in 3000 steps (docs/results/data_efficiency.md)
 COMMANDS = {"lmp", "mpirun"} | {f"tl-{stage}" for stage in ("calibrate", "generate", "pretrain", "finetune", "export")}
 EQUILIBRATION = 20_000  # steps before each of the two runs
 CAPTION = "Errors on 108 unseen revPBE0-D3 frames: energy E in meV/atom, force F in meV/A"
@@ -116,7 +115,6 @@ class Road:
         self.run([*command, "--out", out / "classical", *overrides(settings)], logs / "classical.output")
         command = ["tl-finetune", self.inputs / "finetune.toml", "--out", out / "autotuned", *few]
         settings = {"transfer.start_from": out / "classical" / "model.pt", "training.max_steps": size.steps}
-        settings["optimizer.lr"] = TUNING_RATE
         self.run(command + overrides(settings), logs / "autotuned.output")
         self.finish(scratch, logs / "scratch.output")
 

@@ -75,13 +75,13 @@ def fit_window(lags_fs: np.ndarray, msd: np.ndarray, frames: int) -> tuple[int, 
     for part in LARGEST_LAGS:
         grid = np.unique(np.geomspace(1, int(part * (frames - 1)), 60).astype(int))
         octaves = grid[2 * grid <= grid[-1]]
-        fits = [abs(log_slope(lags_fs, msd, start, 2 * start) - 1) <= SLOPE_TOLERANCE for start in octaves]
+        fits = np.array([abs(log_slope(lags_fs, msd, start, 2 * start) - 1) <= SLOPE_TOLERANCE for start in octaves])
         for end in grid[grid >= grid[-1] / SPAN][::-1]:
-            inside = 2 * octaves <= end
-            after_last_misfit = np.flatnonzero(~np.array(fits)[inside])[-1:] + 1
-            first = int(after_last_misfit[0]) if len(after_last_misfit) else 0
-            if first < inside.sum() and end >= max(SPAN * octaves[first], octaves[first] + 4):
-                return int(octaves[first]), int(end)
+            inside = octaves[2 * octaves <= end]
+            misfits = np.flatnonzero(~fits[: len(inside)])
+            starts = inside[misfits[-1] + 1 :] if len(misfits) else inside
+            if len(starts) and end >= max(SPAN * starts[0], starts[0] + 4):
+                return int(starts[0]), int(end)
     slope = log_slope(lags_fs, msd, largest // 2, largest)
     # MSD = a t + c has slope 1 / (1 + c/at): the time at which it is within the tolerance, ten times over
     needed = SPAN / LARGEST_LAGS[-1] * abs(1 / max(slope, 0.05) - 1) / SLOPE_TOLERANCE * lags_fs[largest]
