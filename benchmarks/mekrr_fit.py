@@ -7,7 +7,8 @@ choose the hyper-parameters, as many others are the test. Without --model the ba
 (16x0e, 2 layers, l up to 2, correlation 2, 4 A, float32): times and the comparison hold, but errors are not those of a
 foundation model. The two take scalars of both layers, scaled by species, one gaussian length (--length times the median
 distance, the same for both: franken scales features by 1 / sqrt(F) more), and the same grid of 10 x 6 force weights and
-lambdas. tlmd-painn is tl-mekrr once more, on the shipped network water-gfn1-f64 and the native engine, instead of MACE.
+lambdas. tlmd-painn is tl-mekrr once more, on the shipped network water-gfn1-f64 and the native engine instead of MACE,
+and with alpha, which franken lacks, from 0, 0.1 and 1.
 Each is its command in a process of its own, start-up included. Seconds: of the wall, and of the processor.
 """
 
@@ -29,7 +30,12 @@ WATER = Path(__file__).parents[1] / "inputs" / "water"
 WEIGHTS = [0.01 + 0.98 * k / 9 for k in range(10)]
 RIDGES = [10.0**k for k in range(-11, -5)]
 NAMES = ["tlmd", "tlmd-painn", "franken"]
-OWN = {"backbone.kind": '"painn"', "backbone.model": "water-gfn1-f64", "backbone.layers": "[0, 1, 2]"}
+OWN = {
+    "backbone.kind": '"painn"',
+    "backbone.model": "water-gfn1-f64",
+    "backbone.layers": "[0, 1, 2]",
+    "fit.alpha": "[0, 0.1, 1]",
+}
 PAINN = [word for key, value in OWN.items() for word in ("--set", f"{key}={value}")]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 TOML = """
