@@ -274,8 +274,9 @@ def all_sums(
     n_columns = rows.blocks.number * len(rows.head.common)
     forces = config.data.labels == "all"
     found = {}
-    for name, rows.directions in (("train", config.fit.directions), ("valid", config.fit.valid_directions)):
+    for name in ("train", "valid"):
         frames = sets[name]
+        rows.directions = config.fit.directions if name == "train" else config.fit.valid_directions
         if frames is None:
             continue
         before = earlier.sums if earlier and name == "train" else Accumulation(n_columns)
