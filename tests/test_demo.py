@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tlmd.demo import Road, Size
 from tlmd.modelfile import read_card
 
 SCRIPT = Path(sysconfig.get_path("scripts")) / "tl-demo"
@@ -31,3 +32,12 @@ def test_the_whole_road(tmp_path):
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page and "autotuned (T-PaiNN)" in page
     assert "autotuned (T-PaiNN)" in done.stdout and "report.html" in done.stdout
+    loses_only_what_failed(out)
+
+
+def loses_only_what_failed(out):
+    """One run without a usable log costs its own results alone."""
+    (out / "md" / "diffusion.log").write_text("LAMMPS\n")
+    road = Road(out, Size(6, 2, 40, 200, 5.0, 400), from_scratch=False)
+    assert {record["quantity"] for record in road.analyse().records} == {"density"}
+    assert list(road.failed) == ["diffusion"] and "no result" in road.failed["diffusion"]

@@ -61,7 +61,7 @@ class Road:
         self.console = console if console.is_terminal else Console(width=120)
         self.started = time.monotonic()
         self.cores = min(2, os.cpu_count() or 1)
-        self.unstable: dict[str, str] = {}
+        self.failed: dict[str, str] = {}  # of the MD runs, those without a result, and why
         self.out.mkdir(parents=True, exist_ok=True)
 
     def say(self, text: str) -> None:
@@ -153,25 +153,35 @@ class Road:
             try:
                 self.run(command, self.out / "md" / f"{name}.output", **environment)
             except InputError as error:
-                self.unstable[name] = str(error)
-                self.say(f"{name}: the run broke off, nothing of it is used; {error}")
+                self.fail(name, f"the run broke off, nothing of it is used; {error}")
 
     def analyse(self) -> Measurement:
         """Density, diffusion and structure of the runs against experiment."""
-        md = self.out / "md"
         parts = []
-        if "density" not in self.unstable:
-            parts.append(measure_density(md / "density.log", elements=["O", "H"], temperature_K=TEMPERATURE_K))
-        if "diffusion" not in self.unstable:
-            parts += self.motion(md / "diffusion.dump.gz", md / "diffusion.log")
+        for name, measure in (("density", self.density), ("diffusion", self.motion)):
+            if name not in self.failed:
+                try:
+                    parts += measure(self.out / "md" / name)
+                except InputError as error:
+                    self.fail(name, f"no result; {error}")
         records = [record for part in parts for record in part.records]
         return Measurement(records, {caption: figure for part in parts for caption, figure in part.figures.items()})
 
-    def motion(self, dump: Path, log: Path) -> list[Measurement]:
+    def fail(self, name: str, why: str) -> None:
+        """Say that a run has no result; what the others give is kept."""
+        self.failed[name] = why
+        self.say(f"{name}: {why}")
+
+    def density(self, run: Path) -> list[Measurement]:
+        """Density of the NPT run."""
+        return [measure_density(run.with_suffix(".log"), elements=["O", "H"], temperature_K=TEMPERATURE_K)]
+
+    def motion(self, run: Path) -> list[Measurement]:
         """Diffusion and structure of the NVE run."""
-        run = read_log(log).runs[-1]
-        length_ps = float(run.steps[-1] - run.steps[0]) * TIMESTEP_FS / 1000
-        window = (min(2.0, 0.2 * length_ps), min(20.0, 0.5 * length_ps))
+        dump, log = run.with_suffix(".dump.gz"), run.with_suffix(".log")
+        steps = read_log(log).runs[-1].steps
+        length_ps = float(steps[-1] - steps[0]) * TIMESTEP_FS / 1000
+        window = (min(2.0, 0.2 * length_ps), min(20.0, 0.45 * length_ps))
         diffusion = measure_diffusion(dump, log, window_ps=window, elements=["O", "H"])
         structure = measure_structure(dump, log, pairs=[("O", "O")], elements=["O", "H"])
         return [diffusion, structure]
@@ -215,10 +225,9 @@ def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
     tables = {f"{CAPTION}. {NOTE}": errors}
     write_report(road.out / "report.html", "tl-demo: liquid water", result.records, figures, tables)
     show(road, errors, result.records)
-    if road.unstable:
-        raise InputError(
-            f"an unstable simulation: {'; '.join(road.unstable.values())}", "MD to its end", "train with more frames"
-        )
+    if road.failed:
+        reasons = "; ".join(f"{name}: {why}" for name, why in road.failed.items())
+        raise InputError(reasons, "MD to its end, long enough", "train with more frames, or give more --md-minutes")
 
 
 def show(road: Road, errors: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
