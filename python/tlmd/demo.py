@@ -181,7 +181,7 @@ class Road:
         dump, log = run.with_suffix(".dump.gz"), run.with_suffix(".log")
         steps = read_log(log).runs[-1].steps
         length_ps = float(steps[-1] - steps[0]) * TIMESTEP_FS / 1000
-        window = (min(2.0, 0.2 * length_ps), min(20.0, 0.45 * length_ps))
+        window = (min(2.0, 0.2 * length_ps), min(20.0, 0.45 * length_ps))  # ends below half, rounded to frames too
         diffusion = measure_diffusion(dump, log, window_ps=window, elements=["O", "H"])
         structure = measure_structure(dump, log, pairs=[("O", "O")], elements=["O", "H"])
         return [diffusion, structure]

@@ -123,11 +123,11 @@ def test_a_killed_run_goes_on_and_an_update_equals_a_fit_of_all(folder, monkeypa
     whole = fit(folder, "whole", "training.n_frames=8", 'training.select="first"')
     original, seen = accumulate.Rows.of_frame, []
 
-    def killed(self, frames, index, forces=True):
+    def killed(self, frames, index, *labels):
         if len(seen) == 5:
             raise KeyboardInterrupt
         seen.append(index)
-        return original(self, frames, index, forces)
+        return original(self, frames, index, *labels)
 
     settings = ("training.n_frames=8", 'training.select="first"', "training.checkpoint_minutes=1e-9")
     with monkeypatch.context() as patch:

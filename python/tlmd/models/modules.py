@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,15 @@ def load_features(path: Path | str) -> Any:
     """The feature module in a TorchScript file; InputError if the file has none."""
     wanted = "a TorchScript module with elements, cutoff, width and forward(species, vectors, neighbours)"
     module = load_script(path, (f"{path}, not a TorchScript file", wanted, "correct backbone.model or backbone.kind"))
+
+    def positive(kind: type) -> Callable[[Any], bool]:
+        return lambda found: isinstance(found, kind) and found > 0
+
     checks = {
         "elements": lambda found: isinstance(found, list) and found and all(e in atomic_numbers for e in found),
-        "cutoff": lambda found: isinstance(found, float) and found > 0,
-        "width": lambda found: isinstance(found, int) and found > 0,
-        "n_layers": lambda found: isinstance(found, int) and found > 0,
+        "cutoff": positive(float),
+        "width": positive(int),
+        "n_layers": positive(int),
     }
     for name, fits in checks.items():
         found = getattr(module, name, 1 if name == "n_layers" else None)  # n_layers: for LAMMPS alone

@@ -30,8 +30,7 @@ STRAINS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
 class Rows:
     """Turns labelled frames into rows of the normal equations: sums of phi by species, and their derivatives.
 
-    references (S,) eV are taken off the energies, baseline(graph) off all labels. directions: so many orthonormal
-    random directions of a frame's forces instead of all components.
+    references (S,) eV are taken off the energies, baseline(graph) off all labels.
     """
 
     def __init__(
@@ -43,12 +42,16 @@ class Rows:
         baseline: Callable[[Graph], Prediction] | None = None,
     ):
         self.backbone, self.head, self.blocks, self.baseline = backbone, head, blocks, baseline
-        self.directions: int | None = None
         self.precise = copy.deepcopy(head).double()
         self.references = references
 
-    def of_frame(self, frames: FrameSet, index: int, forces: bool = True) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """(kind, rows (n, P), labels (n,)) of a frame's labels; energies and rows per atom, stress 6 components."""
+    def of_frame(
+        self, frames: FrameSet, index: int, forces: bool = True, directions: int | None = None
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """(kind, rows (n, P), labels (n,)) of a frame's labels; energies and rows per atom, stress 6 components.
+
+        directions: so many orthonormal random directions of the forces instead of all components.
+        """
         graph, labels = frames.graph(index), frames.labels[index]
         if self.baseline is not None:
             labels = left_over(labels, self.baseline(graph), graph)
@@ -65,7 +68,7 @@ class Rows:
             return
         slopes = self.slopes(h, species)
         if torch.isfinite(labels.forces).all():
-            moves, seen = self.moves(n_atoms, index), labels.forces.reshape(-1)
+            moves, seen = moves_of(n_atoms, index, directions), labels.forces.reshape(-1)
             for first in range(0, len(moves), TANGENTS):
                 part = moves[first : first + TANGENTS]
                 psi = self.tangents(graph, slopes, part.reshape(len(part), n_atoms, 3), np.zeros((len(part), 3, 3)))
@@ -77,13 +80,6 @@ class Rows:
                 strains[k, b, a] += 0.5
             psi = self.tangents(graph, slopes, np.zeros((6, n_atoms, 3)), strains)
             yield "stress", self.blocks.rows(psi, ratio) / graph.volumes, labels.stress[0][tuple(STRAINS.T)]
-
-    def moves(self, n_atoms: int, index: int) -> np.ndarray:
-        """Orthonormal directions of 3N coordinates along which forces are fitted, (T, 3N)."""
-        if self.directions is None or self.directions >= 3 * n_atoms:
-            return np.eye(3 * n_atoms)
-        normal = np.random.default_rng((1, index)).normal(size=(3 * n_atoms, self.directions))
-        return np.ascontiguousarray(np.linalg.qr(normal)[0].T)
 
     def slopes(self, h: Tensor, species: Tensor) -> list[Tensor]:
         """For each species dphi/dh of its atoms, (n_z F, D)."""
@@ -100,6 +96,14 @@ class Rows:
         changes = self.backbone.tangents(graph, moves, strains)
         parts = [changes[:, graph.species == z].flatten(1) @ slopes[z] for z in range(self.blocks.n_species)]
         return torch.stack(parts, dim=1)
+
+
+def moves_of(n_atoms: int, index: int, directions: int | None) -> np.ndarray:
+    """Orthonormal directions of 3N coordinates along which the forces of frame `index` are seen, (T, 3N)."""
+    if directions is None or directions >= 3 * n_atoms:
+        return np.eye(3 * n_atoms)
+    normal = np.random.default_rng((1, index)).normal(size=(3 * n_atoms, directions))
+    return np.ascontiguousarray(np.linalg.qr(normal)[0].T)
 
 
 def left_over(labels: Labels, prediction: Prediction, graph: Graph) -> Labels:
@@ -149,11 +153,19 @@ class Accumulation:
 
 
 def accumulate(
-    rows: Rows, frames: FrameSet, forces: bool, path: Path, before: Accumulation, minutes: float, advance
+    rows: Rows,
+    frames: FrameSet,
+    forces: bool,
+    directions: int | None,
+    path: Path,
+    before: Accumulation,
+    minutes: float,
+    advance: Callable[[], None],
 ) -> Accumulation:
     """Sums over `frames`, whose frames beyond those in `before` are shared by the ranks; collective over COMM_WORLD.
 
-    path: where the sums are kept; what a killed run has summed up is taken from there. advance(): after each frame.
+    forces, directions: as in Rows.of_frame. path: where the sums are kept; what a killed run has summed up is taken
+    from there. advance(): after each frame.
     """
     comm = MPI.COMM_WORLD
     total = before
@@ -169,7 +181,7 @@ def accumulate(
     mine, written = Accumulation(before.n_columns), time.monotonic()
     own = path.with_name(f"{path.stem}-{comm.rank}-{len(total.frames)}{path.suffix}")
     for i in todo[comm.rank :: comm.size]:
-        for kind, part, labels in rows.of_frame(frames, i, forces):
+        for kind, part, labels in rows.of_frame(frames, i, forces, directions):
             mine.sums[kind].add(part, labels)
         mine.frames.add(names[i])
         advance()

@@ -274,9 +274,8 @@ def all_sums(
     n_columns = rows.blocks.number * len(rows.head.common)
     forces = config.data.labels == "all"
     found = {}
-    for name in ("train", "valid"):
+    for name, directions in (("train", config.fit.directions), ("valid", config.fit.valid_directions)):
         frames = sets[name]
-        rows.directions = config.fit.directions if name == "train" else config.fit.valid_directions
         if frames is None:
             continue
         before = earlier.sums if earlier and name == "train" else Accumulation(n_columns)
@@ -287,8 +286,8 @@ def all_sums(
         start = time.monotonic()
         with run.progress(math.ceil(len(frames) / MPI.COMM_WORLD.size)) as bar:
             found[name] = accumulate(
-                rows, frames, forces, run.path / f"sums-{name}.pt", before, config.training.checkpoint_minutes,
-                lambda bar=bar: bar.advance(bar.task_ids[0]),
+                rows, frames, forces, directions, run.path / f"sums-{name}.pt", before,
+                config.training.checkpoint_minutes, lambda bar=bar: bar.advance(bar.task_ids[0]),
             )  # fmt: skip
         seconds = time.monotonic() - start
         counts = ", ".join(f"{s.number} {kind}" for kind, s in found[name].sums.items() if s.number)
