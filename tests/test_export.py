@@ -16,6 +16,7 @@ from tlmd.calculator import TLCalculator
 from tlmd.cli import export as tl_export
 from tlmd.errors import InputError
 from tlmd.export import export_model, load_exported
+from tlmd.installed import SHIPPED
 from tlmd.modelfile import Architecture, Card, Sample, load_model, new_potential, read_card, save_model
 
 
@@ -114,10 +115,22 @@ def test_bad_files(model, tmp_path):
         load_model(exported)
     with pytest.raises(InputError, match="model.pt, not an exported model or damaged"):
         load_exported(model)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="no file .*absent.pt; wanted a model file, or one of .*water-gfn1-f64"):
         load_model(tmp_path / "absent.pt")
     with pytest.raises(InputError, match="got dtype float16; wanted float32 or float64"):
         export_model(model, dtype="float16")
+
+
+def test_shipped_models_go_by_their_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exported = export_model("water-gfn1-f64")
+    assert exported.resolve() == tmp_path / "water-gfn1-f64-lammps.pt"
+    water = molecule("H2O")
+    energies = []
+    for model in ("water-gfn1-f64", SHIPPED["water-gfn1-f64"], exported):
+        water.calc = TLCalculator(model)
+        energies.append(water.get_potential_energy())
+    assert energies[0] == energies[1] == pytest.approx(energies[2], abs=1e-5)
 
 
 def test_newer_format_is_refused(model, tmp_path):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi4py import MPI
+from rich.console import Console
 
 from tlmd import cli
 from tlmd.config import load_config
@@ -222,12 +224,12 @@ def test_wrong_label_is_refused(finished, toml):
     settings.out.mkdir()
     path = settings.out / classical._UNCHECKED
     write_frames(path, frames)
-    classical._reevaluate(settings, 0, 1)
+    classical._reevaluate(settings, MPI.COMM_SELF, Console(quiet=True))
     forces = frames[2].forces.copy()
     forces[0, 0] += 1e-3
     write_frames(path, [*frames[:2], frames[2].replace(forces=forces)])
     with pytest.raises(InputError, match=r"frame 2: labels that differ by"):
-        classical._reevaluate(settings, 0, 1)
+        classical._reevaluate(settings, MPI.COMM_SELF, Console(quiet=True))
 
 
 def test_frames_with_large_forces_are_dropped_and_counted(toml):

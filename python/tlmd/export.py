@@ -31,7 +31,8 @@ NATIVE_TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}  # with the error 
 def export_model(
     model: Path | str, out: Path | str | None = None, dtype: str | None = None, frames: Sequence[Any] = ()
 ) -> Path:
-    """Write `model` (model.pt) as TorchScript to `out` (default MODEL-lammps.pt) and return the path.
+    """Write `model` (model.pt) as TorchScript to `out` and return the path. Default: MODEL-lammps.pt beside the model,
+    or in the working folder for the name of a shipped one.
 
     dtype: float32 | float64, default the model's own. frames: real frames (with the attributes of Sample) to compare
     on; default the sample in the model file. The file is written, read back, and its script and, for PaiNN, the native

@@ -11,6 +11,11 @@ PACKAGE = Path(__file__).parent
 SHIPPED = {path.stem: path for path in sorted((PACKAGE / "pretrained").glob("*.pt"))}  # by name, see docs/models.md
 
 
+def named_or_path(model: Path | str) -> Path:
+    """The file of a model: a shipped one goes by its name, any other by its path."""
+    return SHIPPED.get(str(model)) or Path(model)
+
+
 def plugin_folder() -> Path:
     """The folder to put into LAMMPS_PLUGIN_PATH: TLMD_PLUGIN if set (a build of one's own), else the installed one."""
     folder = Path(os.environ.get("TLMD_PLUGIN") or PACKAGE / "plugin").absolute()

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import tlmd
 from tlmd.errors import InputError
 from tlmd.files import write_atomic
+from tlmd.installed import SHIPPED, named_or_path
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
 from tlmd.models.mekrr import KernelModule, KernelPaiNN
 from tlmd.models.modules import from_bytes, to_bytes
@@ -159,15 +160,18 @@ def describe(potential: Potential, card: Card) -> Card:
 
 
 def read_card(path: Path | str) -> Card:
-    """The card of a trained or exported model; InputError if the file is none, is cut short, or is of a newer
-    format.
+    """The card of a trained or exported model; InputError if there is no such file, or it is none of a model, is cut
+    short, or is of a newer format.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(named_or_path(path)) as archive:
             name = next(n for n in archive.namelist() if n.endswith("/extra/card.json"))
             text = archive.read(name)
     except FileNotFoundError:
-        raise
+        shipped = ", ".join(SHIPPED)
+        raise InputError(
+            f"no file {path}", f"a model file, or one of {shipped}", "check the path or the name"
+        ) from None
     except (zipfile.BadZipFile, StopIteration, OSError) as error:
         raise InputError(
             f"{path}, not a model file or cut short ({type(error).__name__})",
@@ -209,12 +213,12 @@ def _content(path: Path | str) -> dict[str, Any]:
     if is_exported(path):
         raise InputError(f"{path}, an exported TorchScript file", "a trained model.pt", "give the file it came from")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(named_or_path(path), map_location="cpu", weights_only=True)
     except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}, damaged ({error})".splitlines()[0], "a trained model.pt", "train again") from None
 
 
 def is_exported(path: Path | str) -> bool:
     """Whether a model file holds TorchScript code."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(named_or_path(path)) as archive:
         return any("/code/" in name for name in archive.namelist())

@@ -33,6 +33,7 @@ TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated, "mmff94": MMFF94, "xtb": X
 SYSTEMS = water.SYSTEMS | molecules.SYSTEMS | surfaces.SYSTEMS
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
+BLOCK = 16  # frames in a row that one rank checks
 
 
 class Item(NamedTuple):
@@ -65,7 +66,7 @@ def generate(config: GenerateConfig, out: Path | None = None) -> Path:
     started = time.perf_counter()
     _collective(comm, lambda: _make_items(config, items, comm, console))
     _collective(comm, lambda: _join(items, out) if comm.rank == 0 else None)
-    worst = _collective(comm, lambda: _reevaluate(config, comm.rank, comm.size))
+    worst = _collective(comm, lambda: _reevaluate(config, comm, console))
     if comm.rank == 0:
         _report(config, items, np.max(worst, axis=0), time.perf_counter() - started, console)
         (out / _UNCHECKED).replace(out / FRAMES)
@@ -126,15 +127,7 @@ def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, conso
     missing = [item for item in items if _finished(item, config.out) is None]
     comm.Barrier()  # every rank has looked before any rank writes
     total = sum(item.system.count(item.index) for item in items)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with _bar(console) as progress:
         task = progress.add_task("labels", total=total)
 
         def show() -> None:
@@ -153,6 +146,19 @@ def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, conso
             time.sleep(0.1)
             show()
         show()
+
+
+def _bar(console: Console) -> Progress:
+    """A progress bar that counts frames."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
@@ -211,25 +217,31 @@ def _dropped(items: list[Item], out: Path) -> str:
     return ", ".join(f"{count} {why}" for why, count in sorted(dropped.items()) if count) or "0"
 
 
-def _reevaluate(config: GenerateConfig, rank: int, size: int) -> tuple[float, float]:
-    """Largest errors (eV per atom, eV/A) of the written labels against a fresh teacher, for this rank's frames."""
+def _reevaluate(config: GenerateConfig, comm: MPI.Comm, console: Console) -> tuple[float, float]:
+    """Largest errors (eV per atom, eV/A) of the written labels against a fresh teacher, for this rank's frames.
+
+    Frames of one molecule follow each other, since teachers set up each molecule once.
+    """
     path = config.out / _UNCHECKED
     frames = read_frames(path, max_force=config.max_force)
     worst = (0.0, 0.0)
     teacher = _teacher(config)
     checked = np.linspace(0, len(frames) - 1, max(1, round(config.recheck * len(frames)))).round().astype(int)
-    for index in checked[rank::size]:
-        frame = frames[index]
-        again = teacher.label(frame)
-        energy = abs(again.energy - frame.energy) / len(frame)
-        force = float(np.abs(again.forces - frame.forces).max())
-        if not (energy <= config.energy_tolerance and force <= config.force_tolerance):
-            raise InputError(
-                f"{path}, frame {index}: labels that differ by {energy:.1e} eV per atom, {force:.1e} eV/A",
-                f"at most {config.energy_tolerance:g} and {config.force_tolerance:g}",
-                "delete that file and run again",
-            )
-        worst = (max(worst[0], energy), max(worst[1], force))
+    order = sorted(checked, key=lambda index: str(frames[index].info.get("smiles")))
+    mine = [index for place, index in enumerate(order) if place // BLOCK % comm.size == comm.rank]
+    with _bar(console) as progress:
+        for index in progress.track(mine, description="checks"):
+            frame = frames[index]
+            again = teacher.label(frame)
+            energy = abs(again.energy - frame.energy) / len(frame)
+            force = float(np.abs(again.forces - frame.forces).max())
+            if not (energy <= config.energy_tolerance and force <= config.force_tolerance):
+                raise InputError(
+                    f"{path}, frame {index}: labels that differ by {energy:.1e} eV per atom, {force:.1e} eV/A",
+                    f"at most {config.energy_tolerance:g} and {config.force_tolerance:g}",
+                    "delete that file and run again",
+                )
+            worst = (max(worst[0], energy), max(worst[1], force))
     teacher.close()
     return worst
 
