@@ -1,12 +1,15 @@
-"""A GAP-like rival: kernel ridge regression on SOAP vectors, energies only.
+"""A GAP-like rival: kernel ridge regression on SOAP vectors, of energies or of energies and forces.
 
-    python benchmarks/soap_ridge.py [FOLDER] [--frames N] [--seed 1] [--cutoff 5] [--n-max 8] [--l-max 4] [--zetas ...]
+    python benchmarks/soap_ridge.py [FOLDER] [--forces] [--points 400] [--frames N] [--seed 1] [--cutoff 5] ...
 
 FOLDER has train, valid and test.extxyz.xz (default inputs/cu_formate); N training frames are drawn as tl-mekrr does it.
 Needs dscribe and ase (`pip install dscribe ase`), not tlmd. The kernel of two frames sums (p . p')^zeta over pairs of
 atoms of one species, p being SOAP vectors (gto, sigma 0.5 A) of norm one: a Gaussian approximation potential in which
 every atom is a sparse point; zeta = 1 is ridge regression on sums of SOAP vectors by species. Either all pairs have one
 weight (sums) or each species has the mean over its pairs (means). Validation frames choose zeta, weights and lambda.
+
+With --forces the kernel is that of sparse points, `points` atoms of each species that lie as far apart as can be, and
+forces are its derivatives; validation frames choose zeta, the weight of the forces and lambda.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ import numpy as np
 
 CU_FORMATE = Path(__file__).parents[1] / "inputs" / "cu_formate"
 BLOCK = 16  # frames whose pairs with all others are held at once
+SIGMA_A = 0.5  # of the atoms' densities
+TAIL_A = 3.0  # beyond the cutoff, from where the density of an atom still reaches in
+CANDIDATES = 4000  # atoms of a species among which sparse points are looked for
+WEIGHTS = (0.1, 0.5, 0.9)  # of the forces; the rest is that of the energies
 RIDGES = 10.0 ** np.arange(-15.0, 1.1, 0.5)  # in units of the mean diagonal element
 
 
@@ -37,12 +44,17 @@ def read(folder: Path, n: int | None, seed: int) -> dict[str, list]:
     return parts
 
 
-def soap_vectors(frames: Sequence, species: Sequence[str], cutoff: float, n_max: int, l_max: int) -> list[np.ndarray]:
-    """SOAP vectors of norm one of the atoms of each frame, (N, F)."""
+def descriptor(species: Sequence[str], settings: argparse.Namespace, periodic: bool):
+    """dscribe's SOAP."""
     from dscribe.descriptors import SOAP
 
-    periodic = any(atoms.pbc.any() for atoms in frames)
-    soap = SOAP(species=list(species), r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=0.5, periodic=periodic)
+    shape = {"r_cut": settings.cutoff, "n_max": settings.n_max, "l_max": settings.l_max}
+    return SOAP(species=list(species), sigma=SIGMA_A, periodic=periodic, **shape)
+
+
+def soap_vectors(frames: Sequence, species: Sequence[str], settings: argparse.Namespace) -> list[np.ndarray]:
+    """SOAP vectors of norm one of the atoms of each frame, (N, F)."""
+    soap = descriptor(species, settings, any(atoms.pbc.any() for atoms in frames))
     return [p / np.linalg.norm(p, axis=1, keepdims=True) for p in map(soap.create, frames)]
 
 
@@ -105,9 +117,127 @@ def shown(errors: np.ndarray) -> str:
     return f"{1e3 * np.sqrt(np.mean(errors**2)):.2f} ({1e3 * np.mean(np.abs(errors)):.2f})"
 
 
+def of_energies(frames: Sequence, vectors: Sequence[np.ndarray], y: np.ndarray, sets: tuple, zetas: list[int]) -> str:
+    """Fit to energies, all atoms as points; the test errors of the best on the validation frames."""
+    n_train, valid, test = sets
+    best = None
+    for zeta, weighting, kernel in kernels(frames, vectors, zetas):
+        found = [(np.mean((p - y)[valid] ** 2), ridge, p) for ridge, p in predictions(kernel, y, n_train)]
+        score, ridge, p = min(found, key=lambda each: each[0])
+        print(f"zeta {zeta}, {weighting:5}: lambda {ridge:.0e}, valid RMSE (MAE) {shown((p - y)[valid])} meV/atom")
+        if best is None or score < best[0]:
+            best = (score, f"zeta {zeta}, {weighting}", p)
+    return f"{best[1]}: test RMSE (MAE) {shown((best[2] - y)[test])} meV/atom"
+
+
+def sparse_points(frames: Sequence, vectors: Sequence[np.ndarray], count: int, seed: int) -> dict[int, np.ndarray]:
+    """Up to `count` SOAP vectors of each species, (M, F): each as far as can be from those before it."""
+    rng = np.random.default_rng(seed)
+    points = {}
+    for z in np.unique(np.concatenate([atoms.numbers for atoms in frames])):
+        pool = np.concatenate([p[atoms.numbers == z] for p, atoms in zip(vectors, frames, strict=True)])
+        pool = pool[rng.permutation(len(pool))[:CANDIDATES]]
+        chosen, nearest = [0], np.full(len(pool), -1.0)
+        for _ in range(min(count, len(pool)) - 1):
+            nearest = np.maximum(nearest, pool @ pool[chosen[-1]])
+            chosen.append(int(np.argmin(nearest)))
+        points[int(z)] = pool[chosen]
+    return points
+
+
+def rows_of(atoms, soap, points: dict[int, np.ndarray], zetas: Sequence[int]) -> dict[int, np.ndarray]:
+    """For each zeta the kernel between sparse points and the sum over the atoms of a frame, row 0, and its negative
+    derivatives with respect to the positions, rows 1 to 3N: (1 + 3N, P)."""
+    from ase import Atoms
+    from ase.neighborlist import neighbor_list
+
+    ends = np.cumsum([len(q) for q in points.values()])
+    columns = {z: slice(end - len(q), end) for (z, q), end in zip(points.items(), ends, strict=True)}
+    rows = {zeta: np.zeros((1 + 3 * len(atoms), ends[-1])) for zeta in zetas}
+    first, second, vectors = neighbor_list("ijD", atoms, soap._r_cut + TAIL_A)
+    for centre, z in enumerate(atoms.numbers):
+        mine = first == centre
+        owners = np.append(centre, second[mine])
+        cluster = Atoms(atoms.numbers[owners], np.concatenate([np.zeros((1, 3)), vectors[mine]]))
+        slopes, vector = soap.derivatives(cluster, centers=[0], attach=True, method="analytical")
+        slopes, vector = slopes[0].reshape(3 * len(owners), -1), vector[0]
+        length = np.linalg.norm(vector)
+        unit = vector / length
+        cosines = points[z] @ unit
+        turn = (slopes @ points[z].T - np.outer(slopes @ unit, cosines)) / length
+        for zeta in zetas:
+            forces = -(turn * (zeta * cosines ** (zeta - 1))).reshape(len(owners), 3, -1)
+            rows[zeta][0, columns[z]] += cosines**zeta
+            target = rows[zeta][1:, columns[z]].reshape(len(atoms), 3, -1)
+            np.add.at(target, owners, forces)
+    return rows
+
+
+def with_forces(
+    frames: Sequence, vectors: Sequence[np.ndarray], y: np.ndarray, species: list[str], sets: tuple, settings
+) -> str:
+    """Fit to energies and forces; the test errors of the best on the validation frames."""
+    n_train, valid, _ = sets
+    points = sparse_points(frames[:n_train], vectors[:n_train], settings.points, settings.seed)
+    soap = descriptor(species, settings, periodic=False)
+    forces = [atoms.get_forces().ravel() for atoms in frames]
+    units = np.array([np.std(y[:n_train]), np.sqrt(np.mean(np.concatenate(forces[:n_train]) ** 2))])
+    whitening = {zeta: whiten(points, zeta) for zeta in settings.zetas}
+    size = sum(map(len, points.values()))
+    products = {zeta: [[np.zeros((size, size)), np.zeros(size)] for _ in units] for zeta in settings.zetas}
+    held = {zeta: [] for zeta in settings.zetas}
+    for index, atoms in enumerate(frames):
+        for zeta, rows in rows_of(atoms, soap, points, settings.zetas).items():
+            rows = rows @ whitening[zeta]
+            rows[0] /= len(atoms)
+            if index >= n_train:
+                held[zeta].append(rows)
+                continue
+            parts = ((rows[:1], y[index : index + 1]), (rows[1:], forces[index]))
+            for (matrix, right), (a, b), unit in zip(products[zeta], parts, units, strict=True):
+                matrix += a.T @ a / (len(a) * unit**2 * n_train)
+                right += a.T @ b / (len(a) * unit**2 * n_train)
+        if (index + 1) % 50 == 0:
+            print(f"{index + 1} of {len(frames)} frames", file=sys.stderr)
+    best = None
+    for zeta in settings.zetas:
+        (energy, energy_right), (force, force_right) = products[zeta]
+        for weight in WEIGHTS:
+            values, modes = np.linalg.eigh((1 - weight) * energy + weight * force)
+            right = modes.T @ ((1 - weight) * energy_right + weight * force_right)
+            for ridge in RIDGES:
+                solution = modes @ (right / (np.maximum(values, 0.0) + ridge * values.mean()))
+                found = [rows @ solution for rows in held[zeta]]
+                errors = [np.array([p[0] for p in found]) - y[n_train:]]
+                errors += [[p[1:] - f for p, f in zip(found, forces[n_train:], strict=True)]]
+                n_valid = valid.stop - valid.start
+                of_valid = errors[0][:n_valid], np.concatenate(errors[1][:n_valid])
+                score = sum(np.mean(e**2) / unit**2 for e, unit in zip(of_valid, units, strict=True))
+                if best is None or score < best[0]:
+                    of_test = errors[0][n_valid:], np.concatenate(errors[1][n_valid:])
+                    best = (score, f"zeta {zeta}, force weight {weight}, lambda {ridge:.0e}", of_valid, of_test)
+    energies, components = best[3]
+    print(f"{best[1]}: valid {shown(best[2][0])} meV/atom, {shown(best[2][1])} meV/A")
+    return f"{size} points, {best[1]}: test RMSE (MAE) {shown(energies)} meV/atom, {shown(components)} meV/A"
+
+
+def whiten(points: dict[int, np.ndarray], zeta: int) -> np.ndarray:
+    """(P, P) matrix that turns kernels with the sparse points into features whose ridge is the kernel's norm."""
+    sizes = [len(q) for q in points.values()]
+    found, end = np.zeros((sum(sizes), sum(sizes))), 0
+    for q in points.values():
+        values, modes = np.linalg.eigh((q @ q.T) ** zeta)
+        values = np.where(values > 1e-10 * values[-1], values, np.inf)
+        found[end : end + len(q), end : end + len(q)] = modes / np.sqrt(values)
+        end += len(q)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=CU_FORMATE)
+    parser.add_argument("--forces", action="store_true", help="fit energies and forces")
+    parser.add_argument("--points", type=int, default=400, help="sparse points of each species, with --forces")
     parser.add_argument("--frames", type=int, help="training frames; absent: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cutoff", type=float, default=5.0)
@@ -126,18 +256,15 @@ def main() -> None:
     n_train, n_valid = len(parts["train"]), len(parts["valid"])
     valid, test = slice(n_train, n_train + n_valid), slice(n_train + n_valid, None)
     species = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-    vectors = soap_vectors(frames, species, settings.cutoff, settings.n_max, settings.l_max)
+    vectors = soap_vectors(frames, species, settings)
     print(f"{n_train} training frames, {vectors[0].shape[1]} numbers an atom, {time.monotonic() - started:.0f} s")
     y = labels(frames, n_train)
-    best = None
-    for zeta, weighting, kernel in kernels(frames, vectors, settings.zetas):
-        found = [(np.mean((p - y)[valid] ** 2), ridge, p) for ridge, p in predictions(kernel, y, n_train)]
-        score, ridge, p = min(found, key=lambda each: each[0])
-        print(f"zeta {zeta}, {weighting:5}: lambda {ridge:.0e}, valid RMSE (MAE) {shown((p - y)[valid])} meV/atom")
-        if best is None or score < best[0]:
-            best = (score, f"zeta {zeta}, {weighting}", p)
+    if settings.forces:
+        found = with_forces(frames, vectors, y, species, (n_train, valid, test), settings)
+    else:
+        found = of_energies(frames, vectors, y, (n_train, valid, test), settings.zetas)
     minutes = (time.monotonic() - started) / 60
-    print(f"{best[1]}: test RMSE (MAE) {shown((best[2] - y)[test])} meV/atom; {minutes:.1f} minutes")
+    print(f"{found}; {minutes:.1f} minutes")
 
 
 if __name__ == "__main__":
