@@ -219,7 +219,6 @@ engine::Head Model::Impl::head() {
   head.points = numbers_of<double>(found[2].toTensor(), torch::kDouble);
   head.bias = numbers_of<double>(found[3].toTensor(), torch::kDouble);
   head.weights = numbers_of<double>(found[4].toTensor(), torch::kDouble);
-  head.n_out = (int) (head.weights.size() / ratio.size());
   head.shift = numbers_of<double>(module.attr("shift").toTensor(), torch::kDouble);
   head.factor = numbers_of<double>(module.attr("factor").toTensor(), torch::kDouble);
   return head;

@@ -71,7 +71,7 @@ def test_random_features_converge_to_the_exact_alpha_kernel():
 
     def mean_features(atoms: Atoms, made: FourierMap) -> torch.Tensor:
         counts = atoms.counts()
-        psi = torch.zeros(len(counts), 2, made.frequencies.shape[0], dtype=torch.float64)
+        psi = torch.zeros(len(counts), 2, 2 * len(made.frequencies), dtype=torch.float64)
         psi.view(-1, psi.shape[2]).index_add_(0, atoms.frame * 2 + atoms.species, made(atoms.h))
         blocks = Blocks(2, None)
         rows = torch.stack([blocks.rows(p, c.sum() / c) / c.sum() for p, c in zip(psi, counts, strict=True)])
@@ -97,7 +97,7 @@ def head(kind: str, map_: str, layers: list[int], aggregation: str, n_features: 
 
 
 HEADS = {
-    "fourier": head("gaussian", "fourier", [1], "sum", 37),
+    "fourier": head("gaussian", "fourier", [1], "sum", 74),
     "linear": head("linear", "linear", [0, 2], "sum", 40),
     "gaussian": head("gaussian", "landmarks", [0, 1], "mean", 5, 9),
     "polynomial": head("polynomial", "landmarks", [2], "mean", 7, 7),

@@ -1,6 +1,6 @@
 // The kernel head: energies of atoms from functions of their scaled scalar features, and dE/d(features), one tile of
-// atoms at a time. cosine: cos(p), gaussian: exp(p - parameter |x|^2), polynomial: p^parameter, with p = x W + bias;
-// linear: x itself.
+// atoms at a time. fourier: cos(p) and sin(p), gaussian: exp(p - parameter |x|^2), polynomial: p^parameter, with
+// p = x W + bias; linear: x itself.
 #ifndef TLMD_ENGINE_HEAD_H
 #define TLMD_ENGINE_HEAD_H
 
@@ -53,11 +53,12 @@ static inline double functions(const KernelFunctions<real> &h, const real *weigh
   vec<real> energy{};
   for (int c = 0; c < h.n_out; c += n) {
     const vec<real> w = load(weight + c), x = load(p + c);
-    if (h.function == COSINE) {
+    if (h.function == FOURIER) {
+      const vec<real> v = load(weight + h.n_out + c);
       vec<real> cosine, sine;
       cosine_and_sine<real>(x, cosine, sine);
-      energy += w * cosine;
-      store(p + c, -(w * sine));
+      energy += w * cosine + v * sine;
+      store(p + c, v * cosine - w * sine);
     } else if (h.function == GAUSSIAN) {
       const vec<real> value = w * exponential<real>(x - h.parameter * square);
       energy += value;
@@ -94,7 +95,7 @@ template <class real> static void kernel_head(const KernelFunctions<real> &h, in
     for (int c = 0; c < k; c += n) square += load(x + (size_t) a * k + c) * load(x + (size_t) a * k + c);
     const int z = h.species[first + a];
     h.energies[first + a] +=
-        functions(h, h.weights + (size_t) z * d, (real) lane_sum<real>(square), p + (size_t) a * d, inner[a]);
+        functions(h, h.weights + (size_t) z * h.n_weights, (real) lane_sum<real>(square), p + (size_t) a * d, inner[a]);
   }
   if (!linear) multiply(p, d, rows, h.back, back, k);
   for (int a = 0; a < count; a++) {

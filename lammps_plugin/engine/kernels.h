@@ -102,16 +102,17 @@ template <class real> struct Update {
   real *scratch = nullptr;         // scratch_size(width) numbers, of one thread
 };
 
-enum Function { LINEAR, COSINE, GAUSSIAN, POLYNOMIAL };
+enum Function { LINEAR, FOURIER, GAUSSIAN, POLYNOMIAL };
 
 // What head.h reads and writes; n_in = n_layers * F, n_out padded.
 template <class real> struct KernelFunctions {
   Function function = LINEAR;
   real parameter = 0;                               // gaussian: 1 / (2 length^2); polynomial: degree
   int width = 0, n_layers = 0, n_out = 0;           // F padded
+  int n_weights = 0;                                // of a species: fourier n_out cosines, n_out sines; else n_out
   Matrix<real> there, back;                         // n_in -> n_out with bias, and n_out -> n_in
   const real *shift = nullptr, *factor = nullptr;   // (species, n_in)
-  const real *weights = nullptr, *scale = nullptr;  // (species, n_out), (species,)
+  const real *weights = nullptr, *scale = nullptr;  // (species, n_weights), (species,)
   const real *const *features = nullptr;            // of each layer (N, F)
   real *const *adjoints = nullptr;                  // the same of dE/d(them)
   const int *species = nullptr;

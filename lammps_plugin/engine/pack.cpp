@@ -154,17 +154,18 @@ template <class real> void Packed<real>::set(const Weights &w) {
     }
   }
   if (moments) fold_first_layer(w, layers[0]);
-  if (w.head.n_out > 0) set_head(w.head);
+  if (!w.head.layers.empty()) set_head(w.head);
 }
 
 // Channels of each layer and functions are padded: with zeros, which add nothing.
 template <class real> void Packed<real>::set_head(const Head &given) {
-  const int parts = (int) given.layers.size(), n_in = parts * width, n_out = padded(given.n_out);
+  const int parts = (int) given.layers.size(), n_in = parts * width, n = (int) given.bias.size();
   const int f = (int) given.shift.size() / (n_species * parts);
   head.function = given.function, head.parameter = (real) given.parameter;
-  head.width = width, head.n_layers = parts, head.n_out = given.function == LINEAR ? n_in : n_out;
+  head.width = width, head.n_layers = parts, head.n_out = given.function == LINEAR ? n_in : padded(n);
+  head.n_weights = given.function == FOURIER ? 2 * head.n_out : head.n_out;
   std::vector<double> shift((size_t) n_species * n_in), factor(shift);
-  Dense points(n_in, n_out);
+  Dense points(n_in, padded(n));
   for (int part = 0; part < parts; part++)
     for (int c = 0; c < f; c++) {
       const size_t from = (size_t) part * f + c, to = (size_t) part * width + c;
@@ -172,25 +173,26 @@ template <class real> void Packed<real>::set_head(const Head &given) {
         shift[(size_t) z * n_in + to] = given.shift[(size_t) z * parts * f + from];
         factor[(size_t) z * n_in + to] = given.factor[(size_t) z * parts * f + from];
       }
-      for (int d = 0; d < given.n_out && !given.points.empty(); d++)
-        points.at((int) to, d) = given.points[(size_t) d * parts * f + from];
+      for (int d = 0; d < n; d++) points.at((int) to, d) = given.points[(size_t) d * parts * f + from];
     }
   head.shift = keep(shift, shift.size());
   head.factor = keep(factor, factor.size());
   if (given.function != LINEAR) {
     head.there = keep(points);
-    head.there.bias = keep(given.bias, n_out);
+    head.there.bias = keep(given.bias, head.n_out);
     head.back = keep(transposed(points));
   }
-  set_head_weights(given.n_out, given.weights);
+  set_head_weights(given.weights);
 }
 
-template <class real> void Packed<real>::set_head_weights(int n_out, const std::vector<double> &given) {
-  head_weights.assign((size_t) n_species * head.n_out, real(0));
-  const int parts = head.function == LINEAR ? head.n_layers : 1, own = n_out / parts, pitch = head.n_out / parts;
+template <class real> void Packed<real>::set_head_weights(const std::vector<double> &given) {
+  head_weights.assign((size_t) n_species * head.n_weights, real(0));
+  const int n = (int) given.size() / n_species;
+  const int parts = head.function == LINEAR ? head.n_layers : head.n_weights / head.n_out;
+  const int own = n / parts, pitch = head.n_weights / parts;
   for (int z = 0; z < n_species; z++)
-    for (int d = 0; d < n_out; d++)
-      head_weights[(size_t) z * head.n_out + d / own * pitch + d % own] = (real) given[(size_t) z * n_out + d];
+    for (int d = 0; d < n; d++)
+      head_weights[(size_t) z * head.n_weights + d / own * pitch + d % own] = (real) given[(size_t) z * n + d];
   head.weights = head_weights.data();
 }
 

@@ -57,7 +57,7 @@ template <class real> class Packed {
   std::vector<real> scale;                         // (species,)
   std::vector<std::vector<double>> filters;        // of each layer, (blocks, basis, 3, lanes)
   KernelFunctions<real> head;                      // n_out 0: none
-  void set_head_weights(int n_out, const std::vector<double> &);
+  void set_head_weights(const std::vector<double> &);
 
  private:
   void set_filter(const Weights::Layer &, int width, std::vector<double> &);

@@ -14,7 +14,7 @@ template <class real> int PaiNN<real>::n_layers() const { return impl->n_layers;
 template <class real> const std::string &PaiNN<real>::isa() const { return impl->isa; }
 template <class real> void PaiNN<real>::set_threads(int n) { impl->options.n_threads = std::max(n, 1); }
 template <class real> void PaiNN<real>::set_head_weights(const std::vector<double> &weights) {
-  impl->packed.set_head_weights((int) weights.size() / impl->packed.n_species, weights);
+  impl->packed.set_head_weights(weights);
 }
 template <class real> void PaiNN<real>::begin(const Pairs &pairs) { impl->begin(pairs); }
 template <class real> void PaiNN<real>::forward(int layer) { impl->forward(layer); }

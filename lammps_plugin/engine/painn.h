@@ -30,11 +30,10 @@ struct Linear {
 struct Head {
   Function function = LINEAR;
   double parameter = 0;
-  int n_out = 0;  // 0: there is none
-  std::vector<int> layers;
+  std::vector<int> layers;            // none: there is no head
   std::vector<double> shift, factor;  // (species, n_in)
   std::vector<double> points, bias;   // (n_out, n_in), (n_out,); linear: none
-  std::vector<double> weights;        // (species, n_out)
+  std::vector<double> weights;        // (species, n_out); fourier: those of cosines, then of sines, (species, 2 n_out)
 };
 Function function_of(const std::string &name);
 
@@ -127,7 +126,7 @@ template <class real> class PaiNN {
   int n_layers() const;
   const std::string &isa() const;
   void set_threads(int n);
-  void set_head_weights(const std::vector<double> &);  // (species, n_out), where the composition changes them
+  void set_head_weights(const std::vector<double> &);  // as Head's, where the composition changes them
 
   void begin(const Pairs &);  // keeps a pointer to the pairs until finish
   void forward(int layer);    // message and update of layer 1 .. n_layers - 1

@@ -254,20 +254,12 @@ NB_MODULE(_engine, m) {
       .def(
           "__init__",
           [](Head *self, const std::vector<int> &layers, const std::string &function, double parameter,
-             const Slopes &shift, const Slopes &factor, const Slopes &points, const Slopes &bias, const Slopes &weights,
-             int n_species) {
-            new (self) Head{function_of(function),
-                            parameter,
-                            (int) weights.size() / n_species,
-                            layers,
-                            numbers(shift),
-                            numbers(factor),
-                            numbers(points),
-                            numbers(bias),
-                            numbers(weights)};
+             const Slopes &shift, const Slopes &factor, const Slopes &points, const Slopes &bias,
+             const Slopes &weights) {
+            new (self) Head{function_of(function), parameter,       layers,        numbers(shift),
+                            numbers(factor),       numbers(points), numbers(bias), numbers(weights)};
           },
-          "layers"_a, "function"_a, "parameter"_a, "shift"_a, "factor"_a, "points"_a, "bias"_a, "weights"_a,
-          "n_species"_a);
+          "layers"_a, "function"_a, "parameter"_a, "shift"_a, "factor"_a, "points"_a, "bias"_a, "weights"_a);
   nb::class_<Weights>(m, "Weights")
       .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double cutoff,
                           const std::vector<double> &centres, double basis_width, bool bessel, bool polynomial,

@@ -6,11 +6,12 @@
 namespace tlmd::engine {
 
 Function function_of(const std::string &name) {
-  const char *const names[] = {"linear", "cosine", "gaussian", "polynomial"};
+  const char *const names[] = {"linear", "fourier", "gaussian", "polynomial"};
   for (int k = 0; k < 4; k++)
     if (name == names[k]) return (Function) k;
-  throw std::runtime_error("got kernel function " + name +
-                           "; wanted linear, cosine, gaussian or polynomial; install the tlmd of the export");
+  throw std::runtime_error(
+      "got kernel function " + name +
+      "; wanted linear, fourier, gaussian or polynomial; fit and export again, or install the tlmd of the export");
 }
 
 Weights read_weights(int n_species, int width, int n_layers, const Basis &basis, const Head &head,
@@ -38,7 +39,7 @@ Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
                         linear(update + ".context.0", 2 * f, f), linear(update + ".context.2", f, 3 * f)});
   }
   w.head = head;
-  if (head.n_out > 0 && get("net.energy.0.weight").empty()) {
+  if (!head.layers.empty() && get("net.energy.0.weight").empty()) {
     w.energy0 = {f / 2, f, std::vector<double>((size_t) f * (f / 2)), std::vector<double>(f / 2)};
     w.energy2 = {1, f / 2, std::vector<double>(f / 2), {0.0}};
   } else {

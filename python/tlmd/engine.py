@@ -47,10 +47,10 @@ def head_of(potential: Any) -> _engine.Head:
     """The kernel head of a potential of kind mekrr, for one atom of each species; else none."""
     if not hasattr(potential.net, "kernel_readout"):
         return _engine.Head()
-    head, n_species = potential.net.head, len(potential.elements)
-    function, parameter, *tensors = head.flat(torch.ones(n_species, dtype=head.own.dtype))
+    head = potential.net.head
+    function, parameter, *tensors = head.flat(torch.ones(len(potential.elements), dtype=head.own.dtype))
     arrays = [flat(tensor) for tensor in (head.shift, head.factor, *tensors)]
-    return _engine.Head(list(potential.net.layers), function, parameter, *arrays, n_species)
+    return _engine.Head(list(potential.net.layers), function, parameter, *arrays)
 
 
 class Engine:

@@ -192,6 +192,10 @@ def load_model(path: Path | str) -> tuple[Potential, Card]:
     """A trained model (model.pt) in its own precision on the CPU, and its card. Exported files: tlmd.export."""
     card, content = read_card(path), _content(path)
     state, dtype = content["state_dict"], getattr(torch, card.dtype)
+    if "net.head.map.phases" in state:
+        raise InputError(
+            f"{path}, a kernel of an older tlmd, cosines with phases", "one of cosines and sines", "fit again"
+        )
     if card.kernel is None:
         potential = new_potential(card.elements, card.cutoff, card.architecture).cast(dtype)
     elif card.kernel.backbone == "painn":

@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_and_an_update_equals_a_fit_of_all(folder, monkeypa
     assert updated.errors["train"].n_frames == 10
     assert whole.errors["valid"].rmse("force") != updated.errors["valid"].rmse("force")
     with pytest.raises(InputError, match="n_features"):
-        fit(folder, "refused", 'update="whole"', "kernel.n_features=41")
+        fit(folder, "refused", 'update="whole"', "kernel.n_features=42")
 
 
 def test_ranks_share_the_frames(folder):

@@ -223,6 +223,8 @@ class KernelConfig(Section):
     def _solver_fits(self) -> KernelConfig:
         if self.solver == "fourier" and self.kind == "polynomial":
             raise ValueError("solver nystroem or exact for the polynomial kernel")
+        if self.solver == "fourier" and self.n_features % 2:
+            raise ValueError("an even number of features: cosines and sines of the same frequencies")
         if self.solver != "fourier" and len(self.lengths) > 1:
             raise ValueError("one length: several go with solver fourier")
         return self
