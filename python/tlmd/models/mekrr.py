@@ -95,22 +95,23 @@ class KernelNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Standard deviations of the energies of atoms (N,) and of frames (n_frames,), in eV."""
         psi = self.of_species(self.features(species, vectors, neighbours), species)
-        places = frame * psi.shape[1] + species
-        counts = torch.bincount(places, minlength=n_frames * psi.shape[1]).view(n_frames, psi.shape[1]).to(psi.dtype)
-        ratio = counts.sum(1, keepdim=True) / counts.clamp(min=1.0) if self.mean else torch.ones_like(counts)
+        ratio = self.ratios(species, frame, n_frames).to(psi.dtype)
         of_frames = torch.zeros_like(psi[:1]).expand(n_frames, -1, -1).index_add(0, frame, psi)
         return self.head.deviation(psi, ratio[frame]), self.head.deviation(of_frames, ratio)
 
     @torch.jit.export
     def ratio(self, species: Tensor, frame: Optional[Tensor]) -> Tensor:
         """N / n_Z of each atom's frame (N,), one without aggregation mean; one frame if none are given."""
-        if not self.mean:
-            return torch.ones_like(species, dtype=torch.float64)
         frames = torch.zeros_like(species) if frame is None else frame
+        n_frames = int(frames.max()) + 1 if len(frames) > 0 else 1
+        return self.ratios(species, frames, n_frames)[frames, species]
+
+    def ratios(self, species: Tensor, frame: Tensor, n_frames: int) -> Tensor:
+        """N / n_Z of each frame (n_frames, S), one without aggregation mean; float64."""
         n_species = self.head.own.shape[0]
-        places = frames * n_species + species
-        of_species = torch.bincount(places)[places]
-        return torch.bincount(frames)[frames].to(torch.float64) / of_species
+        counts = torch.bincount(frame * n_species + species, minlength=n_frames * n_species)
+        counts = counts.view(n_frames, n_species).to(torch.float64)
+        return counts.sum(1, keepdim=True) / counts.clamp(min=1.0) if self.mean else torch.ones_like(counts)
 
     def forward(
         self,

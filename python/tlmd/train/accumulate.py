@@ -24,6 +24,7 @@ from tlmd.train.dataset import FrameSet, Labels
 from tlmd.train.ridge import KINDS, Blocks, Sums
 
 TANGENTS = 64  # at once: bounds the memory
+ROWS = 64  # at once: one row costs the sums as much as many
 STRAINS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
 
 
@@ -130,9 +131,23 @@ class Accumulation:
     n_columns: int
     frames: set[str] = field(default_factory=set)
     sums: dict[str, Sums] = field(default_factory=dict)
+    waiting: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
     def __post_init__(self):
         self.sums = self.sums or {kind: Sums.empty(self.n_columns) for kind in KINDS}
+
+    def add(self, kind: str, rows: Tensor, labels: Tensor) -> None:
+        """Take in rows (n, P) and labels (n,); they may wait for more, see settle."""
+        self.waiting[kind].append((rows, labels))
+        if sum(len(part) for part, _ in self.waiting[kind]) >= ROWS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring what is waiting into the sums."""
+        for kind, parts in self.waiting.items():
+            if parts:
+                self.sums[kind].add(*map(torch.cat, zip(*parts, strict=True)))
+                parts.clear()
 
     def merge(self, other: Accumulation) -> None:
         """Take in the sums over other frames."""
@@ -141,6 +156,8 @@ class Accumulation:
             self.sums[kind].merge(sums)
 
     def write(self, path: Path) -> None:
+        """Keep the sums in a file."""
+        self.settle()
         content = {kind: (s.gram, s.cross, s.square, s.number) for kind, s in self.sums.items() if s.number}
         write_atomic(path, lambda temporary: torch.save({"frames": sorted(self.frames), "sums": content}, temporary))
 
@@ -182,7 +199,7 @@ def accumulate(
     own = path.with_name(f"{path.stem}-{comm.rank}-{len(total.frames)}{path.suffix}")
     for i in todo[comm.rank :: comm.size]:
         for kind, part, labels in rows.of_frame(frames, i, forces, directions):
-            mine.sums[kind].add(part, labels)
+            mine.add(kind, part, labels)
         mine.frames.add(names[i])
         advance()
         if time.monotonic() - written > 60 * minutes:
@@ -200,6 +217,7 @@ def accumulate(
 
 def reduced(mine: Accumulation, comm: MPI.Comm) -> Accumulation:
     """The sum over the ranks, on all of them."""
+    mine.settle()
     for sums in mine.sums.values():
         for tensor in (sums.gram, sums.cross):
             comm.Allreduce(MPI.IN_PLACE, tensor.numpy())
