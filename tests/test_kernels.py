@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tlmd.engine import Engine
+from tlmd.errors import InputError
 from tlmd.graph import build_graph
-from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential
+from tlmd.modelfile import Architecture, Card, KernelArchitecture, kernel_potential, load_model, save_model
 from tlmd.models.kernels import Atoms, FourierMap, Kernel, LandmarkMap, LinearMap, alpha_kernel, nystroem
 from tlmd.models.potential import evaluate
 from tlmd.train.ridge import Blocks
@@ -27,7 +28,7 @@ def maps() -> dict[str, torch.nn.Module]:
     generator = torch.Generator().manual_seed(2)
     marks = torch.randn(9, 4, generator=generator, dtype=torch.float64)
     found = {f"nystroem-{kernel.kind}": nystroem(kernel, marks) for kernel in KERNELS}
-    found["fourier"] = FourierMap(4, 11).double().draw([1.3, 3.0], generator)
+    found["fourier"] = FourierMap(4, 12).double().draw([1.3, 3.0], generator)
     return found | {"linear": LinearMap(4)}
 
 
@@ -125,6 +126,19 @@ def test_engine_equals_torch(name, isa):
     exact, found = evaluate(potential, graph), Engine(potential, n_bins=0, isa=isa).evaluate(graph)
     for a, b in zip(exact, found, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9 * float(a.abs().max()))
+
+
+def test_kernels_of_an_older_tlmd_are_refused(tmp_path):
+    """Cosines with phases."""
+    potential = random_kernel_potential(HEADS["fourier"])
+    architecture = Architecture(width=20, n_layers=2, n_radial=6)
+    card = Card(kind="mekrr", elements=["H", "O"], cutoff=4.0, architecture=architecture, kernel=HEADS["fourier"])
+    save_model(tmp_path / "new.pt", potential, card)
+    load_model(tmp_path / "new.pt")
+    potential.net.head.map.register_buffer("phases", torch.zeros(37))
+    save_model(tmp_path / "old.pt", potential, card)
+    with pytest.raises(InputError, match="a kernel of an older tlmd"):
+        load_model(tmp_path / "old.pt")
 
 
 def test_landmarks_may_be_fewer_than_their_features():

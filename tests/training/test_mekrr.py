@@ -212,6 +212,8 @@ def test_one_frame_teaches_forces(folder):
 def test_a_bad_configuration_is_refused(folder):
     with pytest.raises(InputError, match="layers"):
         fit(folder, "run", "backbone.layers=[2]")
+    with pytest.raises(InputError, match="an even number"):
+        fit(folder, "odd", "kernel.n_features=41")
     with pytest.raises(InputError, match="nystroem or exact"):
         fit(folder, "run", 'kernel.kind="polynomial"')
     with pytest.raises(InputError, match="no validation frames"):
