@@ -19,20 +19,20 @@ import torch
 from tlmd.data.frames import read_frames
 from tlmd.engine import Engine
 from tlmd.graph import build_graph
-from tlmd.modelfile import KernelArchitecture, kernel_potential, load_model
+from tlmd.modelfile import KernelArchitecture, load_model
+from tlmd.models.backbones import PaiNNBackbone
 
+MODEL = "water-gfn1-f64"
 FRAMES = Path(__file__).parents[1] / "inputs" / "water" / "test.extxyz.xz"
 CALLS = 20  # of one engine in a row
 
 
-def with_head(potential, architecture, layers: list[int], n_features: int):
-    """A kernel model on the layers of `potential`, its head's buffers random."""
+def with_head(layers: list[int], n_features: int):
+    """A kernel model on these layers of the network, its head's buffers random."""
     kernel = KernelArchitecture(
         kind="gaussian", map="fourier", layers=layers, aggregation="mean", alpha=0.1, length=10.0, n_features=n_features
     )
-    made = kernel_potential(potential.elements, potential.cutoff, architecture, kernel)
-    own = made.state_dict()
-    made.load_state_dict({name: v for name, v in potential.state_dict().items() if name in own}, strict=False)
+    made = PaiNNBackbone(MODEL, layers).kernel_model(kernel)
     for buffer in made.net.head.buffers():
         buffer.normal_()
     return made.eval().requires_grad_(False)
@@ -44,14 +44,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    potential, card = load_model("water-gfn1-f64")
+    potential, card = load_model(MODEL)
     frame = read_frames(FRAMES)[0]
     geometry = (frame.numbers, frame.positions, frame.cell, frame.pbc, card.elements, card.cutoff, torch.float32)
     graph = build_graph(*geometry)
     engines = {"plain": Engine(potential)}
     for layers in ([2], [0, 1, 2]):
-        made = with_head(potential, card.architecture, layers, options.features)
-        engines[f"head on {len(layers)} of 3 layers"] = Engine(made)
+        engines[f"head on {len(layers)} of 3 layers"] = Engine(with_head(layers, options.features))
     seconds = {name: [] for name in engines}
     for _ in range(options.rounds + 1):
         for name, engine in engines.items():

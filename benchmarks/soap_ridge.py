@@ -145,16 +145,16 @@ def sparse_points(frames: Sequence, vectors: Sequence[np.ndarray], count: int, s
     return points
 
 
-def rows_of(atoms, soap, points: dict[int, np.ndarray], zetas: Sequence[int]) -> dict[int, np.ndarray]:
+def rows_of(atoms, soap, reach: float, points: dict[int, np.ndarray], zetas: Sequence[int]) -> dict[int, np.ndarray]:
     """For each zeta the kernel between sparse points and the sum over the atoms of a frame, row 0, and its negative
-    derivatives with respect to the positions, rows 1 to 3N: (1 + 3N, P)."""
+    derivatives with respect to the positions, rows 1 to 3N: (1 + 3N, P). reach (A): how far neighbours count."""
     from ase import Atoms
     from ase.neighborlist import neighbor_list
 
     ends = np.cumsum([len(q) for q in points.values()])
     columns = {z: slice(end - len(q), end) for (z, q), end in zip(points.items(), ends, strict=True)}
     rows = {zeta: np.zeros((1 + 3 * len(atoms), ends[-1])) for zeta in zetas}
-    first, second, vectors = neighbor_list("ijD", atoms, soap._r_cut + TAIL_A)
+    first, second, vectors = neighbor_list("ijD", atoms, reach)
     for centre, z in enumerate(atoms.numbers):
         mine = first == centre
         owners = np.append(centre, second[mine])
@@ -177,17 +177,50 @@ def with_forces(
     frames: Sequence, vectors: Sequence[np.ndarray], y: np.ndarray, species: list[str], sets: tuple, settings
 ) -> str:
     """Fit to energies and forces; the test errors of the best on the validation frames."""
-    n_train, valid, _ = sets
+    n_train, valid, test = sets
     points = sparse_points(frames[:n_train], vectors[:n_train], settings.points, settings.seed)
-    soap = descriptor(species, settings, periodic=False)
     forces = [atoms.get_forces().ravel() for atoms in frames]
     units = np.array([np.std(y[:n_train]), np.sqrt(np.mean(np.concatenate(forces[:n_train]) ** 2))])
+    products, held = equations(frames, y, forces, units, n_train, points, species, settings)
+
+    def errors(zeta: int, part: slice, solution: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of energies and of forces, for held-out frames."""
+        found = [rows @ solution for rows in held[zeta][part]]
+        of_forces = [p[1:] - f for p, f in zip(found, forces[part], strict=True)]
+        return np.array([p[0] for p in found]) - y[part], np.concatenate(of_forces)
+
+    best = None
+    for zeta in settings.zetas:
+        (energy, energy_right), (force, force_right) = products[zeta]
+        for weight in WEIGHTS:
+            values, modes = np.linalg.eigh((1 - weight) * energy + weight * force)
+            right = modes.T @ ((1 - weight) * energy_right + weight * force_right)
+            for ridge in RIDGES:
+                solution = modes @ (right / (np.maximum(values, 0.0) + ridge * values.mean()))
+                score = sum(np.mean(e**2) / u**2 for e, u in zip(errors(zeta, valid, solution), units, strict=True))
+                if best is None or score < best[0]:
+                    best = (score, f"zeta {zeta}, force weight {weight}, lambda {ridge:.0e}", zeta, solution)
+    _, text, zeta, solution = best
+    of_valid, of_test = (
+        "{} meV/atom, {} meV/A".format(*map(shown, errors(zeta, part, solution))) for part in (valid, test)
+    )
+    print(f"{text}: valid {of_valid}")
+    return f"{sum(map(len, points.values()))} points, {text}: test RMSE (MAE) {of_test}"
+
+
+def equations(
+    frames: Sequence, y: np.ndarray, forces: list[np.ndarray], units: np.ndarray, n_train: int,
+    points: dict[int, np.ndarray], species: list[str], settings: argparse.Namespace,
+) -> tuple[dict, dict[int, list[np.ndarray]]]:  # fmt: skip
+    """For each zeta the normal equations (matrix, right side) of energies and of forces of the training frames, in
+    `units`, and by place the rows of the other frames."""
+    soap = descriptor(species, settings, periodic=False)
     whitening = {zeta: whiten(points, zeta) for zeta in settings.zetas}
     size = sum(map(len, points.values()))
     products = {zeta: [[np.zeros((size, size)), np.zeros(size)] for _ in units] for zeta in settings.zetas}
-    held = {zeta: [] for zeta in settings.zetas}
+    held = {zeta: [None] * n_train for zeta in settings.zetas}
     for index, atoms in enumerate(frames):
-        for zeta, rows in rows_of(atoms, soap, points, settings.zetas).items():
+        for zeta, rows in rows_of(atoms, soap, settings.cutoff + TAIL_A, points, settings.zetas).items():
             rows = rows @ whitening[zeta]
             rows[0] /= len(atoms)
             if index >= n_train:
@@ -199,26 +232,7 @@ def with_forces(
                 right += a.T @ b / (len(a) * unit**2 * n_train)
         if (index + 1) % 50 == 0:
             print(f"{index + 1} of {len(frames)} frames", file=sys.stderr)
-    best = None
-    for zeta in settings.zetas:
-        (energy, energy_right), (force, force_right) = products[zeta]
-        for weight in WEIGHTS:
-            values, modes = np.linalg.eigh((1 - weight) * energy + weight * force)
-            right = modes.T @ ((1 - weight) * energy_right + weight * force_right)
-            for ridge in RIDGES:
-                solution = modes @ (right / (np.maximum(values, 0.0) + ridge * values.mean()))
-                found = [rows @ solution for rows in held[zeta]]
-                errors = [np.array([p[0] for p in found]) - y[n_train:]]
-                errors += [[p[1:] - f for p, f in zip(found, forces[n_train:], strict=True)]]
-                n_valid = valid.stop - valid.start
-                of_valid = errors[0][:n_valid], np.concatenate(errors[1][:n_valid])
-                score = sum(np.mean(e**2) / unit**2 for e, unit in zip(of_valid, units, strict=True))
-                if best is None or score < best[0]:
-                    of_test = errors[0][n_valid:], np.concatenate(errors[1][n_valid:])
-                    best = (score, f"zeta {zeta}, force weight {weight}, lambda {ridge:.0e}", of_valid, of_test)
-    energies, components = best[3]
-    print(f"{best[1]}: valid {shown(best[2][0])} meV/atom, {shown(best[2][1])} meV/A")
-    return f"{size} points, {best[1]}: test RMSE (MAE) {shown(energies)} meV/atom, {shown(components)} meV/A"
+    return products, held
 
 
 def whiten(points: dict[int, np.ndarray], zeta: int) -> np.ndarray:

@@ -140,12 +140,12 @@ class Accumulation:
         """Take in rows (n, P) and labels (n,); they may wait for more, see settle."""
         self.waiting[kind].append((rows, labels))
         if sum(len(part) for part, _ in self.waiting[kind]) >= ROWS:
-            self.settle()
+            self.settle([kind])
 
-    def settle(self) -> None:
+    def settle(self, kinds: Sequence[str] = KINDS) -> None:
         """Bring what is waiting into the sums."""
-        for kind, parts in self.waiting.items():
-            if parts:
+        for kind in kinds:
+            if parts := self.waiting[kind]:
                 self.sums[kind].add(*map(torch.cat, zip(*parts, strict=True)))
                 parts.clear()
 
