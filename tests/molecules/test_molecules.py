@@ -220,7 +220,8 @@ def test_langevin_samples_the_temperature(teacher):
     """The mean potential energy of a nearly harmonic molecule at low temperature is k_B T / 2 a mode."""
     field = teacher.field("C=O")
     start = field.relax(field.conformers(1, 1)[0])
-    walk = molecules.langevin(field, start, 50.0, 0.5, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    walk = molecules.langevin(lambda x: field.evaluate(x)[1], field.numbers, start, 50.0, 0.5, rng)
     energies = [field.evaluate(next(walk))[0] for _ in range(40_000)][4000:]
     assert np.mean(energies) - field.evaluate(start)[0] == pytest.approx(6 * BOLTZMANN_EV_K * 50 / 2, rel=0.2)
 
@@ -236,10 +237,10 @@ def test_committed_inputs(name):
     folder = INPUTS / name
     stages = {
         "classical": GenerateConfig, "pretrain": PretrainConfig, "scratch": PretrainConfig,
-        "finetune": FinetuneConfig, "curve": CurveConfig,
+        "finetune": FinetuneConfig, "mekrr": MekrrConfig, "curve": CurveConfig,
     }  # fmt: skip
     configs = {stage: load_config(model, folder / f"{stage}.toml") for stage, model in stages.items()}
-    for stage, model in {"xtb": GenerateConfig, "mekrr": MekrrConfig, "which": CurveConfig}.items():
+    for stage, model in {"xtb": GenerateConfig, "which": CurveConfig}.items():
         if (folder / f"{stage}.toml").exists():
             load_config(model, folder / f"{stage}.toml")
     scratch, finetune = configs["scratch"], configs["finetune"]

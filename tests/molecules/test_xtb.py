@@ -7,7 +7,7 @@ from tlmd.config import load_config
 from tlmd.data import classical
 from tlmd.data.config import GenerateConfig, XTBConfig
 from tlmd.data.frames import Frame, read_frames, write_frames
-from tlmd.data.mmff94 import Unsuited
+from tlmd.data.system import Unsuited
 from tlmd.data.xtb import XTB
 from tlmd.units import EV_PER_HARTREE
 
@@ -85,14 +85,18 @@ def test_charge_and_spin_count():
     assert charged.energy < radical.energy - 1  # an electron affinity, overestimated by every minimal basis
 
 
-def test_frame_without_convergence_is_unfit():
-    teacher = XTB(XTBConfig(name="xtb"))
-    good = Frame(np.array([8, 1, 1]), np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]))
-    bad = good.replace(positions=good.positions * 6)
-    assert teacher.unfit(good) is None
-    assert teacher.unfit(bad) == "no convergence"
+def test_frames_without_convergence_and_contacts_are_dropped(tmp_path):
+    water = Frame(np.array([8, 1, 1]), np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]))
+    torn, contact = water.replace(positions=water.positions * 6), water.replace(positions=water.positions * 0.4)
     with pytest.raises(Unsuited, match="GFN1-xTB of 3 atoms"):
-        teacher.label(bad)
+        XTB(XTBConfig(name="xtb")).label(torn)
+    write_frames(tmp_path / "water.extxyz", [water, torn, contact])
+    text = '[teacher]\nname = "xtb"\n[systems.again]\nkind = "file"\nfile = "water.extxyz"\nframes = 3\n'
+    (tmp_path / "xtb.toml").write_text(text)
+    (kept,) = read_frames(classical.generate(load_config(GenerateConfig, tmp_path / "xtb.toml"), tmp_path / "out"))
+    assert kept.positions == pytest.approx(water.positions)
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert "1 contact, 1 without a label" in log
 
 
 def test_generate_and_relabel(tmp_path, monkeypatch):

@@ -18,18 +18,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tlmd.data import molecules, surfaces, water
+from tlmd.data.ase_calculator import ASECalculator
 from tlmd.data.comb3 import COMB3
 from tlmd.data.config import GenerateConfig
 from tlmd.data.forcefield import Calibrated
 from tlmd.data.frames import Frame, read_frames, write_frames
 from tlmd.data.mmff94 import MMFF94
 from tlmd.data.spcfw import SPCFw
-from tlmd.data.system import System, Teacher
+from tlmd.data.system import System, Teacher, Unsuited
 from tlmd.data.xtb import XTB
 from tlmd.errors import InputError
 from tlmd.files import sha256, write_atomic
 
-TEACHERS = {"spcfw": SPCFw, "calibrated": Calibrated, "mmff94": MMFF94, "xtb": XTB, "comb3": COMB3}
+TEACHERS = {
+    "spcfw": SPCFw,
+    "calibrated": Calibrated,
+    "mmff94": MMFF94,
+    "xtb": XTB,
+    "ase": ASECalculator,
+    "comb3": COMB3,
+}
 SYSTEMS = water.SYSTEMS | molecules.SYSTEMS | surfaces.SYSTEMS
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
@@ -170,7 +178,11 @@ def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
         if (reason := teacher.unfit(sampled)) is not None:
             dropped[reason] += 1
             continue
-        frame = teacher.label(sampled)
+        try:
+            frame = teacher.label(sampled)
+        except Unsuited:
+            dropped["without a label"] += 1
+            continue
         if not np.abs(frame.forces).max() <= config.max_force:
             dropped["force"] += 1
             continue

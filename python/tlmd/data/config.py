@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from tlmd.config import ConfigPath, Section, StageConfig
+from tlmd.config import ConfigPath, Section, StageConfig, absolute
 
 Range = tuple[float, float]  # low, high
 
@@ -24,6 +25,14 @@ def _ordered(value: Range) -> Range:
     if value[0] > value[1]:
         raise ValueError("the low end first, then the high end")
     return value
+
+
+def _python(value: str, info: ValidationInfo) -> str:
+    """package.module:function, or file.py:function with the file relative to the folder of the TOML."""
+    module, _, name = value.partition(":")
+    if not (module and name.isidentifier()):
+        raise ValueError("package.module:function or file.py:function")
+    return f"{absolute(Path(module), info)}:{name}" if module.endswith(".py") else value
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -243,7 +252,7 @@ AnySystem = Annotated[
 class WaterTeacherConfig(Section):
     """What every teacher of water has; LAMMPS evaluates it."""
 
-    matter: ClassVar[str] = "water"
+    matter: ClassVar[tuple[str, ...]] = ("water",)
     cutoff_A: Positive = 9.0  # of labels of periodic frames; free clusters have none
     accuracy: Positive = 1e-6  # of pppm, relative
     sampling_cutoff_A: Positive = 6.0  # of the trajectories, that only propose configurations
@@ -268,26 +277,43 @@ class CalibratedConfig(WaterTeacherConfig):
 class MMFF94Config(Section):
     """The teacher MMFF94: single organic molecules, evaluated by RDKit."""
 
-    matter: ClassVar[str] = "molecules"
+    matter: ClassVar[tuple[str, ...]] = ("molecules",)
     name: Literal["mmff94"]
     variant: Literal["MMFF94", "MMFF94s"] = "MMFF94"
     energies: Literal["bonds", "mmff94"] = "bonds"  # zero of energy: free atoms by bond energies, or MMFF94's own
 
 
-class XTBConfig(Section):
-    """The teacher xTB: extended tight binding, evaluated by tblite; also for any frames of a file."""
+class AnyAtomsConfig(Section):
+    """What every teacher of any atoms has."""
 
-    matter: ClassVar[str] = "molecules"
+    matter: ClassVar[tuple[str, ...]] = ("molecules", "material")
+    timestep_fs: Positive = 0.5  # of trajectories; molecules have their own
+    min_contact_A: Positive = 0.5  # frames with nearer atoms are dropped
+
+
+class XTBConfig(AnyAtomsConfig):
+    """The teacher xTB: extended tight binding, evaluated by tblite."""
+
     name: Literal["xtb"]
     method: Literal["GFN1-xTB", "GFN2-xTB"] = "GFN1-xTB"
     charge: float = Field(0.0, description="of every frame, e")
     unpaired_electrons: int = Field(0, ge=0)
 
 
+class ASEConfig(AnyAtomsConfig):
+    """A teacher by any ASE calculator: a foundation model, a method of another package."""
+
+    name: Literal["ase"]
+    calculator: Annotated[str, AfterValidator(_python)] = Field(
+        description="what makes it: package.module:function, or file.py:function"
+    )
+    arguments: dict[str, Any] = Field({}, description="of that function")
+
+
 class COMB3Config(Section):
     """The teacher COMB3: charge-optimised many-body potential, evaluated by LAMMPS."""
 
-    matter: ClassVar[str] = "material"
+    matter: ClassVar[tuple[str, ...]] = ("material",)
     name: Literal["comb3"]
     charge_precision: Positive = 1e-4  # V, of the electronegativities in labels
     timestep_fs: Positive = 1.0  # of trajectories
@@ -298,7 +324,7 @@ class GenerateConfig(StageConfig):
     """tl-generate: which systems, labelled by which teacher."""
 
     teacher: Annotated[
-        SPCFwConfig | CalibratedConfig | MMFF94Config | XTBConfig | COMB3Config, Field(discriminator="name")
+        SPCFwConfig | CalibratedConfig | MMFF94Config | XTBConfig | ASEConfig | COMB3Config, Field(discriminator="name")
     ] = SPCFwConfig()
     scale: float = Field(1.0, gt=0)  # multiplies the number of frames of every system
     max_force: Positive = 30.0  # eV/A: frames with a larger component are dropped
@@ -312,8 +338,9 @@ class GenerateConfig(StageConfig):
         if not self.systems:
             raise ValueError("at least one table [systems.NAME]")
         for name, system in self.systems.items():
-            if system.matter not in ("any", self.teacher.matter):
-                raise ValueError(f"systems of {self.teacher.matter} for {self.teacher.name}; {name} is {system.matter}")
+            if system.matter not in ("any", *self.teacher.matter):
+                matter = " or ".join(self.teacher.matter)
+                raise ValueError(f"systems of {matter} for {self.teacher.name}; {name} is {system.matter}")
         return self
 
 

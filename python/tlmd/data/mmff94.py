@@ -14,7 +14,7 @@ import numpy as np
 from tlmd.data import topology
 from tlmd.data.config import MMFF94Config
 from tlmd.data.frames import Frame
-from tlmd.data.system import Teacher
+from tlmd.data.system import Teacher, Unsuited
 from tlmd.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL, EV_PER_KJ_MOL
 
@@ -32,10 +32,6 @@ RING_STRAINS = {3: 115.0, 4: 111.0, 5: 26.0}  # kJ/mol, of cycloalkanes; MMFF94 
 RESONANCE = {5: 90.0, 6: 150.0}  # kJ/mol, of an aromatic ring: pyrrole and its like, benzene
 CONFORMERS, CONFORMER_SEED = 4, 1  # among which the lowest is found
 STRAIGHT_DEG = 170.0
-
-
-class Unsuited(InputError):
-    """A molecule that MMFF94 cannot treat, or of which no conformer is found."""
 
 
 class MMFF94(Teacher):

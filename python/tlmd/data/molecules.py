@@ -7,18 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from ase.data import atomic_masses
 from scipy.spatial.transform import Rotation
 
 from tlmd.data import config, topology
+from tlmd.data.any_atoms import AnyAtoms, langevin, spaced
 from tlmd.data.frames import Frame, read_frames
-from tlmd.data.mmff94 import MMFF94, Field, Unsuited
-from tlmd.data.system import System
-from tlmd.data.xtb import XTB
+from tlmd.data.mmff94 import MMFF94, Field
+from tlmd.data.system import System, Unsuited
 from tlmd.errors import InputError
-from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
+from tlmd.units import BOLTZMANN_EV_K
 
-FRICTION_FS = 100.0  # relaxation time of the Langevin thermostat
 HESSIAN_STEP_A = 1e-3
 PER_CONFORMER = 8  # frames by the modes of one conformer
 
@@ -45,7 +43,7 @@ class Molecules(System):
         without = ", ".join(f"{count} with {why}" for why, count in lost.items() if count)
         self.note = f"{len(self.molecules)} molecules" + (f"; left out {without}" if without else "")
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94 | XTB) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: MMFF94 | AnyAtoms) -> Iterator[Frame]:
         first = self.first(item)
         chosen = max(1, min(len(self.molecules), self.frames // self.settings.per_molecule))
         mine = np.arange(first, first + self.count(item)) * chosen // self.frames
@@ -117,15 +115,11 @@ class Langevin(Molecules):
     """See the configuration."""
 
     def shapes(self, field: Field, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        settings = self.settings
-        steps = [round(1000 * ps / settings.timestep_fs) for ps in (settings.equilibrate_ps, settings.spacing_ps)]
+        settings, timestep = self.settings, self.settings.timestep_fs
         for start in self.relaxed(field, 1, rng):
             temperature = rng.uniform(*settings.temperature_K)
-            walk = langevin(field, start, temperature, settings.timestep_fs, rng)
-            for step in range(steps[0] + count * steps[1]):
-                positions = next(walk)
-                if step >= steps[0] and (step - steps[0] + 1) % steps[1] == 0:
-                    yield positions
+            walk = langevin(lambda x: field.evaluate(x)[1], field.numbers, start, temperature, timestep, rng)
+            yield from spaced(walk, timestep, settings.equilibrate_ps, settings.spacing_ps, count)
 
 
 SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
@@ -134,25 +128,6 @@ SYSTEMS: dict[type[config.SystemConfig], type[System]] = {
     config.BondsConfig: Bonds,
     config.LangevinConfig: Langevin,
 }
-
-
-def langevin(
-    field: Field, positions: np.ndarray, temperature_K: float, timestep_fs: float, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Positions (N, 3) A after each step of Langevin dynamics (BAOAB, Leimkuhler and Matthews 2013), without end."""
-    masses = atomic_masses[field.numbers][:, None] / A2_FS2_PER_EV_GMOL  # eV fs^2/A^2
-    thermal = np.sqrt(BOLTZMANN_EV_K * temperature_K / masses)
-    keep = np.exp(-timestep_fs / FRICTION_FS)
-    velocities = thermal * rng.normal(size=positions.shape)
-    forces = field.evaluate(positions)[1]
-    while True:
-        velocities = velocities + 0.5 * timestep_fs * forces / masses
-        positions = positions + 0.5 * timestep_fs * velocities
-        velocities = keep * velocities + np.sqrt(1 - keep**2) * thermal * rng.normal(size=positions.shape)
-        positions = positions + 0.5 * timestep_fs * velocities
-        forces = field.evaluate(positions)[1]
-        velocities = velocities + 0.5 * timestep_fs * forces / masses
-        yield positions
 
 
 def hessian(field: Field, positions: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 from scipy.spatial.transform import Rotation
 
 from tlmd.data import config
+from tlmd.data.any_atoms import AnyAtoms
 from tlmd.data.comb3 import COMB3, require_periodic
 from tlmd.data.frames import Frame, minimum_image
 from tlmd.data.system import System
@@ -22,7 +23,7 @@ NEIGHBOURS = 4  # the nearest atoms of the surface, one of which gets it
 class Displaced(Read):
     """Frames of the file with the adsorbate moved and every atom displaced."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: COMB3) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: COMB3 | AnyAtoms) -> Iterator[Frame]:
         for frame in self.spread(item):
             yield self.moved(frame, rng)
 
@@ -59,7 +60,7 @@ class Displaced(Read):
 class Trajectory(Displaced):
     """Trajectories of the teacher, each from one frame of the file, moved and displaced."""
 
-    def sample(self, item: int, rng: np.random.Generator, teacher: COMB3) -> Iterator[Frame]:
+    def sample(self, item: int, rng: np.random.Generator, teacher: COMB3 | AnyAtoms) -> Iterator[Frame]:
         settings = self.settings
         start = self.moved(next(self.spread(item)), rng)
         temperature = float(rng.uniform(*settings.temperature_K))

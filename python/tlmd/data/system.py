@@ -13,6 +13,11 @@ import numpy as np
 
 from tlmd.data.config import SystemConfig
 from tlmd.data.frames import Frame
+from tlmd.errors import InputError
+
+
+class Unsuited(InputError):
+    """A frame or a molecule that a teacher cannot treat."""
 
 
 class Teacher(ABC):
@@ -20,7 +25,8 @@ class Teacher(ABC):
 
     @abstractmethod
     def label(self, frame: Frame) -> Frame:
-        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, ASE's sign)."""
+        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, ASE's sign). Raises Unsuited if
+        the teacher has no result for it."""
 
     def unfit(self, frame: Frame) -> str | None:
         """One word why the force field is not to be trusted for `frame`, or None."""

@@ -4,59 +4,34 @@ Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652, 2019) by tblite: tight binding
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-from ase import Atoms
-from ase.optimize import BFGS
 
-from tlmd.data.config import MMFF94Config, XTBConfig
-from tlmd.data.frames import Frame
-from tlmd.data.mmff94 import Field, Unsuited
-from tlmd.data.system import Teacher
+from tlmd.data.any_atoms import AnyAtoms
+from tlmd.data.config import XTBConfig
+from tlmd.data.system import Unsuited
 from tlmd.errors import InputError
 from tlmd.units import BOHR_A, EV_PER_HARTREE
 
 try:
-    from tblite.ase import TBLite
     from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
     from tblite.interface import Calculator
 except ImportError:
     Calculator = None
 
-RELAXED_EV_A = 0.01  # largest force component of a relaxed conformer
-RELAX_STEPS = 200
 
+class XTB(AnyAtoms):
+    """Charges that do not converge leave a frame without a label."""
 
-class XTB(Teacher):
-    """Labels of any frames, periodic or not; the zero of energy is xTB's own."""
+    config: XTBConfig
 
     def __init__(self, config: XTBConfig):
         if Calculator is None:
             raise InputError("no tblite", "the extra [xtb]", "pip install tblite")
-        self.config = config
-        self._last: tuple[Frame, Frame] | None = None  # what was asked last, and its labels
-        self.field = lru_cache(maxsize=256)(lambda smiles: XTBField(smiles, self))
-
-    def unfit(self, frame: Frame) -> str | None:
-        """The words no convergence where the charges of a frame do not converge."""
-        try:
-            self.label(frame)
-        except Unsuited:
-            return "no convergence"
-        return None
-
-    def label(self, frame: Frame) -> Frame:
-        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3). Raises Unsuited where charges
-        do not converge."""
-        if self._last is None or self._last[0] is not frame:
-            self._last = frame, frame.replace(**self.evaluate(frame.numbers, frame.positions, frame.cell, frame.pbc))
-        return self._last[1]
+        super().__init__(config)
 
     def evaluate(
         self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray | None = None, pbc: np.ndarray | None = None
     ) -> dict:
-        """energy (eV), forces (N, 3) (eV/A) and, where periodic, stress (3, 3) (eV/A^3) at positions and cell in A."""
         periodic = pbc is not None and np.any(pbc)
         box = {"lattice": np.asarray(cell) / BOHR_A, "periodic": np.asarray(pbc)} if periodic else {}
         settings = self.config
@@ -76,24 +51,3 @@ class XTB(Teacher):
         if periodic:
             labels["stress"] = np.array(found["virial"]) * EV_PER_HARTREE / abs(np.linalg.det(cell))
         return labels
-
-
-class XTBField(Field):
-    """xTB of one molecule; its graph and first conformers are those of MMFF94."""
-
-    def __init__(self, smiles: str, teacher: XTB):
-        super().__init__(smiles, MMFF94Config(name="mmff94", energies="mmff94"))
-        self._teacher = teacher
-
-    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
-        labels = self._teacher.evaluate(self.numbers, positions)
-        return labels["energy"], labels["forces"]
-
-    def relax(self, positions: np.ndarray) -> np.ndarray:
-        settings = self._teacher.config
-        atoms = Atoms(self.numbers, super().relax(positions))
-        atoms.calc = TBLite(
-            method=settings.method, charge=settings.charge, multiplicity=settings.unpaired_electrons + 1, verbosity=0
-        )
-        BFGS(atoms, logfile=None).run(RELAXED_EV_A, RELAX_STEPS)
-        return atoms.positions
