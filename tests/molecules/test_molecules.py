@@ -240,7 +240,7 @@ def test_committed_inputs(name):
         "finetune": FinetuneConfig, "mekrr": MekrrConfig, "curve": CurveConfig,
     }  # fmt: skip
     configs = {stage: load_config(model, folder / f"{stage}.toml") for stage, model in stages.items()}
-    for stage, model in {"xtb": GenerateConfig, "which": CurveConfig}.items():
+    for stage, model in {"xtb": GenerateConfig, "ani": GenerateConfig, "which": CurveConfig}.items():
         if (folder / f"{stage}.toml").exists():
             load_config(model, folder / f"{stage}.toml")
     scratch, finetune = configs["scratch"], configs["finetune"]
