@@ -142,7 +142,8 @@ def save_model(path: Path | str, potential: Potential, card: Card, sample: Any =
     torch.save(content, buffer)
     with zipfile.ZipFile(buffer, "a") as archive:
         root = archive.namelist()[0].split("/")[0]
-        archive.writestr(f"{root}/extra/card.json", card.model_dump_json(indent=1))
+        entry = zipfile.ZipInfo(f"{root}/extra/card.json")  # without the time, so that the same model is the same file
+        archive.writestr(entry, card.model_dump_json(indent=1))
     write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 

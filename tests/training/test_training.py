@@ -225,9 +225,12 @@ def test_early_stopping_and_time_limit(folder):
     assert run(folder, "clock", "training.max_minutes=1e-6").steps == 1
 
 
-def test_a_finished_run_is_not_trained_again(folder, capsys):
+def test_a_finished_run_is_not_trained_again(folder, capsys, monkeypatch):
     first = run(folder)
+    model, now = (folder / "run" / "model.pt").read_bytes(), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 100)
     second = run(folder)
+    assert (folder / "run" / "model.pt").read_bytes() == model  # what starts from it knows it by its hash
     assert "resumed at step 12, which was the last" in capsys.readouterr().out
     assert len(rows(folder / "run")) == 3 and first.errors["valid"].to_json() == second.errors["valid"].to_json()
 
