@@ -1,7 +1,5 @@
 """The teacher of any ASE calculator: labels, surfaces and files by tl-generate, and what it refuses."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from ase.build import add_adsorbate, fcc111
@@ -126,6 +124,7 @@ def test_what_makes_no_calculator_is_refused(toml, calculator, message):
         classical.generate(
             load_config(GenerateConfig, toml, [f'teacher.calculator="{calculator}"']), toml.parent / "out"
         )
+    assert not (toml.parent / "out" / classical.FRAMES).exists()
 
 
 def test_foreign_elements_and_systems_are_refused(toml):
@@ -136,4 +135,3 @@ def test_foreign_elements_and_systems_are_refused(toml):
     toml.write_text(TOML + bulk)
     with pytest.raises(InputError, match="systems of molecules or material for ase; bulk is water"):
         load_config(GenerateConfig, toml)
-    assert Path(toml).is_file()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tlmd.config import load_config
-from tlmd.data.comb3 import COMB3, shortest
+from tlmd.data.comb3 import COMB3
 from tlmd.data.config import COMB3Config, DisplacedConfig, GenerateConfig
-from tlmd.data.frames import Frame, read_frames
+from tlmd.data.frames import Frame, read_frames, shortest
 from tlmd.data.surfaces import Displaced
 from tlmd.errors import InputError
 

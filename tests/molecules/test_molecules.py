@@ -10,9 +10,11 @@ from rdkit.Chem import AllChem
 
 from tlmd.config import load_config
 from tlmd.data import classical, molecules, topology
+from tlmd.data.any_atoms import langevin
 from tlmd.data.config import EnumerateConfig, GenerateConfig, MMFF94Config
 from tlmd.data.frames import Frame, read_frames, write_frames
-from tlmd.data.mmff94 import MMFF94, STRAIGHT_DEG, Unsuited
+from tlmd.data.mmff94 import MMFF94, STRAIGHT_DEG
+from tlmd.data.system import Unsuited
 from tlmd.errors import InputError
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
 from tlmd.units import BOLTZMANN_EV_K, EV_PER_KCAL_MOL
@@ -221,7 +223,7 @@ def test_langevin_samples_the_temperature(teacher):
     field = teacher.field("C=O")
     start = field.relax(field.conformers(1, 1)[0])
     rng = np.random.default_rng(1)
-    walk = molecules.langevin(lambda x: field.evaluate(x)[1], field.numbers, start, 50.0, 0.5, rng)
+    walk = langevin(lambda x: field.evaluate(x)[1], field.numbers, start, 50.0, 0.5, rng)
     energies = [field.evaluate(next(walk))[0] for _ in range(40_000)][4000:]
     assert np.mean(energies) - field.evaluate(start)[0] == pytest.approx(6 * BOLTZMANN_EV_K * 50 / 2, rel=0.2)
 

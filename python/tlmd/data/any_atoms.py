@@ -11,11 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_masses
-from ase.neighborlist import neighbor_list
 from ase.optimize import BFGS
 
 from tlmd.data.config import AnyAtomsConfig, MMFF94Config
-from tlmd.data.frames import Frame
+from tlmd.data.frames import Frame, shortest
 from tlmd.data.mmff94 import Field
 from tlmd.data.system import Teacher, Unsuited
 from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
@@ -42,7 +41,7 @@ class AnyAtoms(Teacher):
 
     def unfit(self, frame: Frame) -> str | None:
         """The word contact if two atoms come nearer than `min_contact_A`."""
-        return "contact" if len(neighbor_list("i", _atoms(frame), self.config.min_contact_A)) else None
+        return "contact" if shortest(frame) < self.config.min_contact_A else None
 
     def label(self, frame: Frame) -> Frame:
         return frame.replace(**self.evaluate(frame.numbers, frame.positions, frame.cell, frame.pbc))
@@ -64,7 +63,7 @@ class AnyAtoms(Teacher):
             return self.evaluate(frame.numbers, positions, frame.cell, frame.pbc)["forces"]
 
         try:
-            start = self.relax(_atoms(frame), UNSTRAIN_EV_A, UNSTRAIN_STEPS)
+            start = self.relax(frame.atoms(), UNSTRAIN_EV_A, UNSTRAIN_STEPS)
             walk = langevin(forces, frame.numbers, start, temperature_K, timestep, np.random.default_rng(seed))
             for positions in spaced(walk, timestep, equilibrate_ps, spacing_ps, count):
                 yield frame.replace(positions=positions)
@@ -136,7 +135,3 @@ def spaced(
         positions = next(walk)
         if step > equilibrate and (step - equilibrate) % spacing == 0:
             yield positions
-
-
-def _atoms(frame: Frame) -> Atoms:
-    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)

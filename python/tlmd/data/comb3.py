@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 
 from tlmd.data.config import COMB3Config
-from tlmd.data.frames import Frame, minimum_image
+from tlmd.data.frames import Frame, distances, shortest
 from tlmd.data.lammps_teacher import LammpsTeacher, edges_and_tilts
 from tlmd.errors import InputError
 
@@ -96,13 +96,3 @@ def require_periodic(frame: Frame) -> None:
     """InputError where a direction is not periodic."""
     if not frame.pbc.all():
         raise InputError(f"pbc {frame.pbc}", "all directions periodic", "put vacuum into the cell")
-
-
-def distances(frame: Frame) -> np.ndarray:
-    """(N, N) distances (A), minimum image."""
-    return np.linalg.norm(minimum_image(frame.positions[:, None] - frame.positions, frame.cell), axis=-1)
-
-
-def shortest(frame: Frame) -> float:
-    """The shortest distance (A) between two atoms, minimum image."""
-    return float(distances(frame)[~np.eye(len(frame), dtype=bool)].min(initial=np.inf))

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers, chemical_symbols
+from ase.geometry import get_distances
 from ase.io.extxyz import key_val_str_to_dict
 
 from tlmd.errors import InputError
@@ -118,6 +119,16 @@ def minimum_image(vectors: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) A moved by whole cell vectors so that each fractional coordinate lies within half a cell."""
     fractions = vectors @ np.linalg.inv(cell)
     return (fractions - np.round(fractions)) @ cell
+
+
+def distances(frame: Frame) -> np.ndarray:
+    """(N, N) distances (A), minimum image where periodic."""
+    return get_distances(frame.positions, cell=frame.cell, pbc=frame.pbc)[1]
+
+
+def shortest(frame: Frame) -> float:
+    """The shortest distance (A) between two atoms, minimum image where periodic; inf for a single one."""
+    return float(distances(frame)[~np.eye(len(frame), dtype=bool)].min(initial=np.inf))
 
 
 def write_frames(path: str | Path, frames: Iterable[Frame]) -> None:
