@@ -27,7 +27,7 @@ using torch::Tensor;
 using torch::autograd::variable_list;
 using Json = nlohmann_lmp::json;
 
-static constexpr int FORMAT_VERSION = 1;
+static constexpr int FORMAT_VERSION = 2;
 
 [[noreturn]] static void fail(const std::string &got, const std::string &wanted, const std::string &action) {
   throw std::runtime_error("got " + got + "; wanted " + wanted + "; " + action);
@@ -232,11 +232,13 @@ engine::Weights Model::weights() const {
   basis.width = edges.attr("width").toDouble();
   basis.bessel = edges.attr("bessel").toBool();
   basis.polynomial = edges.attr("polynomial").toBool();
+  // files of format 1 do not state it
+  const double epsilon = impl->net.hasattr("norm_epsilon") ? impl->net.attr("norm_epsilon").toDouble() : 1e-4;
   std::map<std::string, Tensor> named;
   for (const auto &entry : impl->potential.named_parameters()) named[entry.name] = entry.value;
   for (const auto &entry : impl->potential.named_buffers()) named[entry.name] = entry.value;
   return engine::read_weights(
-      (int) elements.size(), impl->width, impl->n_layers, basis, impl->head(), [&](const std::string &name) {
+      (int) elements.size(), impl->width, impl->n_layers, epsilon, basis, impl->head(), [&](const std::string &name) {
         const auto found = named.find(name);
         return found == named.end() ? std::vector<double>() : numbers_of<double>(found->second, torch::kDouble);
       });

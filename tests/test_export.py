@@ -45,7 +45,7 @@ def atoms():
 def test_card_travels(model):
     potential, card = load_model(model)
     assert card.reference_energies == {"H": -13.5, "C": -1020.0, "O": -430.0}
-    assert card.dtype == "float32" and card.level_of_theory == "random numbers" and card.format_version == 1
+    assert card.dtype == "float32" and card.level_of_theory == "random numbers" and card.format_version == 2
     exported = export_model(model, dtype="float64")
     assert exported.name == "model-lammps.pt"
     assert read_card(exported) == card.model_copy(update={"dtype": "float64"})
@@ -139,9 +139,9 @@ def test_newer_format_is_refused(model, tmp_path):
         for item in old.infolist():
             content = old.read(item)
             if item.filename.endswith("card.json"):
-                content = json.dumps({**json.loads(content), "format_version": 2}).encode()
+                content = json.dumps({**json.loads(content), "format_version": 3}).encode()
             new.writestr(item, content)
-    with pytest.raises(InputError, match="newer.pt of format 2; wanted format 1 or older; install a newer tlmd"):
+    with pytest.raises(InputError, match="newer.pt of format 3; wanted format 2 or older; install a newer tlmd"):
         load_model(newer)
 
 

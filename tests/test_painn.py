@@ -27,7 +27,7 @@ def schnetpack_painn() -> PaiNN:
     cutoff).
     """
     source = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in WEIGHTS.items()}
-    net = PaiNN(len(ELEMENTS), radial="gaussian", envelope="cosine").double()
+    net = PaiNN(len(ELEMENTS), radial="gaussian", envelope="cosine", norm_epsilon=1e-4).double()
     state = {"embedding.weight": source["representation.embedding.weight"][[1, 6, 8]]}
     for layer in range(3):
         for kind in ("weight", "bias"):

@@ -15,7 +15,6 @@ constexpr int TILE = 48;         // atoms that pass an update block together; a 
 constexpr int SLACK = TILE + 4;  // rows that arrays of atoms have beyond the last one
 constexpr int DEGREE = 6;        // spline weights of a pair: quintic
 constexpr int PAD = 32;          // channels and columns of matrices are padded to a multiple of this
-constexpr double NORM_EPS = 1e-8;
 
 inline int padded(int n, int multiple = PAD) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -67,6 +66,7 @@ template <class real> struct LayerWeights {
   Matrix<real> scalar, scalar_t, vector, vector_t, folded, folded_t;
   const real *energy = nullptr;  // (F/2 padded,) last layer
   double energy_bias = 0.0;
+  real epsilon2 = 0;  // |V| is sqrt(V^2 + epsilon2)
 };
 
 // What the update of one layer keeps of each atom for the reverse pass; F is padded. In training also what the tangents

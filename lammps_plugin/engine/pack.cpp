@@ -140,6 +140,7 @@ template <class real> void Packed<real>::set(const Weights &w) {
     LayerWeights<real> &p = layers[l];
     const Weights::Layer &layer = w.layers[l];
     const bool last = l == n_layers - 1;
+    p.epsilon2 = (real) (w.norm_epsilon * w.norm_epsilon);
     set_filter(layer, f, filters[l]);
     both_ways(layer.mix, mix_layout(), p.mix, p.mix_t);
     both_ways(layer.update0, update0_layout(), p.update0, p.update0_t);

@@ -40,6 +40,7 @@ Function function_of(const std::string &name);
 // What models/painn.py and models/potential.py call by the same names.
 struct Weights {
   int n_species = 0, width = 0, n_layers = 0;
+  double norm_epsilon = 0;  // |V| is sqrt(V^2 + epsilon^2)
   Basis basis;
   std::vector<double> embedding;  // (n_species, width)
   struct Layer {
@@ -52,7 +53,7 @@ struct Weights {
 };
 
 // Weights whose parameters `get` gives by their names in Potential's state_dict, row-major, checked for their number.
-Weights read_weights(int n_species, int width, int n_layers, const Basis &, const Head &,
+Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon, const Basis &, const Head &,
                      const std::function<std::vector<double>(const std::string &)> &get);
 
 // What one rank sees. Rows: its atoms, then ghosts of other ranks. Pairs i<-j within the cutoff, by centre i; those

@@ -261,12 +261,12 @@ NB_MODULE(_engine, m) {
           },
           "layers"_a, "function"_a, "parameter"_a, "shift"_a, "factor"_a, "points"_a, "bias"_a, "weights"_a);
   nb::class_<Weights>(m, "Weights")
-      .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double cutoff,
+      .def("__init__", [](Weights *self, int n_species, int width, int n_layers, double norm_epsilon, double cutoff,
                           const std::vector<double> &centres, double basis_width, bool bessel, bool polynomial,
                           const Head &head, const nb::callable &get) {
-        new (self)
-            Weights(read_weights(n_species, width, n_layers, Basis{cutoff, centres, basis_width, bessel, polynomial},
-                                 head, [&](const std::string &name) { return numbers(nb::cast<Slopes>(get(name))); }));
+        new (self) Weights(read_weights(n_species, width, n_layers, norm_epsilon,
+                                        Basis{cutoff, centres, basis_width, bessel, polynomial}, head,
+                                        [&](const std::string &name) { return numbers(nb::cast<Slopes>(get(name))); }));
       });
   nb::class_<Pairs>(m, "Pairs")
       .def(

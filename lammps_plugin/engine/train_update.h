@@ -124,7 +124,7 @@ template <class real> struct Kept {
 };
 
 // [q, |V|] of a tile
-template <class real> static void scalars(const Kept<real> &k, int f, int count, Twin<real> qn) {
+template <class real> static void scalars(const Kept<real> &k, int f, int count, real epsilon2, Twin<real> qn) {
   constexpr int n = lanes<real>;
   for (int a = 0; a < count; a++) {
     const Twin<real> row = qn + (size_t) a * 2 * f, vu = k.of(&LayerStore<real>::vu) + (size_t) a * 6 * f;
@@ -135,7 +135,7 @@ template <class real> static void scalars(const Kept<real> &k, int f, int count,
         square += v * v;
         change += v * load(vu.t + 2 * d * f + c);
       }
-      store(row.v + f + c, square + real(NORM_EPS));
+      store(row.v + f + c, square + epsilon2);
       store(row.t + f + c, change);
       store(row.v + c, load(k.v.q_in + (size_t) a * f + c));
       store(row.t + c, load(k.t.q_in + (size_t) a * f + c));
@@ -210,7 +210,7 @@ template <class real> static void train_forward(const TrainUpdate<real> &t, int 
     state_rows<false>(t.state, t.n_atoms, f, first, count, k.t.q_in, f, k.t.mu_in);
   }
   multiply(k.t.mu_in, f, 3 * rows, w.mix, k.t.vu, 2 * f);
-  scalars(k, f, count, s.qn);
+  scalars(k, f, count, w.epsilon2, s.qn);
   multiply_tangents(s.qn.t, 2 * f, rows, w.update0, k.t.hidden, f);
   activate(k.of(&Store::hidden), one, (size_t) count * f);
   multiply_tangents(s.one.t, f, rows, w.update2, k.t.mixed, 3 * f);
@@ -368,7 +368,7 @@ template <class real> static void train_backward(const TrainUpdate<real> &t, int
   add_gradient(s.one, f, s.three, 3 * f, count, f, parts * f, g.update2, g.update2_bias);
   multiply(s.three.t, 3 * f, rows, w.update2_t, s.one.t, f);
   activate_back(k.of(&Store::hidden), k.v.update_adjoint, s.one, (size_t) count * f);
-  scalars(k, f, count, s.qn);
+  scalars(k, f, count, w.epsilon2, s.qn);
   add_gradient(s.qn, 2 * f, s.one, f, count, 2 * f, f, g.update0, g.update0_bias);
   multiply(s.one.t, f, rows, w.update0_t, s.scalars, 2 * f);
   vectors_back(t, k, count, s);

@@ -136,7 +136,7 @@ template <class real> static void update_forward(const Update<real> &t, int firs
     real *norm = s.qn + (size_t) a * 2 * f + f;
     for (int c = 0; c < f; c += n) {
       const Mixed<real> x(vu + (size_t) a * 6 * f, f, c);
-      store(norm + c, x.v[0] * x.v[0] + x.v[1] * x.v[1] + x.v[2] * x.v[2] + real(NORM_EPS));
+      store(norm + c, x.v[0] * x.v[0] + x.v[1] * x.v[1] + x.v[2] * x.v[2] + t.weights->epsilon2);
     }
     for (int c = 0; c < f; c++) norm[c] = root(norm[c]);
   }
@@ -237,7 +237,7 @@ template <class real> static void update_backward(const Update<real> &t, int fir
     real *norm = s.three + (size_t) a * 3 * f;  // 1 / norm
     for (int c = 0; c < f; c += n) {
       const Mixed<real> x(vu + (size_t) a * 6 * f, f, c);
-      store(norm + c, x.v[0] * x.v[0] + x.v[1] * x.v[1] + x.v[2] * x.v[2] + real(NORM_EPS));
+      store(norm + c, x.v[0] * x.v[0] + x.v[1] * x.v[1] + x.v[2] * x.v[2] + t.weights->epsilon2);
     }
     for (int c = 0; c < f; c++) norm[c] = real(1) / root(norm[c]);
     for (int c = 0; c < f; c += n) {

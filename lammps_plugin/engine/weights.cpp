@@ -14,7 +14,7 @@ Function function_of(const std::string &name) {
       "; wanted linear, fourier, gaussian or polynomial; fit and export again, or install the tlmd of the export");
 }
 
-Weights read_weights(int n_species, int width, int n_layers, const Basis &basis, const Head &head,
+Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon, const Basis &basis, const Head &head,
                      const std::function<std::vector<double>(const std::string &)> &get) {
   auto numbers = [&](const std::string &name, size_t n) {
     auto values = get(name);
@@ -30,7 +30,8 @@ Weights read_weights(int n_species, int width, int n_layers, const Basis &basis,
   };
   const int f = width;
   Weights w;
-  w.n_species = n_species, w.width = f, w.n_layers = n_layers, w.basis = basis;
+  w.n_species = n_species, w.width = f, w.n_layers = n_layers;
+  w.norm_epsilon = norm_epsilon, w.basis = basis;
   w.embedding = numbers("net.embedding.weight", (size_t) n_species * f);
   for (int l = 0; l < n_layers; l++) {
     const std::string message = "net.messages." + std::to_string(l), update = "net.updates." + std::to_string(l);

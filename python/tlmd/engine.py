@@ -14,6 +14,7 @@ import torch
 from tlmd import _engine
 from tlmd.errors import InputError
 from tlmd.graph import Graph
+from tlmd.models.painn import OLD_NORM_EPSILON
 from tlmd.models.potential import Prediction, dtype_of, evaluate
 
 BINS = 256  # of the filter table where no sample says how many are needed
@@ -26,7 +27,7 @@ def weights_of(potential: Any) -> _engine.Weights:
         raise InputError("a kernel on features of a TorchScript module", "PaiNN for the engine", "use backend torch")
     edges = net.edge_basis
     return _engine.Weights(
-        len(potential.elements), net.width, net.n_layers,
+        len(potential.elements), net.width, net.n_layers, getattr(net, "norm_epsilon", OLD_NORM_EPSILON),
         float(potential.cutoff), edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial,
         head_of(potential),
         lambda name: flat(parameters[name]) if name in parameters else np.zeros(0),

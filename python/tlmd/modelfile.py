@@ -25,10 +25,10 @@ from tlmd.installed import SHIPPED, named_or_path
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
 from tlmd.models.mekrr import KernelModule, KernelPaiNN
 from tlmd.models.modules import from_bytes, to_bytes
-from tlmd.models.painn import PaiNN
+from tlmd.models.painn import NORM_EPSILON, OLD_NORM_EPSILON, PaiNN
 from tlmd.models.potential import Potential, dtype_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: the architecture states the length scale of the norm
 BACKBONE = "net.backbone."  # parameters of a module, which are in its own bytes
 UNITS = {"energy": "eV", "length": "A", "force": "eV/A", "stress": "eV/A^3", "mass": "g/mol"}
 
@@ -42,6 +42,7 @@ class Architecture(BaseModel):
     n_radial: int = Field(20, gt=1, description="radial functions")
     radial: Literal["bessel", "gaussian"] = "bessel"
     envelope: Literal["polynomial", "cosine"] = "polynomial"
+    norm_epsilon: float = Field(NORM_EPSILON, gt=0, description="|V| is sqrt(|V|^2 + norm_epsilon^2)")
 
 
 class KernelArchitecture(BaseModel):
@@ -152,6 +153,7 @@ def describe(potential: Potential, card: Card) -> Card:
     reference = dict(zip(potential.elements, potential.reference.tolist(), strict=True))
     return card.model_copy(
         update={
+            "format_version": FORMAT_VERSION,
             "elements": potential.elements,
             "cutoff": potential.cutoff,
             "dtype": str(potential.dtype).removeprefix("torch."),
@@ -179,11 +181,14 @@ def read_card(path: Path | str) -> Card:
             "a file written by tl-pretrain, tl-finetune or tl-export",
             "write it again or check the path",
         ) from None
-    version = json.loads(text).get("format_version", 0)
+    content = json.loads(text)
+    version = content.get("format_version", 0)
     if version > FORMAT_VERSION:
         raise InputError(f"{path} of format {version}", f"format {FORMAT_VERSION} or older", "install a newer tlmd")
     try:
-        return Card.model_validate_json(text)
+        if version < 2 and content.get("architecture"):
+            content["architecture"]["norm_epsilon"] = OLD_NORM_EPSILON
+        return Card.model_validate(content)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise InputError(f"{path} with a damaged card (key {where})", "a valid card", "write the model again") from None

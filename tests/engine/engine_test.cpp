@@ -58,7 +58,7 @@ static Weights random_weights(int n_species, int width, int n_layers) {
     for (double &v : values) v = normal(random);
     return values;
   };
-  return read_weights(n_species, width, n_layers, basis, {}, get);
+  return read_weights(n_species, width, n_layers, 0.1, basis, {}, get);
 }
 
 struct System {

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+NORM_EPSILON = 0.1  # of new networks
+OLD_NORM_EPSILON = 1e-4  # of files of format 1, which do not state it
+
 
 class Edges(nn.Module):
     """Vectors (N, K, 3) -> unit vectors (N, K, 3) and basis (N, K, n_radial + 1): the radial functions and 1, times
@@ -84,18 +87,18 @@ class Message(nn.Module):
 
 class Update(nn.Module):
     """Mixing of the channels of one atom, eqs. 9 and 10. `last`: the vectors are not needed afterwards and stay as
-    they are.
+    they are. The norm of V is sqrt(|V|^2 + norm_epsilon^2), smooth also where symmetry makes V vanish.
     """
 
-    def __init__(self, width: int, last: bool):
+    def __init__(self, width: int, last: bool, norm_epsilon: float):
         super().__init__()
-        self.width, self.last = width, last
+        self.width, self.last, self.epsilon2 = width, last, norm_epsilon * norm_epsilon
         self.mix = nn.Linear(width, 2 * width, bias=False)
         self.context = mlp(2 * width, width, 3 * width)
 
     def forward(self, q: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
         v, u = self.mix(mu).chunk(2, dim=-1)  # (3, N, F) each
-        norm = torch.sqrt((v * v).sum(0) + 1e-8)
+        norm = torch.sqrt((v * v).sum(0) + self.epsilon2)
         ss, vv, sv = self.context(torch.cat([q, norm], dim=1)).chunk(3, dim=1)  # (N, F) each
         q = q + ss + sv * (u * v).sum(0)
         if not self.last:
@@ -108,7 +111,7 @@ class PaiNN(nn.Module):
 
     The segments `edges`, `embed`, `layer` and `readout` are what a domain-decomposed run calls, one by one; `forward`
     is their composition. Parameters: number of elements, width F, number of layers L, number of radial functions,
-    cutoff in A, radial basis and envelope as in Edges.
+    cutoff in A, radial basis and envelope as in Edges, length scale of the norm as in Update.
     """
 
     def __init__(
@@ -120,13 +123,14 @@ class PaiNN(nn.Module):
         cutoff: float = 5.0,
         radial: str = "bessel",
         envelope: str = "polynomial",
+        norm_epsilon: float = NORM_EPSILON,
     ):
         super().__init__()
-        self.width, self.n_layers = width, n_layers
+        self.width, self.n_layers, self.norm_epsilon = width, n_layers, norm_epsilon
         self.embedding = nn.Embedding(n_elements, width)
         self.edge_basis = Edges(cutoff, n_radial, radial, envelope)
         self.messages = nn.ModuleList([Message(width, n_radial, first=i == 0) for i in range(n_layers)])
-        self.updates = nn.ModuleList([Update(width, last=i == n_layers - 1) for i in range(n_layers)])
+        self.updates = nn.ModuleList([Update(width, i == n_layers - 1, norm_epsilon) for i in range(n_layers)])
         self.energy = mlp(width, width // 2, 1)
 
     @torch.jit.export
