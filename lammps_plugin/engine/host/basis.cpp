@@ -1,4 +1,4 @@
-#include "basis.h"
+#include "engine/basis.h"
 
 #include <algorithm>
 #include <cmath>

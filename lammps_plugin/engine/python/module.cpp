@@ -1,5 +1,5 @@
 // The engine as the Python module tlmd._engine; python/tlmd/engine.py is its face.
-#include "training.h"
+#include "engine/training.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>

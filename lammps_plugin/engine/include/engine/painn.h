@@ -7,7 +7,7 @@
 #define TLMD_ENGINE_PAINN_H
 
 #include "basis.h"
-#include "kernels.h"
+#include "../../kernels/kernels.h"
 
 #include <sys/mman.h>
 #include <cstdlib>

@@ -2,7 +2,7 @@
 #ifndef TLMD_ENGINE_PACK_H
 #define TLMD_ENGINE_PACK_H
 
-#include "painn.h"
+#include "engine/painn.h"
 
 #include <deque>
 

@@ -1,5 +1,5 @@
 // Weights by name, pairs from a matrix of neighbours, forces from slopes of pairs.
-#include "painn.h"
+#include "engine/painn.h"
 
 #include <stdexcept>
 

@@ -1,5 +1,5 @@
 // Choice of the instruction set at run time.
-#include "kernels.h"
+#include "../kernels/kernels.h"
 
 #include <algorithm>
 #include <cstdlib>

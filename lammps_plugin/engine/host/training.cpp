@@ -1,4 +1,4 @@
-#include "training.h"
+#include "engine/training.h"
 
 #include "dense_gradients.h"
 #include "pair_gradients.h"
