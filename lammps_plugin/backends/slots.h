@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Pairs as the matrix that the scripted network takes. No torch.
 #ifndef TLMD_SLOTS_H
 #define TLMD_SLOTS_H

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Exchange of rows (features of atoms) between ranks: owners to ghosts forward, adjoints of ghosts back to their
 // owners. MPI only; knows neither LAMMPS nor torch. Ranks of one node read each other's rows from shared memory (not
 // with TLMD_SHARED_MEMORY=no), others get messages.

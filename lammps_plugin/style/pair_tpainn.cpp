@@ -1,11 +1,9 @@
-/* ----------------------------------------------------------------------
-   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
-------------------------------------------------------------------------- */
+// SPDX-License-Identifier: GPL-2.0-only
 #include "pair_tpainn.h"
 
-#include "file.h"
-#include "model.h"
-#include "native.h"
+#include "backends/file.h"
+#include "backends/native.h"
+#include "backends/torchscript.h"
 #include "rows.h"
 #include "watch.h"
 

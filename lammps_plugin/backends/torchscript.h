@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: MIT
 // An exported model in libtorch: load, check its card, hand out its weights, evaluate: PaiNN layer by layer, other
 // backbones in one piece. No LAMMPS and no torch type shows here.
-#ifndef TLMD_MODEL_H
-#define TLMD_MODEL_H
+#ifndef TLMD_TORCHSCRIPT_H
+#define TLMD_TORCHSCRIPT_H
 
 #include "evaluator.h"
 

@@ -1,6 +1,4 @@
-/* -*- c++ -*- ----------------------------------------------------------
-   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
-------------------------------------------------------------------------- */
+// SPDX-License-Identifier: GPL-2.0-only
 #ifndef LMP_PAIR_TPAINN_H
 #define LMP_PAIR_TPAINN_H
 

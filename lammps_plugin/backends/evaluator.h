@@ -1,4 +1,5 @@
-// What evaluates the pairs of one rank: the native engine (native.h) or the scripted model in libtorch (model.h).
+// SPDX-License-Identifier: MIT
+// What evaluates the pairs of one rank: the native engine (native.h) or the scripted model in libtorch (torchscript.h).
 #ifndef TLMD_EVALUATOR_H
 #define TLMD_EVALUATOR_H
 

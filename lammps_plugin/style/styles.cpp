@@ -1,9 +1,6 @@
-/* ----------------------------------------------------------------------
-   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
-
-   What plugin.cpp looks up in libtlmd_pair.so.
-------------------------------------------------------------------------- */
-#include "model.h"
+// SPDX-License-Identifier: GPL-2.0-only
+// What plugin.cpp looks up in libtlmd_pair.so.
+#include "backends/torchscript.h"
 #include "pair_tpainn.h"
 
 using namespace LAMMPS_NS;

@@ -1,9 +1,6 @@
-/* ----------------------------------------------------------------------
-   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
-
-   Registration only. The pair styles lie in libtlmd_pair.so, which links libtorch: it is opened here, so that a wrong
-LAMMPS or torch is one clear line and not an undefined symbol.
-------------------------------------------------------------------------- */
+// SPDX-License-Identifier: GPL-2.0-only
+// Registration only. The pair styles lie in libtlmd_pair.so, which links libtorch: it is opened here, so that a wrong
+// LAMMPS or torch is one clear line and not an undefined symbol.
 #include "error.h"
 #include "lammps.h"
 #include "utils.h"

@@ -1,6 +1,4 @@
-/* ----------------------------------------------------------------------
-   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
-------------------------------------------------------------------------- */
+// SPDX-License-Identifier: GPL-2.0-only
 #include "rows.h"
 
 #include "atom.h"

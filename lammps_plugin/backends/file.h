@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A file on all ranks. MPI only.
 #ifndef TLMD_FILE_H
 #define TLMD_FILE_H

@@ -1,11 +1,9 @@
-/* -*- c++ -*- ----------------------------------------------------------
-   tlmd: transfer-learned potentials for LAMMPS. GPL-2.0-only, see lammps_plugin/LICENSE.
-------------------------------------------------------------------------- */
+// SPDX-License-Identifier: GPL-2.0-only
 #ifndef LMP_TLMD_ROWS_H
 #define LMP_TLMD_ROWS_H
 
+#include "backends/halo.h"
 #include "engine/painn.h"
-#include "halo.h"
 
 #include "pointers.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 #include "evaluator.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The native engine as an evaluator: its layers one by one, with the exchange of ghosts between them. No torch.
 #ifndef TLMD_NATIVE_H
 #define TLMD_NATIVE_H

@@ -1,4 +1,5 @@
-#include "model.h"
+// SPDX-License-Identifier: MIT
+#include "torchscript.h"
 
 #include "halo.h"
 #include "slots.h"
