@@ -1,7 +1,7 @@
 """Memory that stays with the process.
 
 Eager PyTorch asks for and returns the same large blocks in every step, and glibc by default gives each of them back to
-the kernel: page faults that can cost more than the arithmetic. lammps_plugin/backends/torchscript.cpp does the same for LAMMPS.
+the kernel: page faults that can cost more than the arithmetic. The plugin does the same (backends/memory.cpp).
 """
 
 from __future__ import annotations

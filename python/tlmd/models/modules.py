@@ -38,7 +38,7 @@ def load_script(source: Path | str | io.BytesIO, refusal: tuple[str, str, str], 
 
 def frozen(module: Any) -> Any:
     """The scripted module without gradients of its parameters."""
-    # As model.cpp does: the optimiser slows the first steps, and its own derivatives are not needed.
+    # As torchscript.cpp does: the optimiser slows the first steps, and its own derivatives are not needed.
     torch._C._set_graph_executor_optimize(False)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
