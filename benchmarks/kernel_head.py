@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tlmd.data.frames import read_frames
-from tlmd.engine import Engine
+from tlmd.engine.evaluate import Engine
+from tlmd.frames.frame import read_frames
 from tlmd.graph import build_graph
+from tlmd.mekrr.backbones import PaiNNBackbone
 from tlmd.modelfile import KernelArchitecture, load_model
-from tlmd.models.backbones import PaiNNBackbone
 
 MODEL = "water-gfn1-f64"
 FRAMES = Path(__file__).parents[1] / "inputs" / "water" / "test.extxyz.xz"

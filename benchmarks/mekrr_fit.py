@@ -65,7 +65,7 @@ def random_mace(path: Path) -> None:
     import numpy as np
     import torch
 
-    from tlmd.models.mace import mace_torch
+    from tlmd.models.features.mace import mace_torch
 
     warnings.simplefilter("ignore")  # of TorchScript, by e3nn
     modules, o3 = mace_torch("mace.modules"), mace_torch("e3nn.o3")
@@ -84,7 +84,7 @@ def random_mace(path: Path) -> None:
 
 def prepare(folder: Path, n_frames: int, n_held_out: int, model: Path | None, **settings: float) -> None:
     """Write train, valid and test frames, the backbone, and mekrr.toml."""
-    from tlmd.data.frames import read_frames, write_frames
+    from tlmd.frames.frame import read_frames, write_frames
 
     for name, n in (("train", n_frames), ("valid", n_held_out), ("test", n_held_out)):
         frames = read_frames(WATER / f"{name}.extxyz.xz")[:n]

@@ -58,7 +58,7 @@ def prepare(folder: Path, n_atoms: int, width: int) -> float:
     import numpy as np
     import torch
 
-    from tlmd.engine import Engine
+    from tlmd.engine.evaluate import Engine
     from tlmd.export import export_model
     from tlmd.modelfile import Architecture, Card, Sample, load_model, new_potential, save_model
     from tlmd.models.potential import evaluate
@@ -121,7 +121,7 @@ def torchscript_step(folder: Path, n_atoms: int) -> Step:
 
 def native_step(folder: Path, n_atoms: int) -> Step:
     """tlmd's engine called from Python with its pairs given."""
-    from tlmd.engine import Engine, pairs_of
+    from tlmd.engine.evaluate import Engine, pairs_of
     from tlmd.export import load_exported, sample_graph
 
     model = load_exported(folder / "exported.pt")[0]
@@ -284,7 +284,7 @@ def time_lammps(rival: str, folder: Path, n_atoms: int, deepmd_venv: str) -> dic
     if rival == "deepmd":
         scripts, n, pair = Path(deepmd_venv).absolute() / "bin", (1, 1), deepmd_style(Path(deepmd_venv), folder.parent)
     else:
-        from tlmd.installed import plugin_folder
+        from tlmd.run.installed import plugin_folder
 
         os.environ["LAMMPS_PLUGIN_PATH"] = str(plugin_folder())
         scripts, n = Path(sysconfig.get_path("scripts")), LAMMPS[rival]

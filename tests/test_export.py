@@ -14,10 +14,10 @@ from ase.calculators.fd import calculate_numerical_forces
 from tlmd import export as export_module
 from tlmd.calculator import TLCalculator
 from tlmd.cli import export as tl_export
-from tlmd.errors import InputError
 from tlmd.export import export_model, load_exported
-from tlmd.installed import SHIPPED
 from tlmd.modelfile import Architecture, Card, Sample, load_model, new_potential, read_card, save_model
+from tlmd.run.errors import InputError
+from tlmd.run.installed import SHIPPED
 
 
 @pytest.fixture

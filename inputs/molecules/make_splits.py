@@ -13,8 +13,8 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist, pdist
 
-from tlmd.data.frames import Frame, read_frames, write_frames
-from tlmd.data.topology import from_geometry
+from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.generate.topology import from_geometry
 
 SEED = 7
 LINK_A = 0.1  # 3BPA: frames nearer than this (rms over all interatomic distances) are in one part

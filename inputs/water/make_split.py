@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from tlmd.data.checks import minimum_rms_distance, rms_distances
-from tlmd.data.frames import Frame, read_frames, write_frames
+from tlmd.frames.checks import minimum_rms_distance, rms_distances
+from tlmd.frames.frame import Frame, read_frames, write_frames
 
 LINK_A = 1.0
 DISTINCT_A = 0.3  # within one part, frames nearer than this are thinned

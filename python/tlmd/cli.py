@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 
 Config = Annotated[Path, typer.Argument(help="TOML file of this stage; paths in it are relative to it")]
 Out = Annotated[Optional[Path], typer.Option("--out", help="run folder to write (default: from the TOML)")]
@@ -48,8 +48,8 @@ def analyze() -> None:
 @entry
 def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-pretrain: train a new model, on classical labels or from scratch on DFT ones."""
-    from tlmd.config import load_config
-    from tlmd.memory import keep_memory
+    from tlmd.run.config import load_config
+    from tlmd.run.memory import keep_memory
     from tlmd.train.config import PretrainConfig
     from tlmd.train.pretrain import pretrain
 
@@ -61,10 +61,10 @@ def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
 @entry
 def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-finetune: autotuning (T-PaiNN), a pretrained model learns from a few frames of another level of theory."""
-    from tlmd.config import load_config
-    from tlmd.memory import keep_memory
+    from tlmd.run.config import load_config
+    from tlmd.run.memory import keep_memory
     from tlmd.train.config import FinetuneConfig
-    from tlmd.train.transfer import finetune
+    from tlmd.train.finetune import finetune
 
     keep_memory()
     settings = load_config(FinetuneConfig, config, set_)
@@ -74,10 +74,10 @@ def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
 @entry
 def mekrr(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-mekrr: kernel ridge regression on the features of a frozen network; mpirun shares the frames among ranks."""
-    from tlmd.config import load_config
-    from tlmd.memory import keep_memory
+    from tlmd.mekrr.fit import mekrr
+    from tlmd.run.config import load_config
+    from tlmd.run.memory import keep_memory
     from tlmd.train.config import MekrrConfig
-    from tlmd.train.mekrr import mekrr
 
     keep_memory()
     settings = load_config(MekrrConfig, config, set_)
@@ -87,9 +87,9 @@ def mekrr(config: Config, out: Out = None, set_: Set = None) -> None:
 @entry
 def curve(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-curve: errors against the number of training frames, for several methods; or a search of hyper-parameters."""
-    from tlmd.config import load_config
+    from tlmd.curves.curve import curve
+    from tlmd.run.config import load_config
     from tlmd.train.config import CurveConfig
-    from tlmd.train.curves import curve
 
     settings = load_config(CurveConfig, config, set_)
     curve(settings, out or settings.out)
@@ -104,8 +104,8 @@ def evaluate(
     backend: Annotated[Optional[str], typer.Option(help="native (the engine) or torch")] = None,
 ) -> None:
     """tl-evaluate: errors of a model on labelled frames."""
-    from tlmd.memory import keep_memory
-    from tlmd.train.evaluate import evaluate_file
+    from tlmd.evaluate.errors import evaluate_file
+    from tlmd.run.memory import keep_memory
 
     keep_memory()
     print(f"RMSE (MAE): {evaluate_file(model, data, json_, plot, backend)[0].line()}")
@@ -114,19 +114,19 @@ def evaluate(
 @entry
 def generate(config: Config, out: Out = None, set_: Set = None) -> None:
     """Classical labels of the systems in CONFIG; under mpirun the ranks share the work, a killed run is continued."""
-    from tlmd.config import load_config
-    from tlmd.data import classical
-    from tlmd.data.config import GenerateConfig
+    from tlmd.generate import driver
+    from tlmd.generate.config import GenerateConfig
+    from tlmd.run.config import load_config
 
     settings = load_config(GenerateConfig, config, set_)
-    classical.generate(settings, out or settings.out)
+    driver.generate(settings, out or settings.out)
 
 
 @entry
 def calibrate(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-calibrate: a classical water model matched to a few DFT frames, as a LAMMPS include that tl-generate takes."""
-    from tlmd.config import load_config
-    from tlmd.data.calibrate import calibrate
+    from tlmd.calibrate.fit import calibrate
+    from tlmd.run.config import load_config
     from tlmd.train.config import CalibrateConfig
 
     settings = load_config(CalibrateConfig, config, set_)
@@ -141,8 +141,8 @@ def export(
     data: Annotated[Optional[Path], typer.Option(help="frames to compare on (default: the model's sample)")] = None,
 ) -> None:
     """tl-export: TorchScript for `pair_style tpainn`, written only if it agrees with the trained model."""
-    from tlmd.data.frames import read_frames
     from tlmd.export import export_model
+    from tlmd.frames.frame import read_frames
 
     print(export_model(model, out, dtype, read_frames(data)[:8] if data else ()))
 
@@ -150,7 +150,7 @@ def export(
 @entry
 def plugin() -> None:
     """tl-plugin: print the folder for LAMMPS_PLUGIN_PATH."""
-    from tlmd.installed import plugin_folder
+    from tlmd.run.installed import plugin_folder
 
     print(plugin_folder())
 

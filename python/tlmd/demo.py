@@ -19,11 +19,11 @@ from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
 from tlmd.analysis.report import COLUMNS, table_rows, write_records, write_report
 from tlmd.analysis.thermo import read_log
-from tlmd.config import load_config
-from tlmd.data.config import GenerateConfig
-from tlmd.errors import InputError
-from tlmd.installed import plugin_folder, water_inputs
-from tlmd.train.evaluate import evaluate_file
+from tlmd.evaluate.errors import evaluate_file
+from tlmd.generate.config import GenerateConfig
+from tlmd.run.config import load_config
+from tlmd.run.errors import InputError
+from tlmd.run.installed import plugin_folder, water_inputs
 
 TEMPERATURE_K = 298.15
 TIMESTEP_FS = 1.0  # the decks' own default is 0.5; the demo takes the longest step that flexible water bears

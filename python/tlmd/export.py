@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from tlmd.engine import Engine, on_painn
-from tlmd.errors import InputError
-from tlmd.files import write_atomic
+from tlmd.engine.evaluate import Engine, on_painn
 from tlmd.graph import Graph, build_graph
 from tlmd.modelfile import Card, Sample, describe, is_exported, load_model, load_sample, read_card
-from tlmd.models.modules import load_script
+from tlmd.models.features.module import load_script
 from tlmd.models.potential import Potential, Prediction, evaluate
+from tlmd.run.errors import InputError
+from tlmd.run.files import write_atomic
 
 CLUSTER = 24  # atoms of the test cluster
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # largest deviation in units of the largest value

@@ -16,7 +16,7 @@ import vesin
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 
 PADDING = 2.0  # filler pairs have this length in units of the cutoff
 

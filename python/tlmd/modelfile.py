@@ -19,14 +19,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import tlmd
-from tlmd.errors import InputError
-from tlmd.files import write_atomic
-from tlmd.installed import SHIPPED, named_or_path
+from tlmd.models.features.module import from_bytes, to_bytes
+from tlmd.models.kernel_head import KernelModule, KernelPaiNN
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
-from tlmd.models.mekrr import KernelModule, KernelPaiNN
-from tlmd.models.modules import from_bytes, to_bytes
 from tlmd.models.painn import NORM_EPSILON, OLD_NORM_EPSILON, PaiNN
 from tlmd.models.potential import Potential, dtype_of
+from tlmd.run.errors import InputError
+from tlmd.run.files import write_atomic
+from tlmd.run.installed import SHIPPED, named_or_path
 
 FORMAT_VERSION = 2  # 2: the architecture states the length scale of the norm
 BACKBONE = "net.backbone."  # parameters of a module, which are in its own bytes

@@ -18,7 +18,6 @@ from ase import Atoms
 from ase.build import molecule
 
 from tlmd.export import export_model
-from tlmd.installed import plugin_folder
 from tlmd.modelfile import (
     Architecture,
     Card,
@@ -29,8 +28,9 @@ from tlmd.modelfile import (
     new_potential,
     save_model,
 )
+from tlmd.run.installed import plugin_folder
 
-from ..backbones import Messages, scripted
+from ..modules import Messages, scripted
 
 ELEMENTS = ["H", "C", "O"]  # not the order of the atom types, and one more than they need
 CUTOFF = 5.0

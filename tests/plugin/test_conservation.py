@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tlmd.export import export_model
-from tlmd.installed import SHIPPED
+from tlmd.run.installed import SHIPPED
 
 from .conftest import water_box, write_data
 

@@ -13,9 +13,9 @@ import torch
 
 from tlmd.calculator import TLCalculator
 from tlmd.export import add_self_test
-from tlmd.installed import plugin_folder
 from tlmd.modelfile import Architecture, Card, Sample, describe, new_potential
 from tlmd.models.painn import PaiNN
+from tlmd.run.installed import plugin_folder
 
 from .conftest import water_box, write_data
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tlmd.cli import plugin as tl_plugin
-from tlmd.installed import plugin_folder
+from tlmd.run.installed import plugin_folder
 
 DECK = "units metal\npair_style tpainn\n"
 FILES = ("tlmdplugin.so", "libtlmd_pair.so")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tlmd.calculator import TLCalculator
-from tlmd.errors import InputError
-from tlmd.models.mace import mace_features
+from tlmd.models.features.mace import mace_features
+from tlmd.run.errors import InputError
 
-from ..backbones import Messages, scripted, small_mace, write_mace
+from ..modules import Messages, scripted, small_mace, write_mace
 from .conftest import on_module, water_box, write_data
 from .test_parity import NKTV2P
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from tlmd.analysis import report as reports
 from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Density, diffusion, structure."

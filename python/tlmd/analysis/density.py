@@ -9,7 +9,7 @@ import numpy as np
 from tlmd.analysis.statistics import Estimate, equilibrated_mean
 from tlmd.analysis.thermo import Log, Run, join
 from tlmd.analysis.trajectory import Trajectory
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 from tlmd.units import density_g_cm3
 
 CONSTANT_VOLUME = 1e-7  # relative spread of the volume below which a run is not NPT

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 from tlmd.units import BOLTZMANN_J_K, M2_S_PER_A2_FS
 
 LARGEST_LAGS = (0.1, 0.2)  # parts of the trajectory up to which lags are used; the second where the first is too short

@@ -17,12 +17,12 @@ from scipy.cluster.vq import kmeans2
 
 from tlmd.analysis.compare import RECORD_KEYS
 from tlmd.analysis.measure import Measurement
-from tlmd.data.frames import Frame, read_frames
-from tlmd.errors import InputError
-from tlmd.models.backbones import PaiNNBackbone
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.frames.frame import Frame, read_frames
+from tlmd.mekrr.accumulate import sample_features
+from tlmd.mekrr.backbones import PaiNNBackbone
 from tlmd.models.kernels import Atoms, Kernel, alpha_kernel, median_distance, scaling
-from tlmd.train.accumulate import sample_features
-from tlmd.train.dataset import FrameSet
+from tlmd.run.errors import InputError
 
 MOST_FRAMES = 400
 

@@ -22,7 +22,7 @@ from tlmd.analysis.statistics import Estimate, equilibrated_mean
 from tlmd.analysis.structure import first_peak, radial_distributions, species_pairs
 from tlmd.analysis.thermo import Run, frame_times, match, mean_temperature, read_log
 from tlmd.analysis.trajectory import Trajectory, read_dump
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 
 PathLike = str | Path
 

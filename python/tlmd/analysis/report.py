@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from tlmd import __version__
 from tlmd.analysis.compare import RECORD_KEYS
-from tlmd.errors import InputError
-from tlmd.files import write_atomic
+from tlmd.run.errors import InputError
+from tlmd.run.files import write_atomic
 
 CSS = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1c2733;background:#fff;max-width:62rem;

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 
 MIN_SAMPLES = 16  # rows below which an error of a correlated series means nothing
 MIN_BLOCKS = 8  # below this the error of the error is above 27 %

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 
 BIN_A = 0.02
 PEAK_HALF_WIDTH_A = 0.15  # of the cubic fitted to the top of a peak

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlmd.analysis.trajectory import Trajectory, complete_lines
-from tlmd.errors import InputError
+from tlmd.run.errors import InputError
 from tlmd.units import LAMMPS_UNITS
 
 ENERGY_COLUMNS = {"PotEng", "KinEng", "TotEng", "Enthalpy", "E_pair", "E_mol", "E_bond", "E_angle", "E_coul", "E_long"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from tlmd.errors import InputError, nearest
+from tlmd.run.errors import InputError, nearest
 from tlmd.units import LAMMPS_UNITS
 
 # Column names of a position, with and without image flags; the first complete set in this order is read.

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from tlmd.errors import InputError
-from tlmd.files import write_atomic
+from tlmd.run.errors import InputError
+from tlmd.run.files import write_atomic
 
 FORMAT_VERSION = 1
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tlmd.config import ConfigPath, Section, StageConfig, absolute
-from tlmd.data.config import CalibrateTermsConfig, Positive
-from tlmd.installed import SHIPPED
+from tlmd.generate.config import CalibrateTermsConfig, Positive
 from tlmd.modelfile import Architecture
-from tlmd.models.mace import foundation_name, model_file
+from tlmd.models.features.mace import foundation_name, model_file
+from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
+from tlmd.run.installed import SHIPPED
 
 Weight = float | tuple[float, float]
 
@@ -174,7 +174,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 class BackboneConfig(Section):
     kind: Literal["painn", "mace", "torchscript"] = Field(
-        "painn", description="mace: a model of mace-torch; torchscript: a module by the contract of tlmd.models.modules"
+        "painn",
+        description="mace: a model of mace-torch; torchscript: a module by the contract of tlmd.models.features.module",
     )
     model: Path = Field(
         description="file whose features are taken; painn: or the name of a shipped model; mace: or a foundation model "

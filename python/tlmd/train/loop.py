@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlmd.engine import TrainingEngine, choose_backend
-from tlmd.errors import InputError
+from tlmd.engine.evaluate import TrainingEngine, choose_backend
+from tlmd.evaluate.dataset import Counts, FrameSet, Shuffled, collate
+from tlmd.evaluate.errors import Errors, evaluate_frames
 from tlmd.modelfile import Card, save_model
 from tlmd.models.potential import Potential
-from tlmd.train import distributed
+from tlmd.run import distributed
+from tlmd.run.errors import InputError
+from tlmd.run.folder import RunFolder
 from tlmd.train.checkpoint import load_checkpoint, save_checkpoint
 from tlmd.train.config import OptimizerConfig, TrainConfig
-from tlmd.train.dataset import Counts, FrameSet, Shuffled, collate
-from tlmd.train.evaluate import Errors, evaluate_frames
 from tlmd.train.loss import batch_loss, weights_at
-from tlmd.train.runfolder import RunFolder
 from tlmd.train.schedule import Average, Schedule
 
 REPLAY_SEED = 7919  # the replayed frames are shuffled by their own stream

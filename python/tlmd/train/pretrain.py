@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from tlmd.data.references import elements_of, energy_labels, isolated_atoms, label_scale, least_squares
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.errors import evaluate_frames
+from tlmd.frames.references import elements_of, energy_labels, isolated_atoms, label_scale, least_squares
 from tlmd.modelfile import Architecture, new_potential
 from tlmd.models.potential import Potential
-from tlmd.train import distributed
+from tlmd.run import distributed
+from tlmd.run.folder import RunFolder
 from tlmd.train.config import PretrainConfig
-from tlmd.train.dataset import FrameSet
-from tlmd.train.evaluate import evaluate_frames
 from tlmd.train.loop import Loop, Task
-from tlmd.train.runfolder import RunFolder
 from tlmd.train.stage import Data, Result, conclude, frame_sets, new_card, read_data, setup
 
 

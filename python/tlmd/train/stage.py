@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from tlmd.data.frames import Frame, read_frames
-from tlmd.errors import InputError
-from tlmd.files import sha256, write_atomic
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.errors import KINDS, UNITS, Errors, evaluate_frames
+from tlmd.evaluate.plots import history_plot, parity_plot
+from tlmd.frames.frame import Frame, read_frames
+from tlmd.mekrr.backbones import Backbone
 from tlmd.modelfile import Card
-from tlmd.models.backbones import Backbone
 from tlmd.models.potential import Potential
+from tlmd.run.errors import InputError
+from tlmd.run.files import sha256, write_atomic
+from tlmd.run.folder import RunFolder
 from tlmd.train.config import MekrrConfig, TrainConfig
-from tlmd.train.dataset import FrameSet
-from tlmd.train.evaluate import KINDS, UNITS, Errors, evaluate_frames
 from tlmd.train.loop import Loop
-from tlmd.train.plots import history_plot, parity_plot
-from tlmd.train.runfolder import RunFolder
 
 TRAIN_SAMPLE = 200  # frames, at most, for the errors on the training set at the end
 

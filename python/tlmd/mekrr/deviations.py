@@ -1,0 +1,73 @@
+"""Predicted standard deviations against errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from tlmd.engine.evaluate import predictor
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.plots import save
+from tlmd.models.kernel_head import deviations
+from tlmd.models.potential import Potential
+
+BINS = 8
+
+
+class Reliability(NamedTuple):
+    """Of frames with an energy: standard deviations and errors (B,), eV; of atoms with a force: standard deviations of
+    their energies, eV, and norms of the force errors, eV/A (N,)."""
+
+    energies: Tensor
+    errors: Tensor
+    atoms: Tensor
+    force_errors: Tensor
+
+
+def reliability(model: Potential, frames: FrameSet) -> Reliability:
+    """Deviations and errors of the labelled ones among `frames`."""
+    predict = predictor(model, sample=frames.graph(0))
+    parts: list[list[Tensor]] = [[], [], [], []]
+    for i in range(len(frames)):
+        graph, labels = frames.graph(i), frames.labels[i]
+        of_atoms, of_frame = (part.double() for part in deviations(model, graph))
+        prediction = predict(graph)
+        if torch.isfinite(labels.energy).all():
+            parts[0].append(of_frame)
+            parts[1].append((prediction.energy - labels.energy).abs())
+        if torch.isfinite(labels.forces).all():
+            parts[2].append(of_atoms)
+            parts[3].append((prediction.forces - labels.forces).norm(dim=1))
+    return Reliability(*(torch.cat(part) if part else torch.zeros(0, dtype=torch.float64) for part in parts))
+
+
+def reliability_plot(path: Path, found: Reliability, title: str) -> None:
+    """Errors against predicted deviations, and their root mean square in bins of equal numbers."""
+    figure = Figure(figsize=(9.0, 4.0))
+    figure.suptitle(title)
+    panels = [
+        (found.energies, found.errors, "standard deviation of a frame's energy, meV", "error, meV"),
+        (found.atoms, found.force_errors, "standard deviation of an atom's energy, meV", "force error, meV/Å"),
+    ]
+    for index, (deviation, error, x_label, y_label) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, index + 1)
+        x, y = 1e3 * deviation.numpy(), 1e3 * error.numpy()
+        axes.loglog(x, y, ".", markersize=2, alpha=0.4, rasterized=True)
+        if len(x) >= 2 * BINS:
+            parts = np.array_split(np.argsort(x), BINS)
+            axes.plot(
+                [np.sqrt(np.mean(x[p] ** 2)) for p in parts],
+                [np.sqrt(np.mean(y[p] ** 2)) for p in parts],
+                "o-",
+                color="k",
+            )
+        if index == 0 and len(x):
+            axes.plot([x.min(), x.max()], [x.min(), x.max()], "--", color="gray", linewidth=0.8)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+    save(figure, path)

@@ -1,0 +1,114 @@
+"""One validated model for each stage's TOML: `StageConfig` and `load_config`.
+
+Unknown keys are errors that name the nearest known key; paths are relative to the TOML; any key can be overridden.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from tlmd.run.errors import InputError, nearest
+
+Model = TypeVar("Model", bound="Section")
+
+
+def absolute(path: Path, info: ValidationInfo) -> Path:
+    """The path relative to the folder of the TOML."""
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path.expanduser()
+
+
+ConfigPath = Annotated[Path, AfterValidator(absolute)]  # relative to the folder of the TOML
+
+
+class Section(BaseModel):
+    """A table of a TOML: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageConfig(Section):
+    """Base of every stage's configuration: the run folder and the seed."""
+
+    out: ConfigPath = Path("run")
+    seed: int = Field(1, ge=0)
+
+
+def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] | None = None) -> Model:
+    """The validated configuration in the TOML file `path`, after `overrides` such as "training.max_steps=200".
+
+    Values of overrides are TOML; a word that is not TOML is text. Paths are relative to the folder of `path`.
+    Raises InputError, in one line, for an unreadable file, an unknown key (with the nearest known one) or a bad value.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no file {path}", "the TOML file of this stage", "check the path")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}", "a TOML file", "correct that line") from None
+    for override in overrides or ():
+        _override(data, override)
+    try:
+        return model.model_validate(data, context={"base": path.parent})
+    except ValidationError as error:
+        raise _input_error(model, path, data, error.errors()[0]) from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    """Set one dotted key of the nested tables `data` in place; override is "a.b=value"."""
+    key, equals, value = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise InputError(f"--set {override}", "--set table.key=value", "write the key, an equals sign and the value")
+    for part in parts[:-1]:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise InputError(f"--set {override}", f"a table at '{part}'", "remove the part after it from the key")
+    try:
+        data[parts[-1]] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        data[parts[-1]] = value
+
+
+def _input_error(model: type[BaseModel], path: Path, data: Any, error: dict[str, Any]) -> InputError:
+    """One line from one pydantic error."""
+    keys = [str(key) for key in _location(error["loc"], data, missing=error["type"] == "missing")]
+    key, name = ".".join(keys) or "the whole file", keys[-1] if keys else ""
+    if error["type"] == "extra_forbidden":
+        return InputError(f"unknown key '{key}' in {path}{nearest(name, _names(model))}", "a known key", "rename it")
+    if error["type"] == "missing":
+        return InputError(f"no key '{key}' in {path}", f"a value for '{key}'", "add it")
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if error["type"] == "union_tag_not_found":
+        return InputError(f"no key '{key}.kind' in {path}", message, "add it")
+    value = error["input"] if isinstance(error["input"], (str, int, float, bool, list)) else "a table"
+    return InputError(f"{key} = {value} in {path}", message, "correct it")
+
+
+def _location(location: tuple[Any, ...], data: Any, missing: bool) -> Iterator[Any]:
+    """The keys of a pydantic error location that exist in `data`: pydantic adds the tags of unions."""
+    for position, key in enumerate(location):
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+            yield key
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+            yield key
+        elif missing and position == len(location) - 1:
+            yield key
+
+
+def _names(annotation: Any) -> set[str]:
+    """Every field name of a model and of the models inside it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return set(fields).union(*(_names(field.annotation) for field in fields.values()))
+    return set().union(*(_names(argument) for argument in typing.get_args(annotation)))

@@ -1,0 +1,32 @@
+"""Where the files lie that come with the package: the compiled plugin, inputs, the shipped models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tlmd.run.errors import InputError
+
+PACKAGE = Path(__file__).parents[1]
+SHIPPED = {path.stem: path for path in sorted((PACKAGE / "pretrained").glob("*.pt"))}  # by name, see docs/models.md
+
+
+def named_or_path(model: Path | str) -> Path:
+    """The file of a model: a shipped one goes by its name, any other by its path."""
+    return SHIPPED.get(str(model)) or Path(model)
+
+
+def plugin_folder() -> Path:
+    """The folder to put into LAMMPS_PLUGIN_PATH: TLMD_PLUGIN if set (a build of one's own), else the installed one."""
+    folder = Path(os.environ.get("TLMD_PLUGIN") or PACKAGE / "plugin").absolute()
+    if not (folder / "tlmdplugin.so").exists():
+        raise InputError(f"no tlmdplugin.so in {folder}", "the compiled plugin", "pip install tlmd, or set TLMD_PLUGIN")
+    return folder
+
+
+def water_inputs() -> Path:
+    """The folder inputs/water: TOMLs, decks and frames, as installed or as in a source tree."""
+    for folder in (PACKAGE / "inputs" / "water", PACKAGE.parents[1] / "inputs" / "water"):
+        if (folder / "finetune.toml").exists():
+            return folder
+    raise InputError(f"no inputs/water beside {PACKAGE}", "the files of the water example", "install tlmd again")

@@ -1,0 +1,155 @@
+"""tl-finetune, "autotuning" (T-PaiNN): a pretrained potential is moved to another level of theory by a few labels.
+
+Reference energies and scale are set first; then parts of the network move at their own rates, with old frames replayed
+if asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.errors import Parity, evaluate_frames
+from tlmd.frames.frame import Frame, read_once
+from tlmd.frames.references import carry, energy_labels, isolated_atoms, least_squares
+from tlmd.modelfile import load_model
+from tlmd.models.potential import Potential
+from tlmd.run import distributed
+from tlmd.run.errors import InputError, nearest
+from tlmd.run.folder import RunFolder
+from tlmd.train.config import FinetuneConfig
+from tlmd.train.loop import Loop, Task
+from tlmd.train.stage import Result, conclude, frame_sets, new_card, read_data, setup
+
+
+def finetune(config: FinetuneConfig, out: Path) -> Result:
+    """Tune a pretrained model by `config` in the run folder `out`; goes on where a killed run stopped.
+
+    Result.errors holds `valid before` (with the new reference energies, before the first step), train, valid, test and,
+    with replay frames, `classical before` and `classical`: what was forgotten.
+    Raises InputError for data, configuration, pretrained model or a run folder that do not fit.
+    """
+    with distributed.processes():
+        device = setup(config)
+        run = RunFolder(out, "finetune", config, config.input_files())
+        try:
+            data = read_data(config)
+            model, pretrained = load_model(config.transfer.start_from)
+            if pretrained.kernel is not None:
+                raise InputError(
+                    f"{config.transfer.start_from} of kind mekrr", "kind tpainn", "start from its backbone"
+                )
+            model.cast(getattr(torch, config.training.dtype))
+            groups = parameter_groups(model, config.transfer.freeze, config.transfer.rates)
+            sets = frame_sets(data, model)
+            old_references = model.reference.numpy().copy()
+            first = "valid" if sets["valid"] is not None else "train"
+            batch_atoms = config.training.batch_atoms
+            adapt(model, sets["train"], config, run)
+            model.to(device)
+            earlier = {f"{first} before": evaluate_frames(model, sets[first], batch_atoms, device)[0]}
+            replay, sample = classical_sets(config, model, old_references)
+            if sample is not None:
+                earlier["classical before"] = evaluate_frames(model, sample, batch_atoms, device)[0]
+            for name, errors in earlier.items():
+                run.say(f"{name} the first step, RMSE (MAE): {errors.line()}")
+            card = new_card(model, config, len(data.train), pretrained.architecture)
+            fraction = config.replay.fraction if config.replay else 0.0
+            loop = Loop(Task(model, sets["train"], sets["valid"], groups, card, replay, fraction), config, run, device)
+            loop.run()
+            return conclude(loop, sets | {"classical": sample}, config, earlier)
+        finally:
+            run.close()
+
+
+@torch.no_grad()
+def adapt(model: Potential, frames: FrameSet, config: FinetuneConfig, run: RunFolder) -> None:
+    """Set scale and reference energies for the new labels; the network stays as it is.
+
+    The refit corrects the old reference energies by the least-squares solution of least norm for what the scaled
+    network leaves over.
+    """
+    errors, parity = evaluate_frames(model, frames, config.training.batch_atoms)
+    run.say(f"train, pretrained model as it is, RMSE (MAE): {errors.line()}")
+    factor = scale_factor(parity, config.transfer.scale)
+    counts, labels = energy_labels(frames.frames, model.elements)
+    old = model.reference.numpy().copy()
+    new = old
+    if config.transfer.references == "isolated_atoms":
+        new = isolated_atoms(config.references.energies, config.references.file, model.elements)
+    elif config.transfer.references == "refit" and len(labels):
+        network = parity.energy[:, 1] * counts.sum(axis=1) - counts @ old
+        new = old + least_squares(counts, labels - factor * network - counts @ old)
+    model.scale.mul_(factor)
+    model.reference.copy_(torch.as_tensor(new))
+    energies = ", ".join(f"{e} {value:.6f}" for e, value in zip(model.elements, new, strict=True))
+    run.say(f"scale times {factor:.4f}; reference energies {energies} eV")
+
+
+def scale_factor(parity: Parity, how: str) -> float:
+    """Factor on the network's output from labelled against predicted forces; 1 without forces."""
+    label, predicted = parity.force.T
+    square = float(predicted @ predicted)
+    if how == "keep" or square == 0.0:
+        return 1.0
+    if how == "rms":
+        return float(np.sqrt(label @ label / square))
+    return float(label @ predicted / square)
+
+
+def classical_sets(
+    config: FinetuneConfig, model: Potential, old: np.ndarray
+) -> tuple[FrameSet | None, FrameSet | None]:
+    """Replayed frames with the labels they teach, and a sample of them with all labels for the errors before and after.
+
+    Their energies are carried from the `old` reference energies (n_elements,) eV of the pretrained model to the new.
+    """
+    replay = config.replay
+    if replay is None:
+        return None, None
+    frames = carry(read_once(replay.frames), model.elements, old, model.reference.cpu().numpy())
+    sample = [frames[int(i)] for i in np.unique(np.linspace(0, len(frames) - 1, replay.n_report).astype(int))]
+
+    def frame_set(part: list[Frame]) -> FrameSet:
+        return FrameSet(part, model.elements, model.cutoff, model.dtype, f"replay frames of {replay.frames}")
+
+    if replay.fraction == 0:
+        return None, frame_set(sample)
+    taught = frames if replay.labels == "all" else [frame.replace(energy=None) for frame in frames]
+    return frame_set(taught), frame_set(sample)
+
+
+def parameter_groups(model: Potential, freeze: Iterable[str], rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Groups of parameters by their factor on the learning rate; frozen ones take no gradient and are left out.
+
+    Names are those of the network's parts, e.g. embedding, messages.0, messages.0.filter.weight. InputError for a name
+    that matches nothing, a factor that is not positive, or if all is frozen.
+    """
+    named = dict(model.net.named_parameters())
+    known = {".".join(name.split(".")[: i + 1]) for name in named for i in range(name.count(".") + 1)}
+    for name in (*freeze, *rates):
+        if name not in known:
+            raise InputError(
+                f"no part '{name}'{nearest(name, known)}", "a part of the network", "correct transfer.freeze or rates"
+            )
+    for name, rate in rates.items():
+        if rate <= 0:
+            raise InputError(
+                f"rate {rate} for '{name}'", "a positive factor", "name it in transfer.freeze to keep it fixed"
+            )
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in named.items():
+        parts = {".".join(name.split(".")[: i + 1]) for i in range(name.count(".") + 1)}
+        frozen = bool(parts & set(freeze))
+        parameter.requires_grad_(not frozen)
+        if not frozen:
+            rate = rates[max(parts & set(rates), key=len)] if parts & set(rates) else 1.0
+            groups.setdefault(rate, []).append(parameter)
+    if not groups:
+        raise InputError("all parts frozen", "a part that can learn", "shorten transfer.freeze")
+    return [{"params": parameters, "rate": rate} for rate, parameters in sorted(groups.items())]

@@ -1,0 +1,140 @@
+"""Density of NPT logs, and the SPC/Fw deck run by lmp."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlmd.analysis.density import density, density_series, npt_run
+from tlmd.analysis.measure import measure_density, measure_diffusion
+from tlmd.analysis.thermo import match, read_log
+from tlmd.analysis.trajectory import read_dump
+from tlmd.run.errors import InputError
+
+DATA = Path(__file__).parents[1] / "data"
+INPUTS = Path(__file__).parents[2] / "inputs" / "water"
+
+
+def write_log(folder, volumes, column="Volume", first=0, name="npt.log", atoms=3):
+    rows = "".join(f"{first + 100 * i} 300.0 {volume:.8f}\n" for i, volume in enumerate(volumes))
+    path = folder / name
+    head = f"units real\ntimestep 1.0\nStep Temp {column}\n"
+    path.write_text(f"{head}{rows}Loop time of 1 on 1 procs for 1 steps with {atoms} atoms\n")
+    return path
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_density_of_a_known_series(rng):
+    series = 1.01 + 0.01 * rng.normal(size=4000)
+    series[:400] += np.linspace(0.3, 0, 400)
+    result = density(np.arange(4000) * 100.0, series)
+    assert 250 < result.start < 800
+    assert result.estimate.value == pytest.approx(1.01, abs=4 * result.estimate.standard_error)
+    assert result.estimate.standard_error == pytest.approx(0.01 / np.sqrt(4000 - result.start), rel=0.2)
+    assert result.estimate.unit == "g/cm3"
+
+
+def test_density_from_volume_and_masses(rng, tmp_path):
+    """One water molecule in 29.915 A^3 is 1 g/cm^3: 18.015 g/mol / (29.915e-24 cm^3 x 6.02214e23 / mol)."""
+    run = npt_run(read_log(write_log(tmp_path, 29.915 + 0.1 * rng.normal(size=500))))
+    masses = np.array([15.999, 1.008, 1.008])
+    series = density_series(run, masses)
+    assert np.mean(series) == pytest.approx(18.015 / (29.915e-24 * 6.02214076e23), rel=1e-3)
+    assert series == pytest.approx(18.015 / (run.columns["Volume"] * 1e-24 * 6.02214076e23), rel=1e-12)
+
+
+def test_density_from_box_edges(rng):
+    log = read_log(DATA / "spcfw64.log.xz")
+    run = npt_run(log)
+    edges = {name: run.volumes() ** (1 / 3) for name in ("Lx", "Ly", "Lz")}
+    columns = {name: column for name, column in run.columns.items() if name not in ("Volume", "Density")} | edges
+    bare = type(run)(columns, run.timestep_fs, run.n_atoms, run.finished)
+    masses = read_dump(DATA / "spcfw64.dump.xz").masses
+    assert density_series(bare, masses) == pytest.approx(run.columns["Density"], rel=1e-5)
+
+
+def test_the_density_column_agrees_with_the_masses_of_the_dump():
+    with_dump = measure_density(DATA / "spcfw64.log.xz", DATA / "spcfw64.dump.xz").records
+    assert with_dump == measure_density(DATA / "spcfw64.log.xz").records
+    (record,) = with_dump
+    assert record["value"] == pytest.approx(1.012, abs=0.02)  # 64 molecules, cutoff 6 A: not the published set-up
+    assert 0.001 < record["standard_error"] < 0.01
+    assert record["experiment"] == pytest.approx(0.997, abs=0.001)
+    assert record["deviation_percent"] == pytest.approx(100 * (record["value"] / record["experiment"] - 1))
+    assert record["temperature_K"] == pytest.approx(298.15, abs=2)
+    assert "mean pressure" in record["source"]
+
+
+def test_consecutive_npt_runs_are_joined_and_others_left_out(rng, tmp_path):
+    names = "abcd"
+    volumes = [np.full(5, 40.0), 30 + rng.random(20), 30 + rng.random(30), np.full(9, 30.0)]
+    starts = [0, 400, 2300, 5200]
+    parts = [
+        write_log(tmp_path, v, first=s, name=n).read_text() for v, s, n in zip(volumes, starts, names, strict=True)
+    ]
+    (tmp_path / "all.log").write_text("".join(parts))
+    run = npt_run(read_log(tmp_path / "all.log"))
+    assert run.steps.tolist() == list(range(400, 5201, 100))
+    assert run.columns["Volume"][:20] == pytest.approx(volumes[1], abs=1e-6)
+    assert run.columns["Volume"][20:] == pytest.approx(volumes[2][1:], abs=1e-6)
+
+
+def test_bad_density_logs_are_refused(rng, tmp_path):
+    constant = write_log(tmp_path, np.full(100, 30.0))
+    with pytest.raises(InputError, match=r"npt\.log: constant volume; wanted an NPT run; use fix npt"):
+        measure_density(constant)
+    no_volume = write_log(tmp_path, rng.random(100), column="Press")
+    with pytest.raises(InputError, match="constant volume"):
+        measure_density(no_volume)
+    volume = write_log(tmp_path, 30 + rng.random(100))
+    with pytest.raises(InputError, match="got a log without Density; wanted the masses; give --dump"):
+        measure_density(volume)
+    with pytest.raises(InputError, match=r"192 atoms, .*npt\.log: 3; wanted all atoms in the dump"):
+        measure_density(volume, DATA / "spcfw64.dump.xz")
+    exploded = write_log(tmp_path, np.append(30 + rng.random(50), np.nan), column="Density")
+    with pytest.raises(InputError, match="got a series with nan or inf"):
+        measure_density(exploded)
+    short = write_log(tmp_path, 30 + rng.random(9), column="Density")
+    with pytest.raises(InputError, match="got 9 values; wanted at least 16"):
+        measure_density(short)
+
+
+def test_no_experiment_for_another_liquid(rng, tmp_path):
+    """A dump without water, or --no-experiment, gives no experimental value."""
+    log = write_log(tmp_path, 0.8 + 0.01 * rng.random(100), column="Density", atoms=1)
+    assert measure_density(log).records[0]["experiment"] is not None
+    assert measure_density(log, experiment=False).records[0]["experiment"] is None
+    dump = tmp_path / "ar.dump"
+    dump.write_text(
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS id element x y z\n1 Ar 0 0 0\n"
+    )
+    record = measure_density(log, dump).records[0]
+    assert record["experiment"] is None
+    assert record["deviation_percent"] is None
+    assert record["experiment_error"] is None
+
+
+def test_the_spcfw_deck_runs(tmp_path):
+    """27 molecules for a few picoseconds: a liquid at about 1 g/cm^3, whose dump and log belong together."""
+    variables = {"cells": 3, "cutoff": 4.5, "equilibrate": 500, "npt": 2000, "nvt": 1000, "every": 100, "name": "tiny"}
+    arguments = [word for name, value in variables.items() for word in ("-var", name, str(value))]
+    command = ["lmp", "-in", INPUTS / "spcfw.in", "-var", "molecule", INPUTS / "water.mol", *arguments]
+    subprocess.run([*command, "-log", "none", "-screen", "none"], cwd=tmp_path, check=True, timeout=300)
+    trajectory, log = read_dump(tmp_path / "tiny.dump.gz"), read_log(tmp_path / "tiny.log")
+    run = match(trajectory, log)
+    assert trajectory.positions.shape == (11, 81, 3)
+    bonds = trajectory.positions[:, 1::3] - trajectory.positions[:, ::3]
+    assert np.linalg.norm(bonds, axis=-1).mean() == pytest.approx(
+        1.03, abs=0.02
+    )  # 1.012 A at rest, longer in the liquid
+    (record,) = measure_density(tmp_path / "tiny.log").records
+    assert 0.85 < record["value"] < 1.15
+    assert run.columns["Density"] == pytest.approx(np.full(len(run.steps), run.columns["Density"][0]), rel=1e-6)
+    with pytest.raises(InputError, match=r"got 11 frames; wanted at least 101 for a diffusion coefficient"):
+        measure_diffusion(tmp_path / "tiny.dump.gz", tmp_path / "tiny.log")

@@ -1,0 +1,104 @@
+"""tl-evaluate: errors, their JSON keys, the picture; trained and exported models."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tlmd import cli
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.errors import evaluate_file, evaluate_frames
+from tlmd.frames.frame import read_frames, write_frames
+from tlmd.graph import build_graph
+from tlmd.modelfile import Architecture, Card, new_potential, save_model
+from tlmd.models.potential import evaluate, stress
+from tlmd.run.errors import InputError
+
+KEYS = ["n_frames", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae_mev_per_A"]
+KEYS += ["force_rmse_mev_per_A", "stress_mae_mev_per_A3"]
+
+
+@pytest.fixture
+def model(tmp_path, frames):
+    torch.manual_seed(2)
+    potential = new_potential(["H", "O"], 3.0, Architecture(width=8, n_layers=2, n_radial=6)).cast(torch.float64)
+    architecture = Architecture(width=8, n_layers=2, n_radial=6)
+    save_model(
+        tmp_path / "model.pt", potential, Card(elements=["H", "O"], cutoff=3.0, architecture=architecture), frames[1]
+    )
+    return potential
+
+
+def test_errors_against_one_frame_after_the_other(model, frames, tmp_path):
+    write_frames(tmp_path / "data.extxyz", frames)
+    energy, force, stresses = [], [], []
+    for frame in read_frames(tmp_path / "data.extxyz"):
+        graph = build_graph(frame.numbers, frame.positions, frame.cell, frame.pbc, ["H", "O"], 3.0, torch.float64)
+        predicted = evaluate(model, graph)
+        energy.append((float(predicted.energy) - frame.energy) / len(frame))
+        force.append((predicted.forces.numpy() - frame.forces).ravel())
+        if frame.stress is not None:
+            stresses.append((stress(predicted, graph.volumes)[0].numpy() - frame.stress).ravel())
+    assert len(stresses) == 8
+    force, stresses = np.concatenate(force), np.concatenate(stresses)
+    expected = [16, np.abs(energy).mean(), np.sqrt(np.square(energy).mean()), np.abs(force).mean()]
+    expected += [np.sqrt(np.square(force).mean()), np.abs(stresses).mean()]
+    found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, None)[0].to_json()
+    assert list(found) == KEYS
+    assert list(found.values()) == pytest.approx([expected[0], *(1e3 * x for x in expected[1:])], rel=1e-6)
+
+
+def test_batches_do_not_change_the_errors(model, frames):
+    data = FrameSet(frames, model.elements, model.cutoff, model.dtype)
+    single, together = (evaluate_frames(model, data, batch_atoms=n)[0].to_json() for n in (1, 1000))
+    assert list(single.values()) == pytest.approx(list(together.values()), rel=1e-9)
+
+
+def test_missing_labels_are_null(model, frames, tmp_path):
+    write_frames(tmp_path / "data.extxyz", [frame.replace(forces=None, stress=None) for frame in frames])
+    found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", tmp_path / "e.json", tmp_path / "p.png")[0]
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert written == found.to_json() and list(written) == KEYS
+    assert [key for key in KEYS if written[key] is None] == KEYS[3:]
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_prediction_that_is_not_a_number_is_no_missing_label(model, frames):
+    data = FrameSet(frames[:2], model.elements, model.cutoff, model.dtype)
+    with torch.no_grad():
+        model.net.embedding.weight[0, 0] = torch.nan
+    assert np.isnan(evaluate_frames(model, data)[0].mae("force"))
+
+
+def test_command_line(model, frames, tmp_path, monkeypatch, capsys):
+    write_frames(tmp_path / "data.extxyz", frames)
+    paths = [str(tmp_path / name) for name in ("model.pt", "data.extxyz", "e.json")]
+    monkeypatch.setattr(sys, "argv", ["tl-evaluate", *paths[:2], "--json", paths[2]])
+    with pytest.raises(SystemExit, match="0"):
+        cli.evaluate()
+    assert "meV/atom" in capsys.readouterr().out
+    assert json.loads((tmp_path / "e.json").read_text())["n_frames"] == 16
+    monkeypatch.setattr(sys, "argv", ["tl-evaluate", paths[1], paths[1]])
+    with pytest.raises(SystemExit, match="1"):
+        cli.evaluate()
+    assert "not a model file" in capsys.readouterr().err
+
+
+def test_exported_model_has_the_same_errors(model, frames, tmp_path):
+    from tlmd.export import export_model
+
+    write_frames(tmp_path / "data.extxyz", frames)
+    export_model(tmp_path / "model.pt", tmp_path / "model-lammps.pt")
+    trained, exported = (
+        evaluate_file(tmp_path / name, tmp_path / "data.extxyz", None, None)[0].to_json()
+        for name in ("model.pt", "model-lammps.pt")
+    )
+    assert list(trained.values()) == pytest.approx(list(exported.values()), rel=1e-6)
+
+
+def test_unknown_element_is_refused(model, frames, tmp_path):
+    write_frames(tmp_path / "data.extxyz", [frames[0].replace(numbers=np.full(len(frames[0]), 7))])
+    with pytest.raises(InputError, match="got element N; wanted only H, O"):
+        evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, None)

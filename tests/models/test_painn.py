@@ -1,0 +1,206 @@
+"""PaiNN against schnetpack's own numbers, and the physics that every potential must obey."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from tlmd.graph import batch_graphs, build_graph
+from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.painn import Edges, PaiNN
+from tlmd.models.potential import Potential, evaluate, stress
+from tlmd.run.errors import InputError
+
+DATA = Path(__file__).parents[1] / "data"
+WEIGHTS = dict(np.load(DATA / "painn_ethanol_weights.npz"))
+ELEMENTS = ["H", "C", "O"]
+
+
+def schnetpack_painn() -> PaiNN:
+    """Our PaiNN with the weights of a schnetpack model trained on ethanol (F=128, L=3, Gaussian basis, cosine
+    cutoff).
+    """
+    source = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in WEIGHTS.items()}
+    net = PaiNN(len(ELEMENTS), radial="gaussian", envelope="cosine", norm_epsilon=1e-4).double()
+    state = {"embedding.weight": source["representation.embedding.weight"][[1, 6, 8]]}
+    for layer in range(3):
+        for kind in ("weight", "bias"):
+            filters = source[f"representation.filter_net.{kind}"]
+            state[f"messages.{layer}.filter.{kind}"] = filters.chunk(3)[layer]
+            for ours, theirs in ((0, 0), (2, 1)):
+                names = f"representation.{{}}.{layer}.{{}}_context_net.{theirs}.{kind}"
+                state[f"messages.{layer}.context.{ours}.{kind}"] = source[names.format("interactions", "interatomic")]
+                state[f"updates.{layer}.context.{ours}.{kind}"] = source[names.format("mixing", "intraatomic")]
+        state[f"updates.{layer}.mix.weight"] = source[f"representation.mixing.{layer}.mu_channel_mix.weight"]
+    for ours, theirs in ((0, 0), (2, 1)):
+        for kind in ("weight", "bias"):
+            state[f"energy.{ours}.{kind}"] = source[f"output_modules.0.outnet.{theirs}.{kind}"]
+    net.load_state_dict(state)
+    # schnetpack keeps the centres and widths of its Gaussians in float32, which moves energies by 1e-5 kcal/mol
+    net.edge_basis.centres = source["representation.radial_basis.offsets"]
+    net.edge_basis.width = float(source["representation.radial_basis.widths"][0])
+    return net
+
+
+def test_reproduces_schnetpack():
+    mean = float(WEIGHTS["postprocessors.1.mean"])
+    potential = Potential(schnetpack_painn(), ELEMENTS, 5.0)
+    potential.reference[:] = mean  # schnetpack adds the mean for every atom
+    frames = ase.io.read(DATA / "painn_ethanol_kcal_mol.extxyz", ":")
+    assert len(frames) == 20
+    energies = np.array([atoms.get_potential_energy() for atoms in frames])
+    ours = [evaluate(potential, graph(atoms, potential)) for atoms in frames]
+    deviation = np.array([p.energy.item() for p in ours]) - energies
+    assert np.abs(deviation).max() < 1e-6 * np.abs(energies - 9 * mean).max()
+    for atoms, prediction in zip(frames, ours, strict=True):
+        forces = atoms.get_forces()
+        assert np.abs(prediction.forces.numpy() - forces).max() < 1e-6 * np.abs(forces).max()
+
+
+def graph(atoms: Atoms, potential: Potential):
+    cell, pbc = atoms.cell.array, atoms.pbc
+    return build_graph(atoms.numbers, atoms.positions, cell, pbc, potential.elements, potential.cutoff, potential.dtype)
+
+
+def energy(potential: Potential, atoms: Atoms) -> float:
+    return evaluate(potential, graph(atoms, potential)).energy.item()
+
+
+@pytest.fixture(
+    params=[("bessel", "polynomial", 3), ("gaussian", "cosine", 2), ("bessel", "cosine", 1)],
+    ids=lambda p: "-".join(map(str, p)),
+)
+def potential(request) -> Potential:
+    radial, envelope, n_layers = request.param
+    torch.manual_seed(0)
+    architecture = Architecture(width=16, n_layers=n_layers, n_radial=8, radial=radial, envelope=envelope)
+    potential = new_potential(ELEMENTS, 4.0, architecture).cast(torch.float64)
+    potential.scale[:] = torch.tensor([1.0, 2.0, 3.0])
+    potential.reference[:] = torch.tensor([-1.0, -20.0, -30.0])
+    return potential
+
+
+@pytest.fixture
+def crystal() -> Atoms:
+    """A dense triclinic box, smaller than two cutoffs."""
+    rng = np.random.default_rng(1)
+    cell = np.array([[5.0, 0, 0], [1.0, 5.5, 0], [-0.7, 0.4, 4.5]])
+    return Atoms("C2H6O2", scaled_positions=rng.uniform(size=(10, 3)), cell=cell, pbc=True)
+
+
+def test_forces_are_the_slope_of_the_energy(potential, crystal):
+    forces = evaluate(potential, graph(crystal, potential)).forces.numpy()
+    h = 1e-4
+    for i, d in [(0, 0), (3, 1), (9, 2)]:
+        plus, minus = crystal.copy(), crystal.copy()
+        plus.positions[i, d] += h
+        minus.positions[i, d] -= h
+        assert forces[i, d] == pytest.approx((energy(potential, minus) - energy(potential, plus)) / (2 * h), rel=1e-5)
+    np.testing.assert_allclose(forces.sum(0), 0, atol=1e-10)
+
+
+def test_stress_is_the_slope_with_strain(potential, crystal):
+    g = graph(crystal, potential)
+    tensor = stress(evaluate(potential, g), g.volumes)[0].numpy()
+    h = 1e-5
+    for a, b in [(0, 0), (1, 1), (0, 1), (1, 2)]:
+        values = []
+        for s in (h, -h):
+            strained = crystal.copy()
+            strain = np.eye(3)
+            strain[a, b] += s
+            strained.set_cell(crystal.cell.array @ strain, scale_atoms=True)
+            values.append(energy(potential, strained))
+        assert tensor[a, b] == pytest.approx(
+            (values[0] - values[1]) / (2 * h) / crystal.get_volume(), rel=1e-5, abs=1e-8
+        )
+
+
+def test_rotation_permutation_and_images_change_nothing(potential, crystal):
+    reference = evaluate(potential, graph(crystal, potential))
+    rng = np.random.default_rng(2)
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    turned = crystal.copy()
+    turned.set_cell(crystal.cell.array @ rotation, scale_atoms=True)
+    order = rng.permutation(len(crystal))
+    shuffled = crystal[order]
+    moved = crystal.copy()
+    moved.positions += rng.integers(-3, 4, size=(10, 3)) @ crystal.cell.array
+    cases = {
+        "turned": (turned, reference.forces.numpy() @ rotation),
+        "shuffled": (shuffled, reference.forces.numpy()[order]),
+        "moved": (moved, reference.forces.numpy()),
+    }
+    for name, (atoms, forces) in cases.items():
+        prediction = evaluate(potential, graph(atoms, potential))
+        assert prediction.energy.item() == pytest.approx(reference.energy.item(), rel=1e-12), name
+        np.testing.assert_allclose(prediction.forces.numpy(), forces, atol=1e-10, err_msg=name)
+
+
+def test_batch_equals_single(potential, crystal):
+    frames = [crystal, Atoms("O"), molecule("CH3CH2OH")]
+    graphs = [graph(atoms, potential) for atoms in frames]
+    batch = evaluate(potential, batch_graphs(graphs))
+    single = [evaluate(potential, g) for g in graphs]
+    for name in ("energy", "forces", "virial", "atom_energies"):
+        expected = torch.cat([getattr(p, name) for p in single])
+        torch.testing.assert_close(getattr(batch, name), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_one_atom_has_its_reference_energy_and_no_force(potential):
+    prediction = evaluate(potential, graph(Atoms("C"), potential))
+    lonely = potential.net(
+        torch.tensor([1]), torch.zeros(1, 0, 3, dtype=torch.float64), torch.zeros(1, 0, dtype=torch.int32)
+    )
+    assert prediction.energy.item() == pytest.approx(-20.0 + 2.0 * lonely.item())
+    assert prediction.forces.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_far_molecules_are_independent(potential):
+    water, ethanol = molecule("H2O"), molecule("CH3CH2OH")
+    far = ethanol.copy()
+    far.positions += [50.0, 0, 0]
+    assert energy(potential, water + far) == pytest.approx(
+        energy(potential, water) + energy(potential, ethanol), rel=1e-12
+    )
+
+
+def test_smooth_at_the_cutoff(potential):
+    def pair(d: float):
+        return evaluate(potential, graph(Atoms("CO", [[0, 0, 0], [0, 0, d]]), potential))
+
+    inside, outside = pair(4.0 - 1e-5), pair(4.0 + 1e-5)
+    assert inside.energy.item() == pytest.approx(outside.energy.item(), abs=1e-8)
+    assert outside.forces.abs().max() == 0
+    assert inside.forces.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("envelope", ["polynomial", "cosine"])
+def test_basis_beyond_the_cutoff_is_exactly_zero(envelope):
+    edges = Edges(4.0, 8, "bessel", envelope)
+    vectors = torch.tensor([[[0.0, 0.0, 4.0], [0.0, 0.0, 8.0], [0.0, 0.0, 3.0]]], requires_grad=True)
+    _, basis = edges(vectors)
+    assert basis[0, :2].abs().max() == 0 and basis[0, 2].abs().min() > 0
+    (slope,) = torch.autograd.grad(basis[0, :2].sum(), vectors)
+    assert slope.abs().max() == 0
+
+
+def test_bessel_functions_and_envelope_have_the_published_form():
+    d = torch.linspace(0.5, 3.9, 7, dtype=torch.float64)
+    _, basis = Edges(4.0, 5)(torch.stack([0 * d, 0 * d, d], -1)[None])
+    x = d / 4.0
+    envelope = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
+    for k in range(1, 6):
+        torch.testing.assert_close(basis[0, :, k - 1], torch.sin(k * np.pi * x) / d * envelope)
+    torch.testing.assert_close(basis[0, :, 5], envelope)
+
+
+def test_unknown_element_is_refused(potential):
+    with pytest.raises(InputError, match="got element Xe; wanted only H, C, O; use a model trained on these elements"):
+        graph(Atoms("Xe"), potential)
