@@ -22,16 +22,16 @@ def test_the_whole_road(tmp_path):
     command += ["--classical-frames", "40", "--classical-steps", "200"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("classical", "scratch", "autotuned"):
+    for name in ("classical", "scratch", "finetuned"):
         assert read_card(out / name / "model.pt").elements == ["H", "O"]
-    assert read_card(out / "autotuned" / "model-lammps.pt").level_of_theory == "revPBE0-D3 (CP2K)"
+    assert read_card(out / "finetuned" / "model-lammps.pt").level_of_theory == "revPBE0-D3 (CP2K)"
     records = json.loads((out / "results.json").read_text())
     keys = "quantity value standard_error unit experiment experiment_error deviation_percent temperature_K source"
     assert all(list(record) == keys.split() for record in records)
     assert {"density", "diffusion coefficient"} <= {record["quantity"] for record in records}
     page = (out / "report.html").read_text()
-    assert "data:image/png;base64," in page and "autotuned (T-PaiNN)" in page
-    assert "autotuned (T-PaiNN)" in done.stdout and "report.html" in done.stdout
+    assert "data:image/png;base64," in page and "fine-tuned (T-PaiNN)" in page
+    assert "fine-tuned (T-PaiNN)" in done.stdout and "report.html" in done.stdout
     loses_only_what_failed(out)
 
 

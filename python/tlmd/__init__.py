@@ -1,6 +1,6 @@
 """tlmd: transfer-learned potentials for LAMMPS.
 
-classical labels (tlmd.generate.driver) -> pretrain (tlmd.train.loop) -> autotune on a little DFT (tlmd.train.finetune)
+cheap labels (tlmd.generate.driver) -> pretrain (tlmd.train.pretrain) -> fine-tune on DFT (tlmd.train.finetune)
 -> export to TorchScript (tlmd.export) -> `mpirun lmp` with `pair_style tpainn` (lammps_plugin/)
 -> density and diffusion against experiment (tlmd.analysis).
 """

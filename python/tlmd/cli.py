@@ -60,7 +60,7 @@ def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
 
 @entry
 def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
-    """tl-finetune: autotuning (T-PaiNN), a pretrained model learns from a few frames of another level of theory."""
+    """tl-finetune: a pretrained model learns from a few frames of another level of theory (T-PaiNN, "autotuning")."""
     from tlmd.run.config import load_config
     from tlmd.run.memory import keep_memory
     from tlmd.train.config import FinetuneConfig
@@ -158,7 +158,7 @@ def plugin() -> None:
 @entry
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("tl-demo"),
-    steps: Annotated[int, typer.Option(help="training steps, from scratch and autotuned")] = 3000,
+    steps: Annotated[int, typer.Option(help="training steps, from scratch and of fine-tuning")] = 3000,
     frames: Annotated[int, typer.Option(help="revPBE0-D3 frames to train on")] = 25,
     classical_frames: Annotated[int, typer.Option(help="frames labelled by the calibrated classical model")] = 1560,
     classical_steps: Annotated[
@@ -168,7 +168,7 @@ def demo(
     md_steps: Annotated[int, typer.Option(help="time steps of each of the two MD runs, at most")] = 1_000_000,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="do without the shipped model")] = False,
 ) -> None:
-    """tl-demo: the whole road on liquid water, from classical labels to density and diffusion against experiment."""
+    """tl-demo: the complete workflow on liquid water, from cheap labels to density and diffusion beside experiment."""
     from tlmd.demo import Size, demo
 
     classical_steps = classical_steps or (20_000 if from_scratch else 5_000)

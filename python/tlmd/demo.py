@@ -39,8 +39,8 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demo does: steps and DFT frames of scratch and autotuning, classical frames and steps on them, wall
-    time (minutes) and steps of each MD run, at most.
+    """How much the demo does: steps and DFT frames of training from scratch and of fine-tuning, classical frames and
+    steps on them, wall time (minutes) and steps of each MD run, at most.
     """
 
     steps: int
@@ -113,9 +113,9 @@ class Road:
         else:
             command = ["tl-finetune", self.inputs / "teach.toml"]
         self.run([*command, "--out", out / "classical", *overrides(settings)], logs / "classical.output")
-        command = ["tl-finetune", self.inputs / "finetune.toml", "--out", out / "autotuned", *few]
+        command = ["tl-finetune", self.inputs / "finetune.toml", "--out", out / "finetuned", *few]
         settings = {"transfer.start_from": out / "classical" / "model.pt", "training.max_steps": size.steps}
-        self.run(command + overrides(settings), logs / "autotuned.output")
+        self.run(command + overrides(settings), logs / "finetuned.output")
         self.finish(scratch, logs / "scratch.output")
 
     def errors(self) -> list[dict[str, str]]:
@@ -128,14 +128,14 @@ class Road:
             "energy_rmse_mev_per_atom": float((error**2).mean() ** 0.5),
         }
         rows = [error_row("classical, calibrated", self.size.frames, 0, classical)]
-        for name, title in (("scratch", "from scratch"), ("autotuned", "autotuned (T-PaiNN)")):
+        for name, title in (("scratch", "from scratch"), ("finetuned", "fine-tuned (T-PaiNN)")):
             test = json.loads((self.out / name / "errors.json").read_text())["test"]
             rows.append(error_row(title, self.size.frames, self.size.steps, test))
         return rows
 
     def simulate(self) -> None:
         """Export, then density (NPT) and diffusion (NVE) by LAMMPS, each for its share of wall time."""
-        folder = self.out / "autotuned"
+        folder = self.out / "finetuned"
         self.run(["tl-export", folder / "model.pt"], self.out / "logs" / "export.output")
         for name in ("density", "diffusion"):
             deck = self.inputs / f"{name}.in"
@@ -206,8 +206,8 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 
 
 def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
-    """Run the road in the folder `out`, which gets classical/, scratch/ and autotuned/model.pt,
-    autotuned/model-lammps.pt, md/, results.json and report.html; ends with one table.
+    """Run the road in the folder `out`, which gets classical/, scratch/ and finetuned/model.pt,
+    finetuned/model-lammps.pt, md/, results.json and report.html; ends with one table.
 
     Raises InputError at the end if an MD run broke off: what else was measured is shown and kept.
     """

@@ -1,4 +1,4 @@
-"""Autotuning: references and scale, frozen parts and rates, replay, what is forgotten."""
+"""Fine-tuning: references and scale, frozen parts and rates, replay, what is forgotten."""
 
 import numpy as np
 import pytest
@@ -155,7 +155,7 @@ def test_replay_keeps_the_old_level_better(folder, old):
     assert "classical" in lost.errors and kept.steps == lost.steps == 40
 
 
-def test_interrupted_autotuning_with_replay_goes_on_exactly(folder, old, monkeypatch):
+def test_interrupted_finetuning_with_replay_goes_on_exactly(folder, old, monkeypatch):
     replay = 'replay={frames="classical.extxyz", fraction=0.4}'
     straight = tune(folder, "straight", replay).model.state_dict()
     update = loop.Loop.update

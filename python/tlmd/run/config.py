@@ -36,8 +36,8 @@ class Section(BaseModel):
 class StageConfig(Section):
     """Base of every stage's configuration: the run folder and the seed."""
 
-    out: ConfigPath = Path("run")
-    seed: int = Field(1, ge=0)
+    out: ConfigPath = Field(Path("run"), description="run folder to write")
+    seed: int = Field(1, ge=0, description="of all random choices")
 
 
 def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] | None = None) -> Model:

@@ -50,8 +50,10 @@ class ModelConfig(Architecture):
 
 
 class ReferencesConfig(Section):
-    method: Literal["least_squares", "isolated_atoms"] = "least_squares"
-    energies: dict[str, float] = Field({}, description="isolated atoms, eV")
+    method: Literal["least_squares", "isolated_atoms"] = Field(
+        "least_squares", description="one energy for each element: fitted to the training frames, or given"
+    )
+    energies: dict[str, float] = Field({}, description="eV, of isolated atoms, by element")
     file: ConfigPath | None = Field(None, description="isolated atoms: frames of one atom")
 
 
@@ -60,15 +62,17 @@ class LossConfig(Section):
     forces: Weight = Field(1.0, description="weight of (eV/A)^2, or [first, last]")
     stress: Weight = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
     ramp_steps: int = Field(0, ge=0, description="length of the ramps")
-    kind: Literal["mse", "huber"] = "mse"
-    huber_delta: float = Field(0.1, gt=0, description="eV/atom, eV/A, eV/A^3")
+    kind: Literal["mse", "huber"] = Field("mse", description="mean squares, or Huber loss: outliers count less")
+    huber_delta: float = Field(0.1, gt=0, description="eV/atom, eV/A and eV/A^3: errors above it count linearly")
 
 
 class OptimizerConfig(Section):
-    kind: Literal["adam", "adamw"] = "adam"
+    kind: Literal["adam", "adamw"] = Field("adam", description="of torch.optim")
     lr: float = Field(2e-3, gt=0, description="highest learning rate; the best of inputs/water/search.toml")
     weight_decay: float = Field(0.0, ge=0, description="adamw only")
-    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    schedule: Literal["cosine", "plateau", "constant"] = Field(
+        "cosine", description="of the learning rate; plateau steps down when the validation loss stands still"
+    )
     warmup_steps: int = Field(50, ge=0, description="linear warm-up")
     final_factor: float = Field(
         0.01, ge=0, le=1, description="learning rate at the end (cosine) or at least (plateau), of lr"
@@ -93,7 +97,7 @@ class TrainingConfig(Section):
     valid_every: int = Field(100, gt=0, description="steps between validations")
     checkpoint_every: int = Field(100, gt=0, description="steps between checkpoints")
     early_stopping: int = Field(0, ge=0, description="stop after so many validations without progress; 0: never")
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64"] = Field("float32", description="of parameters and positions")
     device: str = Field("auto", description="auto, cpu, cuda")
     backend: Literal["native", "torch"] | None = Field(
         None, description="gradients by the native engine (default on the CPU) or by torch"
@@ -104,7 +108,7 @@ class TrainingConfig(Section):
 
 
 class TrainConfig(StageConfig):
-    """What pretraining and autotuning share."""
+    """What pretraining and fine-tuning share."""
 
     data: DataConfig
     references: ReferencesConfig = ReferencesConfig()
@@ -143,7 +147,7 @@ class ReplayConfig(Section):
 
 
 class FinetuneConfig(TrainConfig):
-    """tl-finetune: autotuning, T-PaiNN."""
+    """tl-finetune: fine-tuning by the method T-PaiNN."""
 
     transfer: TransferConfig
     replay: ReplayConfig | None = None
@@ -207,13 +211,15 @@ class BackboneConfig(Section):
 
 
 class KernelConfig(Section):
-    kind: Literal["linear", "gaussian", "polynomial"] = "gaussian"
+    kind: Literal["linear", "gaussian", "polynomial"] = Field("gaussian", description="kernel of two atoms' features")
     solver: Literal["fourier", "nystroem", "exact"] = Field(
         "fourier", description="random Fourier features (gaussian), Nystroem's landmarks, or every atom (energies only)"
     )
     n_features: Count = Field(1024, description="random features, or landmarks")
     lengths: list[Positive] = Field(
-        [10.0], min_length=1, description="of the gaussian, in units of the median distance"
+        [10.0],
+        min_length=1,
+        description="of the gaussian, in units of the median distance of scaled features; several are shared out",
     )
     degree: Count = Field(2, description="of the polynomial")
     aggregation: Literal["mean", "sum"] = Field(
@@ -290,7 +296,7 @@ class TeacherConfig(Section):
 class MethodConfig(Section):
     """A method of a learning curve: the TOML of a stage, and keys that are set in it as by --set."""
 
-    stage: Literal["pretrain", "finetune", "mekrr"]
+    stage: Literal["pretrain", "finetune", "mekrr"] = Field(description="command that makes its models")
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
     set_energies: list[str] = Field([], description='further keys where labels = "energies": its best rates differ')
@@ -321,8 +327,10 @@ class ConvergeConfig(Section):
 class CurveConfig(Section):
     """tl-curve: errors of methods against the number of training frames."""
 
-    out: ConfigPath = Path("curve")
-    methods: dict[Annotated[str, Field(pattern=r"^[\w.+]+$")], MethodConfig] = Field(min_length=1)
+    out: ConfigPath = Field(Path("curve"), description="folder to write")
+    methods: dict[Annotated[str, Field(pattern=r"^[\w.+]+$")], MethodConfig] = Field(
+        min_length=1, description="the methods, each under a name of your choice"
+    )
     baseline: str | None = Field(None, description="the method that the others are compared with; absent: the first")
     sizes: list[Count | Literal["all"]] = Field(min_length=1, description="numbers of training frames")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1, description="of frames and weights")

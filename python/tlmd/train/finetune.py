@@ -1,4 +1,4 @@
-"""tl-finetune, "autotuning" (T-PaiNN): a pretrained potential is moved to another level of theory by a few labels.
+"""tl-finetune (T-PaiNN): a pretrained potential is moved to another level of theory by a few labels.
 
 Reference energies and scale are set first; then parts of the network move at their own rates, with old frames replayed
 if asked for.

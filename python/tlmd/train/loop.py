@@ -1,4 +1,4 @@
-"""One loop for pretraining and autotuning: batches -> loss -> step -> average -> validation -> checkpoint."""
+"""One loop for pretraining and fine-tuning: batches -> loss -> step -> average -> validation -> checkpoint."""
 
 from __future__ import annotations
 

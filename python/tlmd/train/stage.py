@@ -1,4 +1,4 @@
-"""What pretraining and autotuning share before and after the loop: data, device, the final table, the model card."""
+"""What pretraining and fine-tuning share before and after the loop: data, device, the final table, the model card."""
 
 from __future__ import annotations
 
