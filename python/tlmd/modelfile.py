@@ -40,8 +40,8 @@ class Architecture(BaseModel):
     width: int = Field(128, gt=0, multiple_of=2, description="channels F")
     n_layers: int = Field(3, gt=0, description="message layers L")
     n_radial: int = Field(20, gt=1, description="radial functions")
-    radial: Literal["bessel", "gaussian"] = "bessel"
-    envelope: Literal["polynomial", "cosine"] = "polynomial"
+    radial: Literal["bessel", "gaussian"] = Field("bessel", description="kind of the radial functions")
+    envelope: Literal["polynomial", "cosine"] = Field("polynomial", description="how they end at the cutoff")
     norm_epsilon: float = Field(NORM_EPSILON, gt=0, description="|V| is sqrt(|V|^2 + norm_epsilon^2)")
 
 

@@ -25,17 +25,18 @@ SOPER_TEMPERATURE = 298.15
 SOPER_RANGE = 5.0  # K about it within which a comparison is made
 # Distances in A that bonds end at: the first peak of a pair is looked for beyond them.
 BEYOND_BONDS = {("O", "O"): 2.0, ("O", "H"): 1.4, ("H", "H"): 1.9}
-RECORD_KEYS = (
-    "quantity",
-    "value",
-    "standard_error",
-    "unit",
-    "experiment",
-    "experiment_error",
-    "deviation_percent",
-    "temperature_K",
-    "source",
-)
+RECORD_KEYS = {
+    "quantity": "what was measured, such as density",
+    "value": "the result",
+    "standard_error": "its standard error, in the same unit; null if there is none",
+    "unit": "of value, standard_error, experiment and experiment_error; 1: a pure number",
+    "experiment": "the experimental value at this temperature; null if none is known",
+    "experiment_error": "its uncertainty",
+    "deviation_percent": "100 (value / experiment - 1)",
+    "temperature_K": "K, mean temperature of the run, or --temperature",
+    "source": "the files, what was left out, the experiment that is quoted",
+}
+JSON_KEYS = {"tl-analyze": RECORD_KEYS}  # a list of records; docs/reference is written from it
 
 
 def is_water(species: np.ndarray) -> bool:

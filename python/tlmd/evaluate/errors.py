@@ -22,6 +22,16 @@ from tlmd.run import distributed
 from tlmd.run.files import write_atomic
 
 KINDS = ("energy", "force", "stress")
+JSON_KEYS = {  # docs/reference is written from it
+    "tl-evaluate": {
+        "n_frames": "number of frames",
+        "energy_mae_mev_per_atom": "meV/atom, mean absolute error of the energy; null without labels, as all of these",
+        "energy_rmse_mev_per_atom": "meV/atom, root mean square error of the energy",
+        "force_mae_mev_per_A": "meV/A, mean absolute error of the force components",
+        "force_rmse_mev_per_A": "meV/A, root mean square error of the force components",
+        "stress_mae_mev_per_A3": "meV/A^3, mean absolute error of the stress components",
+    }
+}
 UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "meV/A^3"}
 
 

@@ -45,7 +45,7 @@ class DataConfig(Section):
 
 class ModelConfig(Architecture):
     width: int = Field(64, gt=0, multiple_of=2, description="channels F")
-    cutoff: float = Field(5.0, gt=0, description="A")
+    cutoff: float = Field(5.0, gt=0, description="A, distance to which atoms see each other in one layer")
     elements: list[str] = Field([], description="order of elements; empty: those of the frames by atomic number")
 
 
@@ -63,7 +63,7 @@ class LossConfig(Section):
     stress: Weight = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
     ramp_steps: int = Field(0, ge=0, description="length of the ramps")
     kind: Literal["mse", "huber"] = Field("mse", description="mean squares, or Huber loss: outliers count less")
-    huber_delta: float = Field(0.1, gt=0, description="eV/atom, eV/A and eV/A^3: errors above it count linearly")
+    huber_delta: float = Field(0.1, gt=0, description="errors above it (in eV/atom, eV/A, eV/A^3) count linearly")
 
 
 class OptimizerConfig(Section):
