@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from tlmd.engine.evaluate import Engine
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.graph import build_graph
 from tlmd.mekrr.backbones import PaiNNBackbone
 from tlmd.modelfile import KernelArchitecture, load_model

@@ -84,7 +84,8 @@ def random_mace(path: Path) -> None:
 
 def prepare(folder: Path, n_frames: int, n_held_out: int, model: Path | None, **settings: float) -> None:
     """Write train, valid and test frames, the backbone, and mekrr.toml."""
-    from tlmd.frames.frame import read_frames, write_frames
+    from tlmd.frames.extxyz import write_frames
+    from tlmd.frames.read import read_frames
 
     for name, n in (("train", n_frames), ("valid", n_held_out), ("test", n_held_out)):
         frames = read_frames(WATER / f"{name}.extxyz.xz")[:n]

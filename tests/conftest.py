@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tlmd.frames.frame import Frame, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
 from tlmd.graph import neighbour_pairs
 
 torch.set_num_threads(1)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tlmd.frames.checks import minimum_rms_distance
-from tlmd.frames.frame import read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.read import read_frames
 
 PARTS = ("train", "valid", "test")
 FIRST_VALID, LAST_VALID = 3500, 4200  # by info `frame`

@@ -13,7 +13,7 @@ import numpy as np
 from ase.units import Bohr, Hartree, bar
 from dftd3.interface import DispersionModel, ZeroDampingParam
 
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 
 WHOLE = 95.0  # Bohr, where D3 itself ends
 

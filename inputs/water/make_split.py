@@ -13,7 +13,9 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from tlmd.frames.checks import minimum_rms_distance, rms_distances
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 
 LINK_A = 1.0
 DISTINCT_A = 0.3  # within one part, frames nearer than this are thinned

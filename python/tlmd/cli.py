@@ -142,7 +142,7 @@ def export(
 ) -> None:
     """tl-export: TorchScript for `pair_style tpainn`, written only if it agrees with the trained model."""
     from tlmd.export import export_model
-    from tlmd.frames.frame import read_frames
+    from tlmd.frames.read import read_frames
 
     print(export_model(model, out, dtype, read_frames(data)[:8] if data else ()))
 

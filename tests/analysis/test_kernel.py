@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from tlmd.analysis.commands import app
 from tlmd.analysis.kernel import distances, explained, spectral_clusters
-from tlmd.frames.frame import Frame, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
 from tlmd.modelfile import Architecture, Card, new_potential, save_model
 from tlmd.run.errors import InputError
 

@@ -9,7 +9,9 @@ import pytest
 from tlmd import cli
 from tlmd.calibrate.fit import calibrate, normal, solve
 from tlmd.calibrate.terms import ANGLE, BOND_A, DEGREE, INTRAMOLECULAR, Terms, intramolecular, molecules_of
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import CalibratedConfig, CalibrateTermsConfig, GenerateConfig, SPCFwConfig
 from tlmd.generate.teachers.calibrated import Calibrated, molecule, nuclear, pair_energies

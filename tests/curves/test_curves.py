@@ -14,7 +14,7 @@ import pytest
 
 from tlmd.curves import curve as curves
 from tlmd.curves.curve import STAGES, Job, curve
-from tlmd.frames.frame import write_frames
+from tlmd.frames.extxyz import write_frames
 from tlmd.mekrr.fit import mekrr
 from tlmd.modelfile import load_model
 from tlmd.run.config import load_config

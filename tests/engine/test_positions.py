@@ -16,7 +16,7 @@ from tlmd import _engine
 from tlmd.calculator import TLCalculator
 from tlmd.engine.evaluate import TrainingEngine, differentiable
 from tlmd.export import export_model
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.graph import Graph, batch_graphs, build_graph
 from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential, load_model
 from tlmd.models.potential import Potential, Prediction, evaluate, hessian, stress

@@ -10,7 +10,8 @@ import torch
 from tlmd import cli
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import evaluate_file, evaluate_frames
-from tlmd.frames.frame import read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.read import read_frames
 from tlmd.graph import build_graph
 from tlmd.modelfile import Architecture, Card, new_potential, save_model
 from tlmd.models.potential import evaluate, stress

@@ -10,7 +10,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from tlmd.frames.checks import BOHR_A, check_frames, minimum_rms_distance, rms_distances
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_HARTREE, EV_PER_KCAL_MOL
 

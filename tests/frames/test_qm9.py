@@ -12,7 +12,7 @@ import pytest
 
 from tlmd.cli import entry
 from tlmd.frames import qm9
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.frames.references import isolated_atoms
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_HARTREE

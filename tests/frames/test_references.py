@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tlmd.frames.frame import Frame, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
 from tlmd.frames.references import carry, compositions, elements_of, isolated_atoms, label_scale, least_squares
 from tlmd.run.errors import InputError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config

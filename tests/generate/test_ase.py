@@ -5,7 +5,9 @@ import pytest
 from ase.build import add_adsorbate, fcc111
 from ase.calculators.emt import EMT
 
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import ASEConfig, GenerateConfig
 from tlmd.generate.interfaces import Unsuited

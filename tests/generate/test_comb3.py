@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlmd.frames.frame import Frame, read_frames, shortest
+from tlmd.frames.frame import Frame, shortest
+from tlmd.frames.read import read_frames
 from tlmd.generate.config import COMB3Config, DisplacedConfig, GenerateConfig
 from tlmd.generate.systems.surfaces import Displaced
 from tlmd.generate.teachers.comb3 import COMB3

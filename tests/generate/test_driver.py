@@ -12,7 +12,9 @@ from mpi4py import MPI
 from rich.console import Console
 
 from tlmd import cli
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import GenerateConfig, SPCFwConfig
 from tlmd.generate.teachers.lammps_water import nearest_contact

@@ -8,7 +8,9 @@ from ase.data import covalent_radii
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate import driver, topology
 from tlmd.generate.config import EnumerateConfig, GenerateConfig, MMFF94Config
 from tlmd.generate.interfaces import Unsuited

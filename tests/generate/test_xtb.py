@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from tlmd.frames.frame import Frame, read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import GenerateConfig, XTBConfig
 from tlmd.generate.interfaces import Unsuited

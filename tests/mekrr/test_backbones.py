@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tlmd.calculator import TLCalculator
 from tlmd.evaluate.errors import evaluate_file
 from tlmd.export import export_model, load_exported
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.graph import batch_graphs, build_graph
 from tlmd.mekrr.backbones import open_backbone
 from tlmd.mekrr.fit import mekrr

@@ -15,7 +15,8 @@ from tlmd.calculator import TLCalculator
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import evaluate_file
 from tlmd.export import export_model, load_any
-from tlmd.frames.frame import read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.read import read_frames
 from tlmd.mekrr import accumulate
 from tlmd.mekrr.fit import mekrr
 from tlmd.mekrr.ridge import Blocks, Choice, Solver, Sums

@@ -6,7 +6,8 @@ import torch
 
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import evaluate_frames
-from tlmd.frames.frame import read_frames, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.read import read_frames
 from tlmd.modelfile import load_model
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError

@@ -58,7 +58,7 @@ def test_a_run_learns_and_leaves_its_folder(folder):
 
 def result_of_zero(folder) -> float:
     """Force RMSE in meV/A of a model that predicts no forces."""
-    from tlmd.frames.frame import read_frames
+    from tlmd.frames.read import read_frames
 
     forces = np.concatenate([frame.forces for frame in read_frames(folder / "valid.extxyz")])
     return 1e3 * float(np.sqrt(np.mean(forces**2)))

@@ -18,7 +18,8 @@ from scipy.cluster.vq import kmeans2
 from tlmd.analysis.compare import RECORD_KEYS
 from tlmd.analysis.measure import Measurement
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.frames.frame import Frame, read_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.mekrr.accumulate import sample_features
 from tlmd.mekrr.backbones import PaiNNBackbone
 from tlmd.models.kernels import Atoms, Kernel, alpha_kernel, median_distance, scaling

@@ -16,7 +16,8 @@ import torch
 
 from tlmd.calibrate.terms import Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
-from tlmd.frames.frame import Frame, read_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate.config import CalibratedConfig
 from tlmd.generate.teachers.calibrated import Calibrated, charges, molecule, write_forcefield
 from tlmd.run.errors import InputError

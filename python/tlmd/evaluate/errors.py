@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tlmd.engine.evaluate import predictor
 from tlmd.evaluate.dataset import Batch, FrameSet
 from tlmd.export import load_any
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.graph import Graph
 from tlmd.models.potential import Prediction, stress
 from tlmd.run import distributed

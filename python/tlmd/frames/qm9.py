@@ -21,7 +21,8 @@ import numpy as np
 import typer
 from ase.data import atomic_numbers
 
-from tlmd.frames.frame import Frame, write_frames
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_HARTREE
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
-from tlmd.frames.frame import Frame, read_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.graph import species_of
 from tlmd.run.errors import InputError, nearest
 

@@ -15,7 +15,8 @@ import torch
 
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Parity, evaluate_frames
-from tlmd.frames.frame import Frame, read_once
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_once
 from tlmd.frames.references import carry, energy_labels, isolated_atoms, least_squares
 from tlmd.modelfile import load_model
 from tlmd.models.potential import Potential

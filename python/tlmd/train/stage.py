@@ -14,7 +14,8 @@ from rich.table import Table
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import KINDS, UNITS, Errors, evaluate_frames
 from tlmd.evaluate.plots import history_plot, parity_plot
-from tlmd.frames.frame import Frame, read_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.mekrr.backbones import Backbone
 from tlmd.modelfile import Card
 from tlmd.models.potential import Potential

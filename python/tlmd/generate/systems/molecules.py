@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tlmd.frames.frame import Frame, read_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate import config, topology
 from tlmd.generate.interfaces import System, Unsuited
 from tlmd.generate.teachers.any_atoms import AnyAtoms, langevin, spaced

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tlmd.frames.frame import Frame, minimum_image, read_once
+from tlmd.frames.frame import Frame, minimum_image
+from tlmd.frames.read import read_once
 from tlmd.generate import config
 from tlmd.generate.interfaces import System
 from tlmd.generate.teachers.lammps_water import LammpsWater
