@@ -60,7 +60,7 @@ def pretrain(config: Config, out: Out = None, set_: Set = None) -> None:
 
 @entry
 def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
-    """tl-finetune: a pretrained model learns from a few frames of another level of theory (T-PaiNN, "autotuning")."""
+    """tl-finetune: a pretrained model learns from a few frames of another level of theory by the method T-PaiNN."""
     from tlmd.run.config import load_config
     from tlmd.run.memory import keep_memory
     from tlmd.train.config import FinetuneConfig
