@@ -125,9 +125,9 @@ def generate(config: Config, out: Out = None, set_: Set = None) -> None:
 @entry
 def calibrate(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-calibrate: a classical water model matched to a few DFT frames, as a LAMMPS include that tl-generate takes."""
+    from tlmd.calibrate.config import CalibrateConfig
     from tlmd.calibrate.fit import calibrate
     from tlmd.run.config import load_config
-    from tlmd.train.config import CalibrateConfig
 
     settings = load_config(CalibrateConfig, config, set_)
     calibrate(settings, out or settings.out)

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 
 from tlmd import cli
+from tlmd.calibrate.config import CalibrateConfig, CalibrateTermsConfig
 from tlmd.calibrate.fit import calibrate, normal, solve
+from tlmd.calibrate.forcefield import molecule, nuclear, pair_energies
 from tlmd.calibrate.terms import ANGLE, BOND_A, DEGREE, INTRAMOLECULAR, Terms, intramolecular, molecules_of
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver
-from tlmd.generate.config import CalibratedConfig, CalibrateTermsConfig, GenerateConfig, SPCFwConfig
-from tlmd.generate.teachers.calibrated import Calibrated, molecule, nuclear, pair_energies
+from tlmd.generate.config import GenerateConfig
+from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.generate.teachers.lammps_water import LammpsWater
-from tlmd.generate.teachers.spcfw import SPCFw
+from tlmd.generate.teachers.spcfw import SPCFw, SPCFwConfig
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
-from tlmd.train.config import CalibrateConfig
 
 BOX = """
 seed = 5

@@ -9,9 +9,9 @@ from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver
-from tlmd.generate.config import ASEConfig, GenerateConfig
+from tlmd.generate.config import GenerateConfig
 from tlmd.generate.interfaces import Unsuited
-from tlmd.generate.teachers.ase import ASECalculator
+from tlmd.generate.teachers.ase import ASECalculator, ASEConfig
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 
@@ -91,15 +91,14 @@ def test_the_calculator_of_a_file(toml):
 def test_xtb_by_its_calculator_is_the_teacher_xtb():
     pytest.importorskip("tblite.ase")
     pytest.importorskip("rdkit")
-    from tlmd.generate.config import XTBConfig
-    from tlmd.generate.teachers.xtb import XTB
+    from tlmd.generate.teachers.xtb import XTB, XTBConfig
 
     arguments = {"method": "GFN1-xTB", "verbosity": 0}
     one = ASECalculator(ASEConfig(name="ase", calculator="tblite.ase:TBLite", arguments=arguments))
     two = XTB(XTBConfig(name="xtb"))
-    start = one.field("CO").conformers(1, 1)[0]
-    for relaxed in (teacher.field("CO").relax(start) for teacher in (one, two)):
-        energies, forces = zip(*(teacher.field("CO").evaluate(relaxed) for teacher in (one, two)), strict=True)
+    start = one.energy_of("CO").molecule.conformers(1, 1)[0]
+    for relaxed in (teacher.energy_of("CO").relax(start) for teacher in (one, two)):
+        energies, forces = zip(*(teacher.energy_of("CO").evaluate(relaxed) for teacher in (one, two)), strict=True)
         assert energies[0] == pytest.approx(energies[1], abs=1e-5)
         assert forces[0] == pytest.approx(forces[1], abs=2e-4) and np.abs(forces).max() < 0.02
     torn = Frame(np.array([8, 1, 1]), 6 * np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]))

@@ -7,9 +7,9 @@ import pytest
 
 from tlmd.frames.frame import Frame, shortest
 from tlmd.frames.read import read_frames
-from tlmd.generate.config import COMB3Config, DisplacedConfig, GenerateConfig
-from tlmd.generate.systems.surfaces import Displaced
-from tlmd.generate.teachers.comb3 import COMB3
+from tlmd.generate.config import GenerateConfig
+from tlmd.generate.systems.surfaces import Displaced, DisplacedConfig
+from tlmd.generate.teachers.comb3 import COMB3, COMB3Config
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 

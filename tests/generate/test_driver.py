@@ -16,9 +16,9 @@ from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver
-from tlmd.generate.config import GenerateConfig, SPCFwConfig
+from tlmd.generate.config import GenerateConfig
 from tlmd.generate.teachers.lammps_water import nearest_contact
-from tlmd.generate.teachers.spcfw import ANGLE_DEG, BOND_A, SPCFw
+from tlmd.generate.teachers.spcfw import ANGLE_DEG, BOND_A, SPCFw, SPCFwConfig
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL

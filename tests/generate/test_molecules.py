@@ -12,11 +12,12 @@ from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver, topology
-from tlmd.generate.config import EnumerateConfig, GenerateConfig, MMFF94Config
+from tlmd.generate.config import GenerateConfig
+from tlmd.generate.dynamics import langevin
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.systems import molecules
-from tlmd.generate.teachers.any_atoms import langevin
-from tlmd.generate.teachers.mmff94 import MMFF94, STRAIGHT_DEG
+from tlmd.generate.systems.molecules import EnumerateConfig
+from tlmd.generate.teachers.mmff94 import MMFF94, STRAIGHT_DEG, MMFF94Config
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
@@ -84,12 +85,12 @@ def test_lowest_energy_is_that_of_the_bonds(teacher):
     kj_mol = {"C": 4 * 413, "CC": 6 * 413 + 347, "C=O": 2 * 413 + 745, "C1CC1": 6 * 413 + 3 * 347 - 115}
     kj_mol["c1ccccc1"] = 6 * 413 + 3 * 347 + 3 * 614 + 150
     for smiles, energy in kj_mol.items():
-        field = teacher.field(smiles)
-        lowest = field.evaluate(field.relax(field.conformers(1, 1)[0]))[0]
+        field = teacher.energy_of(smiles)
+        lowest = field.evaluate(field.relax(field.molecule.conformers(1, 1)[0]))[0]
         assert lowest == pytest.approx(-energy * EV_PER_KCAL_MOL / 4.184, abs=1e-4)
-    assert teacher.field("C=O").offset != 0
+    assert teacher.energy_of("C=O").offset != 0
     with pytest.raises(Unsuited, match=r"with a bond .*wanted bonds with a tabulated energy"):
-        teacher.field("CP")
+        teacher.energy_of("CP")
 
 
 def test_frames_that_do_not_fit_are_refused(teacher, finished):
@@ -105,14 +106,14 @@ def test_straight_angles_are_unfit(teacher):
     assert teacher.unfit(water) == "straight angle"
     bent = water.replace(positions=np.array([[0, 0, 0], [0.97, 0, 0], [-0.3, 0.92, 0]]))
     assert teacher.unfit(bent) is None and STRAIGHT_DEG < 180
-    acetylene = teacher.field("C#C")
+    acetylene = teacher.energy_of("C#C").molecule
     assert acetylene.widest_angle(acetylene.conformers(1, 1)[0]) == 0.0  # linear by its bonds
 
 
 @pytest.mark.parametrize("smiles", [ENOL, "C[N+](=O)[O-]", "c1ccsc1", "C#N", "O=S(C)C"])
 def test_bonds_from_geometry(smiles, teacher):
-    field = teacher.field(smiles)
-    frame = Frame(field.numbers, field.relax(field.conformers(1, 1)[0]))
+    field = teacher.energy_of(smiles)
+    frame = Frame(field.molecule.numbers, field.relax(field.molecule.conformers(1, 1)[0]))
     mixed = np.random.default_rng(1).permutation(len(frame))
     found = topology.from_geometry(frame.replace(numbers=frame.numbers[mixed], positions=frame.positions[mixed]))
     assert found == topology.canonical(topology.with_hydrogens(smiles))
@@ -195,7 +196,7 @@ def test_molecules_of_a_file_and_what_is_left_out(tmp_path, finished):
     [
         ('teacher.name="spcfw"', r"systems of water for spcfw; conformers is molecules"),
         ("systems.bonds.smiles=[]", r"molecules by smiles, file or enumerate"),
-        ("systems.grown.enumerate.heavy_atoms=[3,2]", r"heavy_atoms of at least 1, the low end first"),
+        ("systems.grown.enumerate.heavy_atoms=[3,2]", r"the low end first, then the high end"),
         ('systems.grown.enumerate.elements=["P"]', r"systems.grown.enumerate.elements"),
     ],
 )
@@ -215,18 +216,18 @@ def test_normal_modes_follow_the_temperature(teacher, toml):
     """In the harmonic distribution each of the 3N - 6 modes has the mean energy k_B T / 2."""
     overrides = ["systems.modes.temperature_K=[20.0,20.0]", "systems.modes.largest_A=9.0"]
     system = molecules.NormalModes(load_config(GenerateConfig, toml, overrides).systems["modes"])
-    field = teacher.field("C=O")
+    field = teacher.energy_of("C=O")
     energies = [field.evaluate(x)[0] for x in system.shapes(field, 400, np.random.default_rng(1))]
-    lowest = field.evaluate(field.relax(field.conformers(1, 1)[0]))[0]
+    lowest = field.evaluate(field.relax(field.molecule.conformers(1, 1)[0]))[0]
     assert np.mean(energies) - lowest == pytest.approx(6 * BOLTZMANN_EV_K * 20 / 2, rel=0.1)
 
 
 def test_langevin_samples_the_temperature(teacher):
     """The mean potential energy of a nearly harmonic molecule at low temperature is k_B T / 2 a mode."""
-    field = teacher.field("C=O")
-    start = field.relax(field.conformers(1, 1)[0])
+    field = teacher.energy_of("C=O")
+    start = field.relax(field.molecule.conformers(1, 1)[0])
     rng = np.random.default_rng(1)
-    walk = langevin(lambda x: field.evaluate(x)[1], field.numbers, start, 50.0, 0.5, rng)
+    walk = langevin(lambda x: field.evaluate(x)[1], field.molecule.numbers, start, 50.0, 0.5, rng)
     energies = [field.evaluate(next(walk))[0] for _ in range(40_000)][4000:]
     assert np.mean(energies) - field.evaluate(start)[0] == pytest.approx(6 * BOLTZMANN_EV_K * 50 / 2, rel=0.2)
 

@@ -7,9 +7,9 @@ from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver
-from tlmd.generate.config import GenerateConfig, XTBConfig
+from tlmd.generate.config import GenerateConfig
 from tlmd.generate.interfaces import Unsuited
-from tlmd.generate.teachers.xtb import XTB
+from tlmd.generate.teachers.xtb import XTB, XTBConfig
 from tlmd.run.config import load_config
 from tlmd.units import EV_PER_HARTREE
 
@@ -52,11 +52,11 @@ def ice():
 
 def test_water_is_the_published_one():
     """GFN2-xTB: E = -5.0705 Eh, r_OH = 0.959 A, angle 107.2 degrees (the programs' documentation)."""
-    field = XTB(XTBConfig(name="xtb", method="GFN2-xTB")).field("O")
-    relaxed = field.relax(field.conformers(1, 1)[0])
+    energy = XTB(XTBConfig(name="xtb", method="GFN2-xTB")).energy_of("O")
+    relaxed = energy.relax(energy.molecule.conformers(1, 1)[0])
     one, two = relaxed[1:] - relaxed[0]
     lengths = np.linalg.norm([one, two], axis=1)
-    assert field.evaluate(relaxed)[0] / EV_PER_HARTREE == pytest.approx(-5.0705, abs=1e-4)
+    assert energy.evaluate(relaxed)[0] / EV_PER_HARTREE == pytest.approx(-5.0705, abs=1e-4)
     assert lengths == pytest.approx(0.959, abs=2e-3)
     assert np.degrees(np.arccos(one @ two / lengths.prod())) == pytest.approx(107.2, abs=0.5)
 

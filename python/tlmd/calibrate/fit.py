@@ -1,8 +1,8 @@
-"""tl-calibrate: a classical water model is matched to a few DFT frames before it teaches a network.
+"""tl-calibrate: a classical water model is matched to a few DFT frames, to be the teacher of a network.
 
 Every term is linear in its coefficients (tlmd.calibrate.terms), so that the fit is one regularised least-squares
-solution. It is written as a LAMMPS include (tlmd.generate.teachers.calibrated), and LAMMPS itself gives the errors that
-are reported.
+solution. It is written as a LAMMPS include (tlmd.calibrate.forcefield), and LAMMPS itself gives the errors that are
+reported.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from tlmd.calibrate.config import CalibrateConfig
+from tlmd.calibrate.forcefield import charges, molecule, write_forcefield
 from tlmd.calibrate.terms import Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
-from tlmd.generate.config import CalibratedConfig
-from tlmd.generate.teachers.calibrated import Calibrated, charges, molecule, write_forcefield
+from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
-from tlmd.train.config import CalibrateConfig
 from tlmd.train.stage import error_table, select_frames, write_errors
 
 MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.interpolate import BSpline
 from scipy.optimize import linear_sum_assignment
 
+from tlmd.calibrate.config import CalibrateTermsConfig
 from tlmd.frames.frame import Frame, minimum_image
-from tlmd.generate.config import CalibrateTermsConfig, WaterTeacherConfig
-from tlmd.generate.teachers.lammps_water import LammpsWater
+from tlmd.generate.teachers.lammps_water import LammpsWater, WaterTeacherConfig
 from tlmd.generate.teachers.spcfw import EPSILON_KCAL_MOL, SIGMA_A
 from tlmd.graph import neighbour_pairs
 from tlmd.run.errors import InputError

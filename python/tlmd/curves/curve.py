@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from tlmd.calibrate.config import CalibrateConfig
 from tlmd.curves.recipe import Lesson, learn, lesson_of
 from tlmd.curves.report import KINDS, key_of, mean_gain, number, write_report
 from tlmd.mekrr.fit import mekrr
@@ -23,7 +24,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
 from tlmd.run.folder import refuse_another, run_record
 from tlmd.run.workers import start_workers
-from tlmd.train.config import CalibrateConfig, CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
+from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
 from tlmd.train.finetune import finetune
 from tlmd.train.pretrain import pretrain
 from tlmd.train.stage import read_data

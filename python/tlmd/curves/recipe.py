@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from tlmd.calibrate.config import CalibrateConfig
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
-from tlmd.train.config import CalibrateConfig, FinetuneConfig, TeacherConfig
+from tlmd.train.config import FinetuneConfig, TeacherConfig
 from tlmd.train.finetune import finetune
 
 

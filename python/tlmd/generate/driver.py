@@ -1,4 +1,4 @@
-"""tl-generate: classical labels. Work items over MPI ranks, resumable, labels checked from the written file."""
+"""tl-generate: labels by a teacher. Work items over MPI ranks, resumable; labels are checked from the written file."""
 
 from __future__ import annotations
 
@@ -21,26 +21,11 @@ from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate.config import GenerateConfig
-from tlmd.generate.interfaces import System, Teacher, Unsuited
-from tlmd.generate.systems import molecules, surfaces, water
-from tlmd.generate.teachers.ase import ASECalculator
-from tlmd.generate.teachers.calibrated import Calibrated
-from tlmd.generate.teachers.comb3 import COMB3
-from tlmd.generate.teachers.mmff94 import MMFF94
-from tlmd.generate.teachers.spcfw import SPCFw
-from tlmd.generate.teachers.xtb import XTB
+from tlmd.generate.interfaces import NotMade, System, Teacher, Unsuited
+from tlmd.generate.registry import SYSTEMS, TEACHERS
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
 
-TEACHERS = {
-    "spcfw": SPCFw,
-    "calibrated": Calibrated,
-    "mmff94": MMFF94,
-    "xtb": XTB,
-    "ase": ASECalculator,
-    "comb3": COMB3,
-}
-SYSTEMS = water.SYSTEMS | molecules.SYSTEMS | surfaces.SYSTEMS
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
 BLOCK = 16  # frames in a row that one rank checks
@@ -127,7 +112,7 @@ def _teacher(config: GenerateConfig) -> Teacher:
 
 def _items(config: GenerateConfig) -> Iterator[Item]:
     for name, settings in config.systems.items():
-        system = SYSTEMS[type(settings)](settings, config.scale)
+        system = SYSTEMS[settings.kind](settings, config.scale)
         for index in range(system.items):
             yield Item(name, index, system)
 
@@ -174,26 +159,42 @@ def _bar(console: Console) -> Progress:
 def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
     """Sample, label, filter and write one item: first the frames, then the record that says they are complete."""
     rng = np.random.default_rng([config.seed, zlib.crc32(item.name.encode()), item.index])
-    sample = list(item.system.sample(item.index, rng, teacher))
+    sample, not_made = _sample(item, rng, teacher)
     kept, dropped = [], Counter({"not made": item.system.count(item.index) - len(sample)})
+    not_labelled = Counter()
     for sampled in sample:
         if (reason := teacher.unfit(sampled)) is not None:
             dropped[reason] += 1
             continue
         try:
             frame = teacher.label(sampled)
-        except Unsuited:
+        except Unsuited as error:
             dropped["without a label"] += 1
+            not_labelled[error.why] += 1
             continue
         if not np.abs(frame.forces).max() <= config.max_force:
             dropped["force"] += 1
             continue
-        info = {"kind": item.system.settings.kind, "source": f"{config.teacher.name} {item.name} {item.index}"}
+        info = {"kind": item.system.config.kind, "source": f"{config.teacher.name} {item.name} {item.index}"}
         kept.append(frame.replace(info=info | frame.info))
     path = item.path(config.out)
     write_frames(path, kept)
-    record = {"kept": len(kept), "dropped": dropped, "sha256": sha256(path)}
+    record = {"kept": len(kept), "dropped": dropped, "why": not_made + not_labelled, "sha256": sha256(path)}
     write_atomic(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record)))
+
+
+def _sample(item: Item, rng: np.random.Generator, teacher: Teacher) -> tuple[list[Frame], Counter]:
+    """The frames of an item without labels, and why others were not made."""
+    frames, not_made = [], Counter()
+    try:
+        for made in item.system.sample(item.index, rng, teacher):
+            if isinstance(made, NotMade):
+                not_made[made.why] += made.count
+            else:
+                frames.append(made)
+    except Unsuited as error:
+        not_made[error.why] += item.system.count(item.index) - len(frames) - not_made.total()
+    return frames, not_made
 
 
 def _finished(item: Item, out: Path) -> dict | None:

@@ -1,6 +1,6 @@
-"""What tl-generate asks of a teacher (a classical force field) and of a system (a way to propose configurations).
+"""What tl-generate asks of a teacher (what labels cheaply) and of a system (a way to propose configurations).
 
-A new one is a subclass here, a model in `tlmd.run.config` and a line in the tables that `tlmd.generate.driver` reads.
+A new one is one file in `teachers/` or `systems/`, with its configuration and its class; docs/extending.md shows how.
 """
 
 from __future__ import annotations
@@ -8,28 +8,83 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from tlmd.frames.frame import Frame
-from tlmd.generate.config import SystemConfig
+from tlmd.generate.quantities import Frames
+from tlmd.run.config import Section
 from tlmd.run.errors import InputError
+
+if TYPE_CHECKING:
+    from tlmd.generate.molecule import Molecule
+
+LAMMPS_SEEDS = 899_999_999  # the largest seed of LAMMPS' generators
 
 
 class Unsuited(InputError):
     """A frame or a molecule that a teacher cannot treat."""
 
+    @property
+    def why(self) -> str:
+        """What was got, for the counts of frames that were not made or not labelled."""
+        return self._parts[0]
+
+
+class NotMade(NamedTuple):
+    """In place of frames that a system could not make: how many, and why."""
+
+    count: int
+    why: str
+
+
+class TeacherConfig(Section):
+    """Base of a table [teacher]; a subclass has `name: Literal["..."]`.
+
+    matter: what the teacher can label, of the words that systems have as theirs.
+    """
+
+    matter: ClassVar[tuple[str, ...]]
+
+
+class SystemConfig(Section):
+    """Base of a table [systems.NAME]; a subclass has `kind: Literal["..."]`.
+
+    matter: what the frames are made of: water (O H H, O H H, ...), molecules (one molecule with its SMILES), material
+    (anything), or any, where a file decides.
+    """
+
+    matter: ClassVar[str]
+
+    frames: Frames = Field(description="number of frames in all")
+    frames_per_item: Frames = Field(10, description="frames of one work item (one trajectory, for kinds with dynamics)")
+
 
 class Teacher(ABC):
-    """A classical force field. Labels depend on the frame only, so that they can be evaluated again later."""
+    """What labels cheaply: a force field, tight binding, a foundation model.
+
+    Labels depend on the frame only, so that they can be evaluated again later. Beyond labels, a system may ask for what
+    its matter needs: water and materials for `trajectory` (see `tlmd.generate.teachers.lammps_water` and
+    `tlmd.generate.teachers.any_composition`), molecules for `energy_of` (see `MoleculeEnergy`).
+    """
+
+    config: TeacherConfig
+
+    def __init__(self, config: TeacherConfig):
+        self.config = config
 
     @abstractmethod
     def label(self, frame: Frame) -> Frame:
-        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, ASE's sign). Raises Unsuited if
-        the teacher has no result for it."""
+        """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, tension positive).
+
+        Raises Unsuited if the teacher has no result for this frame, another InputError if it never has one for such
+        frames.
+        """
 
     def unfit(self, frame: Frame) -> str | None:
-        """One word why the force field is not to be trusted for `frame`, or None."""
+        """A word why the teacher is not to be trusted for `frame`, or None."""
         return None
 
     def close(self) -> None:  # noqa: B027, most teachers hold nothing
@@ -39,15 +94,16 @@ class Teacher(ABC):
 class System(ABC):
     """One table [systems.NAME]: `items` independent work items that together give `frames` frames.
 
-    note: for the report.
+    note: a line for the report.
     """
 
+    config: SystemConfig
     note = ""
 
-    def __init__(self, settings: SystemConfig, scale: float = 1.0):
-        self.settings = settings
-        self.frames = max(1, round(settings.frames * scale))
-        self.items = math.ceil(self.frames / settings.frames_per_item)
+    def __init__(self, config: SystemConfig, scale: float = 1.0):
+        self.config = config
+        self.frames = max(1, round(config.frames * scale))
+        self.items = math.ceil(self.frames / config.frames_per_item)
 
     def count(self, item: int) -> int:
         """The number of frames of one work item."""
@@ -58,7 +114,33 @@ class System(ABC):
         return (self.frames * item) // self.items
 
     @abstractmethod
-    def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame]:
-        """Yield `count(item)` frames without labels, fewer where some could not be made; the result depends on `item`
-        and the state of `rng` only.
+    def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame | NotMade]:
+        """Yield `count(item)` frames without labels, or NotMade in place of some; the result depends on `item` and the
+        state of `rng` only. An Unsuited that is raised counts for all frames that are still missing.
         """
+
+
+class MoleculeEnergy(ABC):
+    """The energy of one molecule by a teacher, which gives it by its method `energy_of(smiles)`."""
+
+    def __init__(self, molecule: Molecule):
+        self.molecule = molecule
+
+    @abstractmethod
+    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        """Energy (eV) and forces (N, 3) (eV/A) at positions (N, 3) A. Raises Unsuited where there is no result."""
+
+    @abstractmethod
+    def relax(self, positions: np.ndarray) -> np.ndarray:
+        """The minimum (N, 3) A near `positions`."""
+
+
+def draw_seed(rng: np.random.Generator, largest: int = LAMMPS_SEEDS) -> int:
+    """A seed from 1 to `largest` for another generator of random numbers."""
+    return int(rng.integers(1, largest + 1))
+
+
+def require_periodic(frame: Frame) -> None:
+    """InputError where a direction is not periodic."""
+    if not frame.pbc.all():
+        raise InputError(f"pbc {frame.pbc}", "all directions periodic", "put vacuum into the cell")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from tlmd.frames.frame import Frame
-from tlmd.generate.config import EnumerateConfig
 from tlmd.run.errors import InputError
 
 try:
@@ -24,6 +24,9 @@ try:
     RDLogger.DisableLog("rdApp.*")  # what fails is counted and reported
 except ImportError:
     Chem = None
+
+if TYPE_CHECKING:
+    from tlmd.generate.systems.molecules import EnumerateConfig
 
 VALENCES = {"C": 4, "N": 3, "O": 2, "S": 2, "F": 1}
 ABUNDANCES = {"C": 14.0, "N": 3.0, "O": 3.0, "S": 1.0, "F": 1.0}  # how often growth draws an element
@@ -167,6 +170,12 @@ def embed(molecule: Chem.Mol, count: int, seed: int) -> list[int]:
     parameters.randomSeed = seed
     parameters.maxIterations = 50
     return list(rdDistGeom.EmbedMultipleConfs(molecule, count, parameters))
+
+
+def conformer(molecule: Chem.Mol) -> Chem.Conformer:
+    """A conformer with the graph of `molecule`, whose positions can be set and changed; the copy belongs to it."""
+    copy = Chem.Mol(molecule)
+    return copy.GetConformer(copy.AddConformer(Chem.Conformer(copy.GetNumAtoms())))
 
 
 def numbers_of(molecule: Chem.Mol) -> np.ndarray:

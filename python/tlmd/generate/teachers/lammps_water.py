@@ -1,16 +1,18 @@
-"""Water evaluated by LAMMPS with a classical force field: labels of frames, and trajectories that propose frames."""
+"""Water evaluated by LAMMPS with a force field: labels of frames, and trajectories that propose frames."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from tlmd.frames.frame import Frame, minimum_image
-from tlmd.generate.config import WaterTeacherConfig
-from tlmd.generate.teachers.lammps_base import LammpsTeacher, edges_and_tilts
+from tlmd.generate.quantities import Length, Precision
+from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL
 
@@ -19,15 +21,32 @@ FREE_CUTOFF_A = 100.0  # of free clusters: everything sees everything
 WALL_EV_A2 = 10.0 * EV_PER_KCAL_MOL  # stiffness of the wall that holds a free cluster while it is sampled
 
 
+class WaterTeacherConfig(LammpsConfig):
+    """What every teacher of water has; LAMMPS evaluates it."""
+
+    matter: ClassVar[tuple[str, ...]] = ("water",)
+    cutoff_A: Length = Field(9.0, description="A, cutoff for the labels of periodic frames; free clusters have none")
+    accuracy: Precision = Field(1e-6, description="relative accuracy of pppm in labels")
+    sampling_cutoff_A: Length = Field(
+        6.0, description="A, cutoff of the trajectories, which only propose configurations"
+    )
+    sampling_accuracy: Precision = Field(1e-3, description="relative accuracy of pppm in the trajectories")
+    min_contact_A: Length = Field(
+        1.25, description="A: frames with a shorter O-H distance of two molecules are dropped"
+    )
+
+
 class LammpsWater(LammpsTeacher):
     """A teacher of water, atoms O H H, O H H, ... `commands`, in LAMMPS' `units`, give the force field to an atom_style
     full box (types 1 = O, 2 = H; bond type 1, angle type 1); they may read the variables coulomb (long in a periodic
-    box, cut for a free cluster), cutoff (A) and accuracy (of the mesh).
+    box, cut for a free cluster), cutoff (A) and accuracy (of the mesh), and files in `folder`.
     """
 
-    def __init__(self, config: WaterTeacherConfig, units: str, commands: str):
+    config: WaterTeacherConfig
+
+    def __init__(self, config: WaterTeacherConfig, units: str, commands: str, folder: Path | str = "."):
         super().__init__(config, units)
-        self.commands = commands
+        self.commands, self.folder = commands, folder
 
     def unfit(self, frame: Frame) -> str | None:
         """The word contact if O and H of different molecules come nearer than `min_contact_A`."""
@@ -50,7 +69,7 @@ class LammpsWater(LammpsTeacher):
         then kept at `temperature_K`. A free cluster is held by a soft spherical wall.
         """
         self._setup(frame, self.config.sampling_cutoff_A, self.config.sampling_accuracy)
-        command = self._lammps.command
+        command = self._commands
         if not frame.pbc.any():
             radius = 3.0 + 2.5 * (len(frame) / 3) ** (1 / 3)
             stiffness = WALL_EV_A2 / self.units["energy_eV"]
@@ -67,23 +86,29 @@ class LammpsWater(LammpsTeacher):
         coulomb, cutoff = ("long", cutoff) if periodic else ("cut", FREE_CUTOFF_A)
         if not periodic and frame.pbc.any():
             raise InputError(f"pbc {frame.pbc}", "all directions periodic or none", "change pbc of the frame")
+        variables = {"coulomb": coulomb, "cutoff": cutoff, "accuracy": accuracy}
+        start = [f"variable {name} delete\nvariable {name} index {value}" for name, value in variables.items()]
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "water.data"
-            path.write_text(_data_file(frame), encoding="utf-8")
-            self._lammps.command("clear")
-            for name, value in (("coulomb", coulomb), ("cutoff", cutoff), ("accuracy", accuracy)):
-                self._lammps.command(f"variable {name} delete")
-                self._lammps.command(f"variable {name} index {value}")
-            self._lammps.commands_string(f"""
+            (Path(folder) / "water.data").write_text(_data_file(frame), encoding="utf-8")
+            self._commands(
+                "\n".join(["clear", *start])
+                + f"""
 units {self.style}
 atom_style full
 boundary {"p p p" if periodic else "s s s"}
-read_data {path}
+read_data water.data
+""",
+                folder,
+            )
+        self._commands(
+            f"""
 {self.commands}
 neighbor 1.0 {"bin" if periodic else "nsq"}
 {"" if periodic else "comm_modify cutoff 20.0"}
 thermo_modify norm no
-""")
+""",
+            self.folder,
+        )
 
 
 def nearest_contact(frame: Frame) -> float:

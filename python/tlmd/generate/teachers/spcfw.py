@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tlmd.generate.config import SPCFwConfig
-from tlmd.generate.teachers.lammps_water import LammpsWater
+from typing import Literal
+
+from tlmd.generate.registry import teacher
+from tlmd.generate.teachers.lammps_water import LammpsWater, WaterTeacherConfig
 
 BOND_A, ANGLE_DEG = 1.012, 113.24
 MASS_G_MOL = 15.9994 + 2 * 1.008
@@ -21,8 +23,17 @@ if "${{coulomb}} == long" then "kspace_style pppm ${{accuracy}}"
 """
 
 
+class SPCFwConfig(WaterTeacherConfig):
+    """The teacher SPC/Fw: flexible water (Wu, Tepper, Voth 2006)."""
+
+    name: Literal["spcfw"] = "spcfw"
+
+
+@teacher
 class SPCFw(LammpsWater):
     """Nothing in SPC/Fw keeps O and H of different molecules apart: frames with such contacts are unfit."""
+
+    config: SPCFwConfig
 
     def __init__(self, config: SPCFwConfig):
         super().__init__(config, "real", _COMMANDS)

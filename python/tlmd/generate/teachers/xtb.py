@@ -4,30 +4,41 @@ Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652, 2019) by tblite: tight binding
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Annotated, Literal
 
-from tlmd.generate.config import XTBConfig
+import numpy as np
+from pydantic import Field
+
 from tlmd.generate.interfaces import Unsuited
-from tlmd.generate.teachers.any_atoms import AnyAtoms
+from tlmd.generate.registry import teacher
+from tlmd.generate.teachers.any_composition import AnyComposition, AnyCompositionConfig
 from tlmd.run.errors import InputError
 from tlmd.units import BOHR_A, EV_PER_HARTREE
 
-try:
-    from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
-    from tblite.interface import Calculator
-except ImportError:
-    Calculator = None
+
+class XTBConfig(AnyCompositionConfig):
+    """The teacher xTB: extended tight binding, evaluated by tblite."""
+
+    name: Literal["xtb"]
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = Field("GFN1-xTB", description="parametrisation of tblite")
+    charge: Annotated[float, Field(ge=-1000, le=1000)] = Field(0.0, description="e, charge of every frame")
+    unpaired_electrons: int = Field(0, ge=0, le=1000, description="number of unpaired electrons of every frame")
 
 
-class XTB(AnyAtoms):
-    """Charges that do not converge leave a frame without a label."""
+@teacher
+class XTB(AnyComposition):
+    """GFN1-xTB or GFN2-xTB by tblite. Raises Unsuited where the charges do not converge."""
 
     config: XTBConfig
 
     def __init__(self, config: XTBConfig):
-        if Calculator is None:
-            raise InputError("no tblite", "the extra [xtb]", "pip install tblite")
+        try:
+            from tblite import exceptions, interface
+        except ImportError:
+            raise InputError("no tblite", "the extra [xtb]", "pip install tblite") from None
         super().__init__(config)
+        self._calculator = interface.Calculator
+        self._failures = (exceptions.TBLiteRuntimeError, exceptions.TBLiteValueError)
 
     def evaluate(
         self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray | None = None, pbc: np.ndarray | None = None
@@ -36,12 +47,12 @@ class XTB(AnyAtoms):
         box = {"lattice": np.asarray(cell) / BOHR_A, "periodic": np.asarray(pbc)} if periodic else {}
         settings = self.config
         try:
-            calculator = Calculator(
+            calculator = self._calculator(
                 settings.method, numbers, positions / BOHR_A, settings.charge, settings.unpaired_electrons, **box
             )
             calculator.set("verbosity", 0)
             found = calculator.singlepoint()
-        except (TBLiteRuntimeError, TBLiteValueError) as error:
+        except self._failures as error:
             got = f"{settings.method} of {len(numbers)} atoms: {' '.join(str(error).split())}"
             raise Unsuited(got, "charges that converge", "leave the frame out") from None
         labels = {

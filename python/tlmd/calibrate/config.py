@@ -1,0 +1,50 @@
+"""The configuration of tl-calibrate."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tlmd.generate.quantities import Count
+from tlmd.run.config import Section, StageConfig
+from tlmd.train.config import DataConfig
+
+Strength = Annotated[float, Field(gt=0, le=1e12)]
+Weight = Annotated[float, Field(ge=0, le=1e12)]
+
+
+class CalibrateTermsConfig(Section):
+    """The terms of tl-calibrate and how firmly they keep to their priors: units of regularisation are eV/A."""
+
+    cutoff_A: float = Field(6.0, gt=0, le=30, description="A, end of the pair splines")
+    low_A: tuple[Annotated[float, Field(gt=0, le=30)], ...] = Field(
+        (2.2, 1.2, 1.2), min_length=3, max_length=3, description="A, start of the O-O, O-H, H-H splines"
+    )
+    spacing_A: float = Field(0.24, ge=0.01, le=30, description="A, distance of their knots")
+    smoothness: Strength = Field(10.0, description="on second differences of spline coefficients")
+    ridge: Strength = Field(0.03, description="on spline coefficients")
+    molecule: Strength = Field(3.0, description="on the polynomials of a molecule, at 0.2 A and 0.5 rad")
+    charge: Strength = Field(0.3, description="on the factor of the product of charges")
+
+    @model_validator(mode="after")
+    def _splines_end_after_they_start(self) -> CalibrateTermsConfig:
+        if self.cutoff_A <= max(self.low_A):
+            raise ValueError(f"cutoff_A beyond the start of every spline, {max(self.low_A):g} A")
+        return self
+
+
+class CalibrateConfig(StageConfig):
+    """tl-calibrate: a classical water model matched to a few DFT frames by regularised linear least squares."""
+
+    data: DataConfig = Field(description="the frames")
+    n_frames: Count | None = Field(None, description="use so many frames of data.train only")
+    select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
+    energy: Weight = Field(1.0, description="weight of (eV/atom)^2, against forces")
+    forces: Weight = Field(1.0, description="weight of (eV/A)^2")
+    strengths: list[Strength] = Field(
+        [0.001, 0.01, 0.1, 1.0, 10.0, 100.0],
+        min_length=1,
+        description="factors on the regularisation, chosen by leaving out a frame in turn; 1 if there is but one frame",
+    )
+    terms: CalibrateTermsConfig = Field(CalibrateTermsConfig(), description="the terms and their regularisation")

@@ -1,0 +1,48 @@
+"""Langevin dynamics by the forces of a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from ase.data import atomic_masses
+
+from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
+
+FRICTION_FS = 100.0  # relaxation time of the thermostat
+
+
+def langevin(
+    forces: Callable[[np.ndarray], np.ndarray],
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    temperature_K: float,
+    timestep_fs: float,
+    rng: np.random.Generator,
+) -> Iterator[np.ndarray]:
+    """Positions (N, 3) A after each step of Langevin dynamics (BAOAB, Leimkuhler and Matthews 2013), without end;
+    `forces` in eV/A at positions."""
+    masses = atomic_masses[numbers][:, None] / A2_FS2_PER_EV_GMOL  # eV fs^2/A^2
+    thermal = np.sqrt(BOLTZMANN_EV_K * temperature_K / masses)
+    keep = np.exp(-timestep_fs / FRICTION_FS)
+    velocities = thermal * rng.normal(size=positions.shape)
+    force = forces(positions)
+    while True:
+        velocities = velocities + 0.5 * timestep_fs * force / masses
+        positions = positions + 0.5 * timestep_fs * velocities
+        velocities = keep * velocities + np.sqrt(1 - keep**2) * thermal * rng.normal(size=positions.shape)
+        positions = positions + 0.5 * timestep_fs * velocities
+        force = forces(positions)
+        velocities = velocities + 0.5 * timestep_fs * force / masses
+        yield positions
+
+
+def spaced(
+    walk: Iterator[np.ndarray], timestep_fs: float, equilibrate_ps: float, spacing_ps: float, count: int
+) -> Iterator[np.ndarray]:
+    """`count` of the steps of `walk`, the first ones after `equilibrate_ps` and one spacing."""
+    equilibrate, spacing = round(1000 * equilibrate_ps / timestep_fs), max(1, round(1000 * spacing_ps / timestep_fs))
+    for step in range(1, equilibrate + count * spacing + 1):
+        positions = next(walk)
+        if step > equilibrate and (step - equilibrate) % spacing == 0:
+            yield positions

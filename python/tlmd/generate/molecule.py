@@ -1,0 +1,66 @@
+"""A single molecule by RDKit: its graph with conformers, and the force field MMFF94 of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlmd.generate import topology
+from tlmd.generate.interfaces import MoleculeEnergy, Unsuited
+from tlmd.units import EV_PER_KCAL_MOL
+
+
+class Molecule:
+    """A molecule as a graph, atoms in the order of `tlmd.generate.topology`.
+
+    smiles; numbers (N,); graph: RDKit's molecule, hydrogens as atoms
+    """
+
+    def __init__(self, smiles: str):
+        self.smiles = smiles
+        self.graph = topology.with_hydrogens(smiles)
+        self.numbers = topology.numbers_of(self.graph)
+        self._bent = topology.bent_angles(self.graph)
+
+    def conformers(self, count: int, seed: int) -> list[np.ndarray]:
+        """Up to `count` conformers by distance geometry, (N, 3) A each; Unsuited if none is found."""
+        graph = topology.Chem.Mol(self.graph)
+        found = topology.embed(graph, count, seed)
+        if not found:
+            got = f"{topology.canonical(graph)}, without a conformer"
+            raise Unsuited(got, "a molecule that distance geometry can build", "leave it out")
+        return [graph.GetConformer(i).GetPositions() for i in found]
+
+    def widest_angle(self, positions: np.ndarray) -> float:
+        """The widest angle (degrees) at atoms that are not linear by their bonds; 0 if there is none."""
+        one, centre, two = positions[self._bent].swapaxes(0, 1)
+        a, b = one - centre, two - centre
+        cosines = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+        return float(np.degrees(np.arccos(cosines.clip(-1, 1))).max(initial=0.0))
+
+
+class ForceField(MoleculeEnergy):
+    """MMFF94 of a molecule; `offset` (eV) is added to its energy. Raises Unsuited for an atom without a type."""
+
+    def __init__(self, molecule: Molecule, variant: str = "MMFF94"):
+        super().__init__(molecule)
+        self.offset = 0.0
+        helpers = topology.rdForceFieldHelpers
+        self._graph = topology.Chem.Mol(molecule.graph)
+        properties = helpers.MMFFGetMoleculeProperties(self._graph, mmffVariant=variant)
+        if properties is None:
+            got = f"{molecule.smiles}, an atom without a type"
+            raise Unsuited(got, "atoms that MMFF94 has types for", "leave it out")
+        self._graph.AddConformer(topology.Chem.Conformer(len(molecule.numbers)))
+        self._field = helpers.MMFFGetMoleculeForceField(self._graph, properties)
+        self._field.Initialize()
+
+    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        coordinates = positions.ravel().tolist()
+        energy = self._field.CalcEnergy(coordinates) * EV_PER_KCAL_MOL + self.offset
+        return energy, np.array(self._field.CalcGrad(coordinates)).reshape(-1, 3) * -EV_PER_KCAL_MOL
+
+    def relax(self, positions: np.ndarray) -> np.ndarray:
+        self._graph.GetConformer().SetPositions(np.ascontiguousarray(positions))
+        self._field.Initialize()
+        self._field.Minimize(maxIts=2000)
+        return np.array(self._field.Positions()).reshape(-1, 3)

@@ -1,0 +1,38 @@
+"""Physical quantities of the TOMLs, with the bounds beyond which a value can only be a slip."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field
+
+FRAMES_AT_MOST = 10_000_000
+Number = TypeVar("Number", bound=float)
+
+
+def _ordered(value: tuple[Number, Number]) -> tuple[Number, Number]:
+    if value[0] > value[1]:
+        raise ValueError("the low end first, then the high end")
+    return value
+
+
+def between(kind: type) -> type:
+    """A pair of values, the low end first."""
+    return Annotated[tuple[kind, kind], AfterValidator(_ordered)]
+
+
+Temperature = Annotated[float, Field(gt=0, le=1e5)]  # K
+Density = Annotated[float, Field(gt=0, le=100)]  # g/cm3
+Time = Annotated[float, Field(gt=0, le=1e6)]  # ps
+Timestep = Annotated[float, Field(gt=0, le=100)]  # fs
+Length = Annotated[float, Field(gt=0, le=1000)]  # A, a distance or a cutoff
+Amplitude = Annotated[float, Field(ge=0, le=10)]  # A, a standard deviation of positions
+Shift = Annotated[float, Field(ge=-1000, le=1000)]  # A
+Angle = Annotated[float, Field(gt=0, le=180)]  # degrees
+Factor = Annotated[float, Field(gt=0, le=100)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, le=1)]  # a fraction that is not nothing
+Precision = Annotated[float, Field(gt=0, le=1)]
+HeavyAtoms = Annotated[int, Field(gt=0, le=100)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Frames = Annotated[int, Field(gt=0, le=FRAMES_AT_MOST)]
