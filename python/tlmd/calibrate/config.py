@@ -11,6 +11,7 @@ from tlmd.run.config import Section, StageConfig
 from tlmd.train.config import DataConfig
 
 Strength = Annotated[float, Field(gt=0, le=1e12)]
+Start = Annotated[float, Field(gt=0, le=30)]
 Weight = Annotated[float, Field(ge=0, le=1e12)]
 
 
@@ -18,9 +19,7 @@ class CalibrateTermsConfig(Section):
     """The terms of tl-calibrate and how firmly they keep to their priors: units of regularisation are eV/A."""
 
     cutoff_A: float = Field(6.0, gt=0, le=30, description="A, end of the pair splines")
-    low_A: tuple[Annotated[float, Field(gt=0, le=30)], ...] = Field(
-        (2.2, 1.2, 1.2), min_length=3, max_length=3, description="A, start of the O-O, O-H, H-H splines"
-    )
+    low_A: tuple[Start, Start, Start] = Field((2.2, 1.2, 1.2), description="A, start of the O-O, O-H, H-H splines")
     spacing_A: float = Field(0.24, ge=0.01, le=30, description="A, distance of their knots")
     smoothness: Strength = Field(10.0, description="on second differences of spline coefficients")
     ridge: Strength = Field(0.03, description="on spline coefficients")
