@@ -38,7 +38,7 @@ def test_every_key_option_and_keyword_has_a_meaning(pages):
 
 
 def test_units_types_and_defaults_are_told(pages):
-    assert "| `max_force` | number > 0 | eV/A | `30.0` | frames with a larger" in pages["tl-generate.md"]
+    assert "| `max_force` | number > 0 and <= 1e+06 | eV/A | `30.0` | frames with a larger" in pages["tl-generate.md"]
     assert "| `train` | path |  | required | labelled frames" in pages["tl-finetune.md"]
     assert "| `energy_mae_mev_per_atom` | meV/atom, mean absolute" in pages["tl-evaluate.md"]
     assert '### [systems.NAME] kind = "bulk"' in pages["tl-generate.md"]
