@@ -1,15 +1,13 @@
 """tl-generate with real LAMMPS: labels, resuming, ranks, refusals."""
 
-import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mpi4py import MPI
-from rich.console import Console
 
 from tlmd import cli
 from tlmd.frames.extxyz import write_frames
@@ -21,6 +19,7 @@ from tlmd.generate.teachers.lammps_water import nearest_contact
 from tlmd.generate.teachers.spcfw import ANGLE_DEG, BOND_A, SPCFw, SPCFwConfig
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
+from tlmd.run.folder import PARTS, RunFolder
 from tlmd.units import EV_PER_KCAL_MOL
 
 COMMITTED = Path(__file__).parents[2] / "inputs" / "water" / "classical.toml"
@@ -91,8 +90,14 @@ def test_set_and_run_folder(finished, toml):
     assert all(nearest_contact(frame) >= config.teacher.min_contact_A for frame in frames)
     assert max(np.abs(frame.forces).max() for frame in frames) <= config.max_force
     folder = toml.parent / "whole"
-    assert {path.name for path in folder.iterdir()} == {"frames.extxyz.xz", "config.json", "log.txt"}
-    assert json.loads((folder / "config.json").read_text())["seed"] == 3
+    assert {path.name for path in folder.iterdir()} == {
+        "frames.extxyz.xz",
+        "config.toml",
+        "run.json",
+        "log.txt",
+        ".lock",
+    }
+    assert tomllib.loads((folder / "config.toml").read_text())["seed"] == 3
     assert "monomer" in (folder / "log.txt").read_text()
 
 
@@ -178,7 +183,8 @@ def test_resumed_run_gives_the_same_set(finished, toml):
     config, frames = finished
     out = toml.parent / "killed"
     settings = config.model_copy(update={"out": out})
-    driver._prepare(settings)
+    RunFolder(out, "generate", settings).close()
+    (out / PARTS).mkdir()
     items = list(driver._items(settings))
     teacher = SPCFw(settings.teacher)
     for item in items[:4]:
@@ -203,7 +209,7 @@ def test_finished_folder_is_kept_and_another_configuration_refused(finished, tom
     before = path.stat().st_mtime_ns
     driver.generate(finished[0], path.parent)
     assert path.stat().st_mtime_ns == before
-    with pytest.raises(InputError, match=r"made with another configuration.*choose another --out"):
+    with pytest.raises(InputError, match=r"got seed = 4; wanted 3, as in the run that .*choose another --out"):
         driver.generate(load_config(GenerateConfig, toml, ["seed=4"]), path.parent)
 
 
@@ -223,15 +229,16 @@ def test_two_ranks_give_the_same_set(finished, toml):
 def test_wrong_label_is_refused(finished, toml):
     config, frames = finished
     settings = config.model_copy(update={"out": toml.parent / "wrong"})
-    settings.out.mkdir()
+    run = RunFolder(settings.out, "generate", settings)
     path = settings.out / driver._UNCHECKED
     write_frames(path, frames)
-    driver._reevaluate(settings, MPI.COMM_SELF, Console(quiet=True))
+    driver._reevaluate(settings, run)
     forces = frames[2].forces.copy()
     forces[0, 0] += 1e-3
     write_frames(path, [*frames[:2], frames[2].replace(forces=forces)])
     with pytest.raises(InputError, match=r"frame 2: labels that differ by"):
-        driver._reevaluate(settings, MPI.COMM_SELF, Console(quiet=True))
+        driver._reevaluate(settings, run)
+    run.close()
 
 
 def test_frames_with_large_forces_are_dropped_and_counted(toml):

@@ -136,12 +136,12 @@ def test_run_folder_refuses_another_configuration_other_data_and_a_second_run(fo
         run(folder, "run", "optimizer.lr=0.1")
     text = (folder / "valid.extxyz").read_text()
     (folder / "valid.extxyz").write_text(text + text)
-    with pytest.raises(InputError, match=r"data_sha256\.valid"):
+    with pytest.raises(InputError, match=r"data\.valid = .*valid\.extxyz with other content"):
         run(folder)
     config = load_config(PretrainConfig, folder / "pretrain.toml")
-    first = RunFolder(folder / "other", "pretrain", config, {})
+    first = RunFolder(folder / "other", "pretrain", config)
     with pytest.raises(InputError, match="in use by a run"):
-        RunFolder(folder / "other", "pretrain", config, {})
+        RunFolder(folder / "other", "pretrain", config)
     first.close()
 
 
@@ -176,7 +176,7 @@ def test_checkpoint_restores_the_generator(tmp_path):
 
 def test_rows_beyond_the_checkpoint_and_cut_rows_are_dropped(folder):
     config = load_config(PretrainConfig, folder / "pretrain.toml")
-    run_folder = RunFolder(folder / "r", "pretrain", config, {})
+    run_folder = RunFolder(folder / "r", "pretrain", config)
     for step in (5, 10, 15):
         run_folder.metrics({"step": step, "lr": 0.1})
     with open(folder / "r" / "metrics.csv", "a") as file:
@@ -231,7 +231,7 @@ def test_a_finished_run_is_not_trained_again(folder, capsys, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: now() + 100)
     second = run(folder)
     assert (folder / "run" / "model.pt").read_bytes() == model  # what starts from it knows it by its hash
-    assert "resumed at step 12, which was the last" in capsys.readouterr().out
+    assert "is complete; nothing to do" in capsys.readouterr().out
     assert len(rows(folder / "run")) == 3 and first.errors["valid"].to_json() == second.errors["valid"].to_json()
 
 

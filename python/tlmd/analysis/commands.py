@@ -13,11 +13,10 @@ from rich.table import Table
 from tlmd.analysis import report as reports
 from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
+from tlmd.run.command import application
 from tlmd.run.errors import InputError
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Density, diffusion, structure."
-)
+app = application(add_completion=False, help="Density, diffusion, structure.")
 Dump = Annotated[Path, typer.Argument(help="LAMMPS text dump (plain, .gz, .xz)")]
 Log = Annotated[Path, typer.Option("--log", help="log of the same run")]
 Temperature = Annotated[Optional[float], typer.Option(help="K, for the comparison (default: mean of the log)", min=1.0)]

@@ -23,7 +23,7 @@ from tlmd.frames.read import read_frames
 from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
-from tlmd.train.stage import error_table, select_frames, write_errors
+from tlmd.train.stage import error_table, say_finished, select_frames, sums_of, write_errors
 
 MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued
 
@@ -54,8 +54,9 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     few of them, or a fit that gives no stable molecule.
     """
     data = config.data
-    run = RunFolder(out, "calibrate", config, data.files())
-    try:
+    with RunFolder(out, "calibrate", config, ("forcefield.in", "forcefield.table", "errors.json")) as run:
+        if run.finished:
+            return say_finished(run)
         frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
         if data.labels == "energies":
             frames = [frame.replace(forces=None, stress=None) for frame in frames]
@@ -80,10 +81,9 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
         errors, difference = measure(include, sets, designs, coefficients)
         run.say(f"{include}: LAMMPS and the fit agree within {difference:.1e} eV/A")
         write_errors(run.path, errors)
+        run.finish(errors=sums_of(errors))
         run.table(error_table(errors, f"{run.path.name}: energies moved by one constant per atom"))
         return errors
-    finally:
-        run.close()
 
 
 def whole(frames: Sequence[Frame]) -> list[tuple[Frame, Molecules]]:

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tlmd.calibrate.config import CalibrateConfig
@@ -20,9 +19,10 @@ from tlmd.curves.recipe import Lesson, learn, lesson_of
 from tlmd.curves.report import KINDS, key_of, mean_gain, number, write_report
 from tlmd.mekrr.fit import mekrr
 from tlmd.run.config import load_config
+from tlmd.run.console import console
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
-from tlmd.run.folder import refuse_another, run_record
+from tlmd.run.folder import Lock, refuse_another, run_record
 from tlmd.run.workers import start_workers
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
 from tlmd.train.finetune import finetune
@@ -55,9 +55,13 @@ def curve(config: CurveConfig, out: Path) -> None:
 
     Raises InputError for a configuration that does not fit, before any run, and at the end if a run has failed.
     """
-    learning = Curve(config, out)
-    learning.run()
-    learning.conclude()
+    lock = Lock(out)
+    try:
+        learning = Curve(config, out)
+        learning.run()
+        learning.conclude()
+    finally:
+        lock.close()
 
 
 class Curve:
@@ -65,7 +69,7 @@ class Curve:
 
     def __init__(self, config: CurveConfig, out: Path):
         self.config, self.out = config, out
-        self.console = Console() if Console().is_terminal else Console(width=160)
+        self.console = console()
         self.fingerprint = functools.cache(sha256)
         self.seeds = list(dict.fromkeys(config.seeds))
         offered = self.check_data()
@@ -86,8 +90,9 @@ class Curve:
         hashes: dict[str, dict[str, str]] = {}
         for name, method in self.config.methods.items():
             config = self.stage_config(name)
-            files = {**dict.fromkeys(("train", "valid", "test")), **self.hashes(config)}
-            hashes[name] = {key: files[key] for key in ("train", "valid", "test")}
+            sets = config.data.files()
+            files = {key: self.fingerprint(sets[key]) if key in sets else None for key in ("train", "valid", "test")}
+            hashes[name] = dict(files)
             if method.teacher is not None:
                 taught = load_config(CalibrateConfig, method.teacher.calibrate).data.train
                 hashes[name]["train"] = hashes[name]["train"] if self.fingerprint(taught) == files["train"] else None
@@ -149,9 +154,6 @@ class Curve:
         folder = self.out.absolute() / "lessons" / f"{job.method}-{job.labels}-frames{job.frames}-seed{job.seed}"
         return lesson_of(teacher, folder, job.labels, job.frames, job.seed, self.config.threads)
 
-    def hashes(self, config: RunConfig) -> dict[str, str]:
-        return {name: self.fingerprint(path) for name, path in config.input_files().items()}
-
     def folder(self, job: Job) -> Path:
         return self.out / "runs" / job.name
 
@@ -160,7 +162,7 @@ class Curve:
         config, folder = self.job_config(job), self.folder(job)
         if not (folder / "run.json").exists():  # then its lesson may be missing as well
             return False
-        record = run_record(self.config.methods[job.method].stage, config, self.hashes(config))
+        record = run_record(self.config.methods[job.method].stage, config, self.fingerprint)
         if not refuse_another(folder, record) or not (folder / "errors.json").exists():
             return False
         kept = {"model.pt"} if job.method in self.backbones else set()

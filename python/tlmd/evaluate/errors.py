@@ -18,7 +18,7 @@ from tlmd.export import load_any
 from tlmd.frames.read import read_frames
 from tlmd.graph import Graph
 from tlmd.models.potential import Prediction, stress
-from tlmd.run import distributed
+from tlmd.run import collective
 from tlmd.run.files import write_atomic
 
 KINDS = ("energy", "force", "stress")
@@ -120,14 +120,14 @@ def evaluate_frames(
     predict = predictor(model, backend, device, frames.graph(int(np.argmax(frames.sizes))) if len(frames) else None)
     errors = Errors()
     pairs: list[list[Tensor]] = [[], [], []]
-    mine = range(distributed.rank(), len(frames), distributed.world()) if split else range(len(frames))
+    mine = range(collective.rank(), len(frames), collective.world()) if split else range(len(frames))
     for batch in frames.batches(mine, len(frames), batch_atoms, device):
         for kind, (label, predicted) in enumerate(batch_pairs(predict, batch)):
             known = torch.stack([label, predicted], dim=-1)[torch.isfinite(label)].to("cpu")
             errors.add(kind, known)
             pairs[kind].append(known)
     if split:
-        sums = distributed.total(torch.stack([errors.number, errors.absolute, errors.square]))
+        sums = collective.total(torch.stack([errors.number, errors.absolute, errors.square]))
         errors = Errors(0, *sums)
     errors.n_frames = len(frames)
     empty = torch.zeros(0, 2, dtype=torch.float64)

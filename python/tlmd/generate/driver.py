@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mpi4py import MPI
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -23,8 +20,10 @@ from tlmd.frames.read import read_frames
 from tlmd.generate.config import GenerateConfig
 from tlmd.generate.interfaces import NotMade, System, Teacher, Unsuited
 from tlmd.generate.registry import SYSTEMS, TEACHERS
+from tlmd.run import collective
 from tlmd.run.errors import InputError
-from tlmd.run.files import sha256, write_atomic
+from tlmd.run.files import sha256, write_text
+from tlmd.run.folder import PARTS, RunFolder
 
 FRAMES = "frames.extxyz.xz"
 _UNCHECKED = "unchecked.extxyz.xz"
@@ -39,11 +38,11 @@ class Item(NamedTuple):
     system: System
 
     def path(self, out: Path) -> Path:
-        return out / "parts" / f"{self.name}-{self.index:05d}.extxyz.gz"
+        return out / PARTS / f"{self.name}-{self.index:05d}.extxyz.gz"
 
 
 def generate(config: GenerateConfig, out: Path | None = None) -> Path:
-    """Write frames.extxyz.xz into the run folder (default config.out), return its path. Collective over COMM_WORLD.
+    """Write frames.extxyz.xz into the run folder (default config.out), return its path. Collective over all processes.
 
     Work items finished by an earlier, killed run with the same configuration are kept. An item's random numbers
     depend on the seed, its system's name and its index only: the set does not depend on ranks or interruptions.
@@ -51,59 +50,25 @@ def generate(config: GenerateConfig, out: Path | None = None) -> Path:
     raises InputError on a mismatch.
     """
     config = config.model_copy(update={"out": Path(out or config.out)})
-    comm, out = MPI.COMM_WORLD, config.out
-    console = Console(quiet=comm.rank != 0)
-    _collective(comm, lambda: _prepare(config) if comm.rank == 0 else None)
-    if (out / FRAMES).is_file():
-        console.print(f"{out / FRAMES} is complete; nothing to do")
-        return out / FRAMES
-    items = list(_items(config))
-    started = time.perf_counter()
-    _collective(comm, lambda: _make_items(config, items, comm, console))
-    _collective(comm, lambda: _join(items, out) if comm.rank == 0 else None)
-    worst = _collective(comm, lambda: _reevaluate(config, comm, console))
-    if comm.rank == 0:
-        _report(config, items, np.max(worst, axis=0), time.perf_counter() - started, console)
-        (out / _UNCHECKED).replace(out / FRAMES)
-        shutil.rmtree(out / "parts")
-    comm.Barrier()
+    out = config.out
+    with RunFolder(out, "generate", config, (FRAMES,)) as run:
+        if run.finished:
+            run.say(f"{out / FRAMES} is complete; nothing to do")
+            return out / FRAMES
+        items = list(_items(config))
+        _make_items(config, items, run)
+        collective.on_main(lambda: _join(items, out))
+        worst = collective.gather(_reevaluate(config, run))
+        collective.on_main(lambda: _conclude(config, items, np.max(worst, axis=0), run))
     return out / FRAMES
 
 
-def _collective(comm: MPI.Comm, work) -> list:
-    """The results of `work()` on all ranks; an InputError on one rank is raised on all, once all have come here."""
-    result, error = None, None
-    try:
-        result = work()
-    except InputError as caught:
-        error = caught
-    except Exception:
-        if comm.size > 1:  # the others would wait for ever
-            import traceback
-
-            traceback.print_exc()
-            comm.Abort(1)
-        raise
-    waiting = comm.allgather((result, error))
-    for _, error in waiting:
-        if error is not None:
-            raise error
-    return [result for result, _ in waiting]
-
-
-def _prepare(config: GenerateConfig) -> None:
-    """Make the run folder with a copy of the configuration; refuse a folder made with another one."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    copy, text = config.out / "config.json", config.model_dump_json(exclude={"out"}, indent=2) + "\n"
-    if copy.is_file() and copy.read_text(encoding="utf-8") != text:
-        raise InputError(
-            f"{config.out}, made with another configuration",
-            f"the one in {copy}",
-            "choose another --out, or delete that folder",
-        )
-    write_atomic(copy, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    if not (config.out / FRAMES).is_file():
-        (config.out / "parts").mkdir(exist_ok=True)
+def _conclude(config: GenerateConfig, items: list[Item], worst: np.ndarray, run: RunFolder) -> None:
+    """The frames get their name: they are complete and checked."""
+    _report(config, items, worst, run)
+    (config.out / _UNCHECKED).replace(config.out / FRAMES)
+    run.finish()
+    shutil.rmtree(config.out / PARTS)
 
 
 def _teacher(config: GenerateConfig) -> Teacher:
@@ -117,33 +82,33 @@ def _items(config: GenerateConfig) -> Iterator[Item]:
             yield Item(name, index, system)
 
 
-def _make_items(config: GenerateConfig, items: list[Item], comm: MPI.Comm, console: Console) -> None:
+def _make_items(config: GenerateConfig, items: list[Item], run: RunFolder) -> None:
     """Make the missing items, dealt out to the ranks; rank 0 shows the frames finished by all."""
+    collective.on_main(lambda: (config.out / PARTS).mkdir(exist_ok=True))
     missing = [item for item in items if _finished(item, config.out) is None]
-    comm.Barrier()  # every rank has looked before any rank writes
+    collective.barrier()  # every rank has looked before any rank writes
     total = sum(item.system.count(item.index) for item in items)
-    with _bar(console) as progress:
+    with _bar(run) as progress:
         task = progress.add_task("labels", total=total)
 
         def show() -> None:
-            if comm.rank == 0:
+            if run.main:
                 done = (item for item in items if item.path(config.out).with_suffix(".json").is_file())
                 progress.update(task, completed=sum(item.system.count(item.index) for item in done))
 
         teacher = _teacher(config)
         show()
-        for item in missing[comm.rank :: comm.size]:
+        for item in missing[collective.rank() :: collective.world()]:
             _make_item(config, item, teacher)
             show()
+            run.note_time()
         teacher.close()
-        waiting = comm.Ibarrier()
-        while not waiting.Test():
-            time.sleep(0.1)
+        for _ in collective.waiting():
             show()
         show()
 
 
-def _bar(console: Console) -> Progress:
+def _bar(run: RunFolder) -> Progress:
     """A progress bar that counts frames."""
     return Progress(
         TextColumn("{task.description}"),
@@ -152,7 +117,7 @@ def _bar(console: Console) -> Progress:
         TextColumn("frames"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=run.console,
     )
 
 
@@ -180,7 +145,7 @@ def _make_item(config: GenerateConfig, item: Item, teacher: Teacher) -> None:
     path = item.path(config.out)
     write_frames(path, kept)
     record = {"kept": len(kept), "dropped": dropped, "why": not_made + not_labelled, "sha256": sha256(path)}
-    write_atomic(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record)))
+    write_text(path.with_suffix(".json"), json.dumps(record))
 
 
 def _sample(item: Item, rng: np.random.Generator, teacher: Teacher) -> tuple[list[Frame], Counter]:
@@ -232,7 +197,7 @@ def _dropped(items: list[Item], out: Path) -> str:
     return ", ".join(f"{count} {why}" for why, count in sorted(dropped.items()) if count) or "0"
 
 
-def _reevaluate(config: GenerateConfig, comm: MPI.Comm, console: Console) -> tuple[float, float]:
+def _reevaluate(config: GenerateConfig, run: RunFolder) -> tuple[float, float]:
     """Largest errors (eV per atom, eV/A) of the written labels against a fresh teacher, for this rank's frames.
 
     Frames of one molecule follow each other, since teachers set up each molecule once.
@@ -243,8 +208,8 @@ def _reevaluate(config: GenerateConfig, comm: MPI.Comm, console: Console) -> tup
     teacher = _teacher(config)
     checked = np.linspace(0, len(frames) - 1, max(1, round(config.recheck * len(frames)))).round().astype(int)
     order = sorted(checked, key=lambda index: str(frames[index].info.get("smiles")))
-    mine = [index for place, index in enumerate(order) if place // BLOCK % comm.size == comm.rank]
-    with _bar(console) as progress:
+    mine = [index for place, index in enumerate(order) if place // BLOCK % collective.world() == collective.rank()]
+    with _bar(run) as progress:
         for index in progress.track(mine, description="checks"):
             frame = frames[index]
             again = teacher.label(frame)
@@ -261,7 +226,7 @@ def _reevaluate(config: GenerateConfig, comm: MPI.Comm, console: Console) -> tup
     return worst
 
 
-def _report(config: GenerateConfig, items: list[Item], worst: np.ndarray, seconds: float, console: Console) -> None:
+def _report(config: GenerateConfig, items: list[Item], worst: np.ndarray, run: RunFolder) -> None:
     """Counts and ranges of each system, on the terminal and in log.txt."""
     table = Table(title=str(config.out / FRAMES))
     notes: list[str] = []
@@ -274,13 +239,12 @@ def _report(config: GenerateConfig, items: list[Item], worst: np.ndarray, second
         table.add_row(name, config.systems[name].kind, str(len(frames)), lost, *_ranges(frames))
         if mine[0].system.note:
             notes.append(f"{name}: {mine[0].system.note}")
-    with (config.out / "log.txt").open("w", encoding="utf-8") as log:
-        for target in (console, Console(file=log, width=140)):
-            target.print(table, *notes, sep="\n")
-            target.print(
-                f"seed {config.seed}; {seconds:.0f} s; {100 * config.recheck:g} % of the labels, evaluated again from "
-                f"the file, agree within {worst[0]:.1e} eV per atom and {worst[1]:.1e} eV/A"
-            )
+    run.table(
+        table,
+        *notes,
+        f"seed {config.seed}; {60 * run.minutes:.0f} s; {100 * config.recheck:g} % of the labels, evaluated again from "
+        f"the file, agree within {worst[0]:.1e} eV per atom and {worst[1]:.1e} eV/A",
+    )
 
 
 def _ranges(frames: list[Frame]) -> tuple[str, str, str]:

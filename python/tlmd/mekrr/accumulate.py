@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mpi4py import MPI
 from torch import Tensor
 
 from tlmd.evaluate.dataset import FrameSet, Labels
@@ -21,6 +22,8 @@ from tlmd.mekrr.backbones import Backbone
 from tlmd.mekrr.ridge import KINDS, Blocks, Sums
 from tlmd.models.kernel_head import KernelHead
 from tlmd.models.potential import Prediction, stress
+from tlmd.run import collective
+from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
 
 TANGENTS = 64  # at once: bounds the memory
@@ -159,13 +162,21 @@ class Accumulation:
         """Keep the sums in a file."""
         self.settle()
         content = {kind: (s.gram, s.cross, s.square, s.number) for kind, s in self.sums.items() if s.number}
-        write_atomic(path, lambda temporary: torch.save({"frames": sorted(self.frames), "sums": content}, temporary))
+        buffer = io.BytesIO()  # to a path, torch.save reports a full disk by a RuntimeError
+        torch.save({"frames": sorted(self.frames), "sums": content}, buffer)
+        write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
     @staticmethod
     def read(path: Path, n_columns: int) -> Accumulation:
-        content = torch.load(path, weights_only=True)
-        found = Accumulation(n_columns, set(content["frames"]))
-        found.sums |= {kind: Sums(*values) for kind, values in content["sums"].items()}
+        """The sums in a file; InputError if it is damaged."""
+        try:
+            content = torch.load(path, weights_only=True)
+            found = Accumulation(n_columns, set(content["frames"]))
+            found.sums |= {kind: Sums(*values) for kind, values in content["sums"].items()}
+        except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError) as error:
+            raise InputError(
+                f"{path}, which is damaged ({type(error).__name__})", "sums of tl-mekrr", "delete it and start again"
+            ) from None
         return found
 
 
@@ -178,13 +189,13 @@ def accumulate(
     before: Accumulation,
     minutes: float,
     advance: Callable[[], None],
+    kept: Callable[[], None] = lambda: None,
 ) -> Accumulation:
-    """Sums over `frames`, whose frames beyond those in `before` are shared by the ranks; collective over COMM_WORLD.
+    """Sums over `frames`, whose frames beyond those in `before` are shared by the ranks; collective over all of them.
 
     forces, directions: as in Rows.of_frame. path: where the sums are kept; what a killed run has summed up is taken
-    from there. advance(): after each frame.
+    from there. advance(): after each frame; kept(): after each writing.
     """
-    comm = MPI.COMM_WORLD
     total = before
     for part in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
         found = Accumulation.read(part, before.n_columns)
@@ -192,37 +203,43 @@ def accumulate(
             total = found
         elif not found.frames <= total.frames:
             total.merge(found)
-    comm.Barrier()  # all have read
+    collective.barrier()  # all have read
     names = [fingerprint(frame) for frame in frames.frames]
     todo = [i for i, name in enumerate(names) if name not in total.frames]
     mine, written = Accumulation(before.n_columns), time.monotonic()
-    own = path.with_name(f"{path.stem}-{comm.rank}-{len(total.frames)}{path.suffix}")
-    for i in todo[comm.rank :: comm.size]:
+    own = path.with_name(f"{path.stem}-{collective.rank()}-{len(total.frames)}{path.suffix}")
+    for i in todo[collective.rank() :: collective.world()]:
         for kind, part, labels in rows.of_frame(frames, i, forces, directions):
             mine.add(kind, part, labels)
         mine.frames.add(names[i])
         advance()
         if time.monotonic() - written > 60 * minutes:
             mine.write(own)
+            kept()
             written = time.monotonic()
     if todo:
-        total.merge(reduced(mine, comm))
-        if comm.rank == 0:
-            total.write(path)
-            for part in path.parent.glob(f"{path.stem}-*{path.suffix}"):
-                part.unlink()
-        comm.Barrier()
+        total.merge(reduced(mine))
+        collective.on_main(lambda: replace_parts(total, path))
+        kept()
     return total
 
 
-def reduced(mine: Accumulation, comm: MPI.Comm) -> Accumulation:
+def replace_parts(total: Accumulation, path: Path) -> None:
+    """Write the sums, and drop those of the ranks."""
+    total.write(path)
+    for part in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+        part.unlink()
+
+
+def reduced(mine: Accumulation) -> Accumulation:
     """The sum over the ranks, on all of them."""
     mine.settle()
     for sums in mine.sums.values():
         for tensor in (sums.gram, sums.cross):
-            comm.Allreduce(MPI.IN_PLACE, tensor.numpy())
-        sums.square, sums.number = comm.allreduce(sums.square), comm.allreduce(sums.number)
-    mine.frames = set().union(*comm.allgather(mine.frames))
+            collective.add_up(tensor)
+        sums.square = sum(collective.gather(sums.square))
+        sums.number = sum(collective.gather(sums.number))
+    mine.frames = set().union(*collective.gather(mine.frames))
     return mine
 
 

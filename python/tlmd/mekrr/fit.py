@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mpi4py import MPI
 from torch import Tensor
 
 from tlmd.engine.evaluate import predictor
@@ -30,11 +29,23 @@ from tlmd.mekrr.ridge import Blocks, Choice, Solver, grid
 from tlmd.modelfile import Card, KernelArchitecture, load_model, save_model
 from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem, scaling
 from tlmd.models.potential import Potential, Prediction
+from tlmd.run import collective
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256
-from tlmd.run.folder import RunFolder
+from tlmd.run.folder import RunFolder, read_run
 from tlmd.train.config import MekrrConfig
-from tlmd.train.stage import Data, error_table, frame_sets, held_out, read_data, reported_errors, write_errors
+from tlmd.train.stage import (
+    RESULTS,
+    Data,
+    error_table,
+    frame_sets,
+    held_out,
+    read_data,
+    reported_errors,
+    say_finished,
+    sums_of,
+    write_errors,
+)
 
 SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
 
@@ -52,19 +63,17 @@ class Fit:
 
 
 def mekrr(config: MekrrConfig, out: Path) -> Fit:
-    """Fit by `config` in the run folder `out`; goes on where a killed run stopped. Collective over MPI's COMM_WORLD.
+    """Fit by `config` in the run folder `out`; goes on where a killed run stopped. Collective over all processes.
 
     Raises InputError for data, configuration, backbone or a run folder that do not fit.
     """
-    started = time.monotonic()
     torch.manual_seed(config.seed)
     if config.training.threads is not None:
         torch.set_num_threads(config.training.threads)
-    if MPI.COMM_WORLD.rank == 0:
-        config.backbone.file()  # one rank alone downloads
-    MPI.COMM_WORLD.Barrier()
-    run = RunFolder(out, "mekrr", config, config.input_files(), MPI.COMM_WORLD.rank == 0)
-    try:
+    with collective.processes(), RunFolder(out, "mekrr", config, RESULTS) as run:
+        if run.finished:
+            errors, (model, card) = say_finished(run), load_model(out / "model.pt")
+            return Fit(model, card, out, Choice(*run.result["choice"]), errors, run.minutes)
         data = read_data(config)
         elements, part = elements_of(data.train + data.valid + data.test), config.backbone
         backbone = open_backbone(part.kind, part.file(), part.layers, elements)
@@ -75,14 +84,13 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
             choice, n_frames = fit_exactly(config, backbone, model, kernel, sets, run), len(data.train)
         else:
             choice, n_frames = fit(config, backbone, model, kernel, sets, run, earlier)
-        run.metrics({"step": 0, "minutes": (time.monotonic() - started) / 60})
+        run.rewind(-1)
+        run.metrics({"step": 0, "minutes": run.minutes})
         card = new_card(config, backbone, model, kernel, choice, n_frames)
         errors = conclude(config, run, model, card, sets, data)
-        minutes = (time.monotonic() - started) / 60
-        run.say(f"{minutes:.1f} minutes")
-        return Fit(model, card, out, choice, errors, minutes)
-    finally:
-        run.close()
+        run.say(f"{run.minutes:.1f} minutes")
+        run.finish(choice=dataclasses.astuple(choice), errors=sums_of(errors))
+        return Fit(model, card, out, choice, errors, run.minutes)
 
 
 def fit(
@@ -250,12 +258,12 @@ class Earlier:
         for name in ("model.pt", "sums-train.pt", "run.json"):
             if not (folder / name).is_file():
                 raise InputError(f"no {folder / name}", "the folder of a finished tl-mekrr", "correct `update`")
-        record = json.loads((folder / "run.json").read_text())["record"]
+        record = read_run(folder)["record"]
         mine = config.model_dump(mode="json")
         same = {"kernel": (record["config"]["kernel"], mine["kernel"])}
         for key in ("layers", "baseline"):
             same[f"backbone.{key}"] = (record["config"]["backbone"][key], mine["backbone"][key])
-        same["backbone.model"] = (record["data_sha256"]["backbone"], sha256(config.backbone.file()))
+        same["backbone.model"] = (record["files"]["backbone.model"]["sha256"], sha256(config.backbone.file()))
         same["data.labels"] = (record["config"]["data"]["labels"], mine["data"]["labels"])
         for key, (theirs, ours) in same.items():
             if theirs != ours:
@@ -284,10 +292,10 @@ def all_sums(
                 f"{before.n_columns} columns in {config.update}", f"{n_columns}", "give frames of the same composition"
             )
         start = time.monotonic()
-        with run.progress(math.ceil(len(frames) / MPI.COMM_WORLD.size)) as bar:
+        with run.progress(math.ceil(len(frames) / collective.world())) as bar:
             found[name] = accumulate(
                 rows, frames, forces, directions, run.path / f"sums-{name}.pt", before,
-                config.training.checkpoint_minutes, lambda bar=bar: bar.advance(bar.task_ids[0]),
+                config.training.checkpoint_minutes, lambda bar=bar: bar.advance(bar.task_ids[0]), run.note_time,
             )  # fmt: skip
         seconds = time.monotonic() - start
         counts = ", ".join(f"{s.number} {kind}" for kind, s in found[name].sums.items() if s.number)
@@ -308,9 +316,9 @@ def choose(config: MekrrConfig, solver: Solver, valid: Accumulation | None, run:
                 "no validation frames", "some, to choose from the grid", "set data.valid, or give single values in fit"
             )
         return choices[0], solver.solve(choices[0])
-    start, comm = time.monotonic(), MPI.COMM_WORLD
-    parts = comm.allgather(grid(solver, valid.sums, choices[comm.rank :: comm.size]))
-    rows = [parts[i % comm.size][i // comm.size] for i in range(len(choices))]
+    start, world = time.monotonic(), collective.world()
+    parts = collective.gather(grid(solver, valid.sums, choices[collective.rank() :: world]))
+    rows = [parts[i % world][i // world] for i in range(len(choices))]
     best = int(np.argmin([row["score"] if math.isfinite(row["score"]) else math.inf for row in rows]))
     if not math.isfinite(rows[best]["score"]):
         raise InputError("no solution for any choice", "a larger lambda", "add larger values to fit.ridge")

@@ -5,6 +5,7 @@ Unknown keys are errors that name the nearest known key; paths are relative to t
 
 from __future__ import annotations
 
+import json
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator
@@ -19,9 +20,14 @@ Model = TypeVar("Model", bound="Section")
 
 
 def absolute(path: Path, info: ValidationInfo) -> Path:
-    """The path relative to the folder of the TOML."""
+    """The path relative to the folder of the TOML, as an absolute one; without a TOML it stays as it is."""
     base = (info.context or {}).get("base")
-    return path if base is None else Path(base) / path.expanduser()
+    if base is None:
+        return path
+    try:
+        return (Path(base) / path.expanduser()).absolute()
+    except RuntimeError:
+        raise ValueError("a path whose ~ is the home of a user of this machine") from None
 
 
 ConfigPath = Annotated[Path, AfterValidator(absolute)]  # relative to the folder of the TOML
@@ -32,12 +38,33 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def files(self) -> dict[str, Path]:
+        """Every file that the stage reads on account of this table, by key: all its paths, and those of tables in it.
+        A table whose paths are folders, or whose files name others, says so here.
+        """
+        return dict(_files("", {name: getattr(self, name) for name in type(self).model_fields}))
+
+
+def _files(key: str, value: Any) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, Section):
+        for name, path in value.files().items():
+            yield f"{key}.{name}", path
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _files(f"{key}.{name}".removeprefix("."), item)
+
 
 class StageConfig(Section):
     """Base of every stage's configuration: the run folder and the seed."""
 
     out: ConfigPath = Field(Path("run"), description="run folder to write")
     seed: int = Field(1, ge=0, description="of all random choices")
+
+    def input_files(self) -> dict[str, Path]:
+        """The files whose hashes a run records, by dotted key: all that `files` of its tables name."""
+        return {key: path for key, path in self.files().items() if key != "out"}
 
 
 def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] | None = None) -> Model:
@@ -112,3 +139,25 @@ def _names(annotation: Any) -> set[str]:
         fields = annotation.model_fields
         return set(fields).union(*(_names(field.annotation) for field in fields.values()))
     return set().union(*(_names(argument) for argument in typing.get_args(annotation)))
+
+
+def to_toml(config: dict[str, Any]) -> str:
+    """TOML text of nested dicts of plain values: the tables of the first level as sections, deeper ones inline."""
+
+    def text(item: Any) -> str:
+        if isinstance(item, dict):
+            return "{" + ", ".join(f"{text(k)} = {text(v)}" for k, v in item.items() if v is not None) + "}"
+        if isinstance(item, list):
+            return "[" + ", ".join(map(text, item)) + "]"
+        return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")  # written alike in JSON and TOML
+
+    def lines(table: dict[str, Any]) -> list[str]:
+        return [
+            f"{key if key.isidentifier() else text(key)} = {text(item)}"
+            for key, item in table.items()
+            if item is not None
+        ]
+
+    plain = {key: item for key, item in config.items() if not isinstance(item, dict)}
+    sections = [f"\n[{key}]\n" + "\n".join(lines(item)) for key, item in config.items() if isinstance(item, dict)]
+    return "\n".join([*lines(plain), *sections]) + "\n"

@@ -4,22 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tlmd.run.errors import InputError
+
 
 def write_atomic(path: Path | str, write: Callable[[Path], Any]) -> None:
-    """Call write(temporary path beside `path`), then rename: `path` is whole or untouched, also when the disk is
-    full.
+    """Call write(temporary path beside `path`), then rename: `path` is whole or untouched, also when the disk is full.
+
+    A link is followed: the file that it names is replaced, not the link. Raises InputError if `path` is something else
+    than a file (a folder, a device, a pipe), which a rename would destroy; OSError that names `path`.
     """
-    path = Path(path)
+    path = target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, os.fspath(temporary), temporary):
+            raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """`write_atomic` of a text, UTF-8."""
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def target(path: Path | str) -> Path:
+    """The file that writing to `path` replaces or makes; InputError if something else than a file is there."""
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"{path}, {kind}", "a file, or a name that is free", "choose another output file")
+    return path
+
+
+def refuse_input(out: Path | str | None, inputs: Iterable[Path | str | None]) -> None:
+    """InputError if the output file `out` is one of the files that the command reads, by whatever name."""
+    if out is None or not os.path.exists(out):
+        return
+    for file in inputs:
+        if file is not None and os.path.exists(file) and os.path.samefile(out, file):
+            raise InputError(f"{out} as output", "another file than the inputs", f"it is {file}, which is read")
 
 
 def sha256(path: Path | str) -> str:

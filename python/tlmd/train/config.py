@@ -37,11 +37,6 @@ class DataConfig(Section):
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
     level_of_theory: str = Field("unknown", description="written into the model card")
 
-    def files(self) -> dict[str, Path]:
-        """The files of frames, by name of the set."""
-        files = {"train": self.train, "valid": self.valid, "test": self.test}
-        return {name: path for name, path in files.items() if path is not None}
-
 
 class ModelConfig(Architecture):
     width: int = Field(64, gt=0, multiple_of=2, description="channels F")
@@ -116,10 +111,6 @@ class TrainConfig(StageConfig):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig
 
-    def input_files(self) -> dict[str, Path]:
-        """The files whose hashes a run records."""
-        return self.data.files()
-
 
 class PretrainConfig(TrainConfig):
     """tl-pretrain: a new model, on classical labels or from scratch on DFT ones."""
@@ -151,10 +142,6 @@ class FinetuneConfig(TrainConfig):
 
     transfer: TransferConfig
     replay: ReplayConfig | None = None
-
-    def input_files(self) -> dict[str, Path]:
-        files = super().input_files() | {"start_from": self.transfer.start_from}
-        return files | ({"replay": self.replay.frames} if self.replay else {})
 
 
 Count = Annotated[int, Field(gt=0)]
@@ -189,6 +176,9 @@ class BackboneConfig(Section):
         if self.kind != "painn" and self.baseline:
             raise ValueError("kind painn: the energies of other models are not known here")
         return self
+
+    def files(self) -> dict[str, Path]:
+        return {"model": self.file()}
 
     def file(self) -> Path:
         """The file; that of a foundation model is downloaded if it is not there."""
@@ -264,9 +254,12 @@ class MekrrConfig(StageConfig):
         None, description="run folder of an earlier fit: frames that it has seen are not looked at again"
     )
 
-    def input_files(self) -> dict[str, Path]:
-        """The files whose hashes a run records."""
-        return self.data.files() | {"backbone": self.backbone.file()}
+    def files(self) -> dict[str, Path]:
+        found = super().files()
+        if self.update is not None:
+            del found["update"]
+            found |= {f"update/{name}": self.update / name for name in ("model.pt", "sums-train.pt")}
+        return found
 
 
 class TeacherConfig(Section):

@@ -20,12 +20,12 @@ from tlmd.frames.read import read_once
 from tlmd.frames.references import carry, energy_labels, isolated_atoms, least_squares
 from tlmd.modelfile import load_model
 from tlmd.models.potential import Potential
-from tlmd.run import distributed
+from tlmd.run import collective
 from tlmd.run.errors import InputError, nearest
 from tlmd.run.folder import RunFolder
 from tlmd.train.config import FinetuneConfig
 from tlmd.train.loop import Loop, Task
-from tlmd.train.stage import Result, conclude, frame_sets, new_card, read_data, setup
+from tlmd.train.stage import RESULTS, Result, conclude, finished, frame_sets, new_card, read_data, setup
 
 
 def finetune(config: FinetuneConfig, out: Path) -> Result:
@@ -35,10 +35,12 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
     with replay frames, `classical before` and `classical`: what was forgotten.
     Raises InputError for data, configuration, pretrained model or a run folder that do not fit.
     """
-    with distributed.processes():
+    with collective.processes():
         device = setup(config)
-        run = RunFolder(out, "finetune", config, config.input_files())
+        run = RunFolder(out, "finetune", config, RESULTS)
         try:
+            if run.finished:
+                return finished(run)
             data = read_data(config)
             model, pretrained = load_model(config.transfer.start_from)
             if pretrained.kernel is not None:

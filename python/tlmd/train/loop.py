@@ -16,7 +16,7 @@ from tlmd.evaluate.dataset import Counts, FrameSet, Shuffled, collate
 from tlmd.evaluate.errors import Errors, evaluate_frames
 from tlmd.modelfile import Card, save_model
 from tlmd.models.potential import Potential
-from tlmd.run import distributed
+from tlmd.run import collective
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
 from tlmd.train.checkpoint import load_checkpoint, save_checkpoint
@@ -56,7 +56,7 @@ class Loop:
 
     def __init__(self, task: Task, config: TrainConfig, run: RunFolder, device: torch.device):
         self.task, self.config, self.run_folder, self.device = task, config, run, device
-        training, world = config.training, distributed.world()
+        training, world = config.training, collective.world()
         self.model: nn.Module = task.model
         self.engine = self.start_engine()
         self.parameters = [p for group in task.groups for p in group["params"]]
@@ -92,7 +92,7 @@ class Loop:
                 self.update()
                 self.step += 1
                 self.minutes = (time.monotonic() - started) / 60.0
-                late = training.max_minutes is not None and distributed.agree(self.minutes > training.max_minutes)
+                late = training.max_minutes is not None and collective.agree(self.minutes > training.max_minutes)
                 self.finished = late or self.step >= training.max_steps
                 if self.finished or self.step % training.valid_every == 0:
                     self.validate()
@@ -106,7 +106,7 @@ class Loop:
         task = self.task
         items = [(task.train, int(i)) for i in self.stream.next()]
         if task.replay is not None and task.replay_fraction > 0:
-            size = self.config.training.batch_frames * distributed.world()
+            size = self.config.training.batch_frames * collective.world()
             ratio = size * task.replay_fraction / (1.0 - task.replay_fraction)
             for _ in range(math.floor((self.step + 1) * ratio) - math.floor(self.step * ratio)):
                 items.append((task.replay, int(self.replay_order.next()[0])))
@@ -116,7 +116,7 @@ class Loop:
         """One step of the optimiser."""
         items = self.next_items()
         counts = sum((frames.counts[i] for frames, i in items), Counts(0, 0, 0))
-        mine = items[distributed.rank() :: distributed.world()]
+        mine = items[collective.rank() :: collective.world()]
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.optimizer.zero_grad()
         if mine:
@@ -124,8 +124,8 @@ class Loop:
             batch = collate(mine, self.device, native=self.engine is not None)
             loss = batch_loss(self.model, batch, self.config.loss, weights, counts, self.engine)
             loss.backward()
-        distributed.add_gradients(self.parameters)
-        value = float(distributed.total(loss.detach()))
+        collective.add_gradients(self.parameters)
+        value = float(collective.total(loss.detach()))
         if not math.isfinite(value):
             raise InputError(
                 f"loss {value} at step {self.step + 1}", "a finite loss", "lower optimizer.lr, or look for wrong labels"
@@ -208,7 +208,7 @@ class Loop:
                 self.replay_order.move_to(*state["replay"])
             self.run_folder.say(f"resumed at step {self.step}" + (", which was the last" if self.finished else ""))
         self.run_folder.rewind(self.step)
-        distributed.barrier()
+        collective.barrier()
         if self.config.training.tensorboard:
             self.run_folder.tensorboard(self.step + 1)
 

@@ -11,11 +11,11 @@ from tlmd.evaluate.errors import evaluate_frames
 from tlmd.frames.references import elements_of, energy_labels, isolated_atoms, label_scale, least_squares
 from tlmd.modelfile import Architecture, new_potential
 from tlmd.models.potential import Potential
-from tlmd.run import distributed
+from tlmd.run import collective
 from tlmd.run.folder import RunFolder
 from tlmd.train.config import PretrainConfig
 from tlmd.train.loop import Loop, Task
-from tlmd.train.stage import Data, Result, conclude, frame_sets, new_card, read_data, setup
+from tlmd.train.stage import RESULTS, Data, Result, conclude, finished, frame_sets, new_card, read_data, setup
 
 
 def pretrain(config: PretrainConfig, out: Path) -> Result:
@@ -23,10 +23,12 @@ def pretrain(config: PretrainConfig, out: Path) -> Result:
 
     Raises InputError for data, configuration or a run folder that do not fit.
     """
-    with distributed.processes():
+    with collective.processes():
         device = setup(config)
-        run = RunFolder(out, "pretrain", config, config.input_files())
+        run = RunFolder(out, "pretrain", config, RESULTS)
         try:
+            if run.finished:
+                return finished(run)
             data = read_data(config)
             architecture = Architecture(**config.model.model_dump(include=set(Architecture.model_fields)))
             model = new_model(config, data, architecture)

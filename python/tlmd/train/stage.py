@@ -17,7 +17,7 @@ from tlmd.evaluate.plots import history_plot, parity_plot
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.mekrr.backbones import Backbone
-from tlmd.modelfile import Card
+from tlmd.modelfile import Card, load_model
 from tlmd.models.potential import Potential
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
@@ -25,6 +25,7 @@ from tlmd.run.folder import RunFolder
 from tlmd.train.config import MekrrConfig, TrainConfig
 from tlmd.train.loop import Loop
 
+RESULTS = ("model.pt", "errors.json")  # of a finished run of a stage that makes a model
 TRAIN_SAMPLE = 200  # frames, at most, for the errors on the training set at the end
 
 
@@ -150,8 +151,31 @@ def conclude(
         write_errors(run.path, errors)
         if config.training.plots:
             history_plot(run.path / "history.png", run.path / "metrics.csv")
+        run.finish(steps=loop.step, best_step=loop.best_step, training_minutes=loop.minutes, errors=sums_of(errors))
         run.table(error_table(errors, f"{run.path.name}: best at step {loop.best_step} of {loop.step}"))
     return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
+
+
+def finished(run: RunFolder) -> Result:
+    """The result of a run that has ended before, from its folder, where nothing changes."""
+    errors, found = say_finished(run), run.result
+    model, card = load_model(run.path / "model.pt")
+    return Result(model, card, run.path, found["steps"], found["best_step"], found["training_minutes"], errors)
+
+
+def say_finished(run: RunFolder) -> dict[str, Errors]:
+    """The errors of a run that has ended before; they are shown again."""
+    errors = {
+        name: Errors(n, *torch.tensor(sums, dtype=torch.float64)) for name, (n, *sums) in run.result["errors"].items()
+    }
+    run.console.print(f"{run.path} is complete; nothing to do", markup=False)
+    run.console.print(error_table(errors, f"{run.path.name}: errors at its end"))
+    return errors
+
+
+def sums_of(errors: dict[str, Errors]) -> dict[str, list]:
+    """Errors as plain values."""
+    return {name: [e.n_frames, e.number.tolist(), e.absolute.tolist(), e.square.tolist()] for name, e in errors.items()}
 
 
 def reported_errors(

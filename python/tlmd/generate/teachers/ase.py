@@ -40,6 +40,11 @@ class ASEConfig(AnyCompositionConfig):
     )
     arguments: dict[str, Any] = Field({}, description="arguments of that function")
 
+    def files(self) -> dict[str, Path]:
+        """The file of the function, if it is not of a package."""
+        module = self.calculator.rpartition(":")[0]
+        return {"calculator": Path(module)} if module.endswith(".py") else {}
+
 
 @teacher
 class ASECalculator(AnyComposition):

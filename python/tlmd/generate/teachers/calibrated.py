@@ -27,6 +27,13 @@ class CalibratedConfig(WaterTeacherConfig):
     name: Literal["calibrated"]
     include: ConfigPath = Field(description="forcefield.in of the run folder of tl-calibrate; LAMMPS runs it")
 
+    def files(self) -> dict[str, Path]:
+        """The include, its table, and whatever else beside it is named in it."""
+        words = self.include.read_text(encoding="utf-8", errors="replace").split() if self.include.is_file() else []
+        beside = (self.include.parent / word.strip("'\"") for word in dict.fromkeys(words) if "/" not in word)
+        found = {"include": self.include, f"include/{TABLE}": self.include.with_name(TABLE)}
+        return found | {f"include/{path.name}": path for path in beside if path.is_file()}
+
 
 @teacher
 class Calibrated(LammpsWater):
