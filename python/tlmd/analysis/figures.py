@@ -13,6 +13,7 @@ from tlmd.analysis.density import Density
 from tlmd.analysis.diffusion import Diffusion
 from tlmd.analysis.statistics import Estimate
 from tlmd.analysis.structure import Radial
+from tlmd.units import M2_S_PER_A2_FS
 
 COMPUTED, EXPERIMENT, FAINT = "#1f5fa8", "#c0392b", "#b8c4d0"
 
@@ -50,7 +51,7 @@ def diffusion_figure(result: Diffusion) -> Figure:
     last = min(len(result.lags_fs), 4 * end)
     axis.loglog(result.lags_fs[1:last] / 1000, result.msd_A2[1:last], color=FAINT, linewidth=2.5, label="MSD")
     lags = result.lags_fs[start : end + 1]
-    slope = result.estimate.value / 1e-5 * 6
+    slope = 6 * result.estimate.value / M2_S_PER_A2_FS
     axis.loglog(lags / 1000, result.intercept_A2 + slope * lags, color=COMPUTED, label="fit, slope 6D")
     axis.set(xlabel="lag time (ps)", ylabel="mean squared displacement (Å²)")
     axis.legend(frameon=False)

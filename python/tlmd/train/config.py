@@ -263,7 +263,7 @@ class MekrrConfig(StageConfig):
 
 
 class TeacherConfig(Section):
-    """A model taught by a classical model that is calibrated to the same frames: one for each run's frames."""
+    """A model pretrained on labels of a classical model that is calibrated to the same frames: one for each run."""
 
     calibrate: ConfigPath = Field(description="TOML of tl-calibrate")
     generate: ConfigPath = Field(description="TOML of tl-generate")

@@ -1,0 +1,79 @@
+"""The README and the documentation: the snippet runs, links and files exist, lines are short, words are the field's."""
+
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import Trajectory
+
+from tlmd.frames.frame import read_frames
+from tlmd.generate.config import GenerateConfig
+from tlmd.run.config import load_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "inputs").rglob("*.md")])
+NOT_OURS = re.compile(r"\b(roads?|lessons?|students?|bare|rivals?|taught|autotun\w*)\b", re.IGNORECASE)
+
+
+def prose(text: str) -> str:
+    """A page without its code: fenced, indented and inline."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"`[^`]*`", "", re.sub(r"^(?: {4}|\t).*$", "", text, flags=re.MULTILINE))
+
+
+def test_the_two_commands():
+    assert "\n    pip install . && tl-demo\n" in README and "\n    pip install '.[test]' && pytest\n" in README
+
+
+def test_python_snippet_runs():
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(compile(snippet, "README.md", "exec"), {})
+    energy, distance, angle = map(float, said.getvalue().split())
+    assert energy < -100 and 0.9 < distance < 1.05 and 95 < angle < 115
+
+
+def test_line_for_other_formats(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    atoms.rattle(0.05, seed=1)
+    with Trajectory(str(tmp_path / "md.traj"), "w") as trajectory:
+        atoms.get_forces(), atoms.get_stress()
+        trajectory.write(atoms)
+    (line,) = re.findall(r"`(ase convert [^`]*)`", README)
+    command = shlex.split(line.replace("OUTCAR", "md.traj"))
+    command[0] = str(Path(sysconfig.get_path("scripts")) / command[0])
+    subprocess.run([sys.executable, *command], cwd=tmp_path, check=True, capture_output=True)
+    (frame,) = read_frames(tmp_path / "frames.extxyz")
+    assert frame.energy == pytest.approx(atoms.get_potential_energy()) and abs(frame.forces).max() > 0.1
+    assert frame.stress is not None
+
+
+def test_toml_of_a_teacher_is_valid(tmp_path):
+    (block,) = re.findall(r"^ +\[teacher\]\n.*?frames = 2000$", README, flags=re.DOTALL | re.MULTILINE)
+    path = tmp_path / "teacher.toml"
+    path.write_text("\n".join(line.strip() for line in block.splitlines()))
+    assert load_config(GenerateConfig, path).systems["liquid"].frames == 2000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages(page):
+    text = page.read_text(encoding="utf-8")
+    long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 120 and not line.startswith("|")]
+    assert not [n for n in long if "](" not in text.splitlines()[n - 1]], f"{page.name}: lines over 120"
+    targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
+    assert not [target for target in targets if target and not (page.parent / target).exists()]
+    words = NOT_OURS.findall(prose(text))
+    if page.name == "README.md" and page.parent == ROOT:
+        assert words == ["autotuning", "Autotuning"]  # said once, as a synonym, and in the title of the paper
+    else:
+        assert not words
