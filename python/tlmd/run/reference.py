@@ -137,7 +137,8 @@ def _options(name: str, command: Any) -> list[str]:
     shown = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
     words = [_argument(p) for p in shown if p.param_type_name == "argument"]
     usage = " ".join([name, *words, *(["[OPTIONS]"] if len(words) < len(shown) else [])])
-    hints = typing.get_type_hints(inspect.unwrap(command.callback))
+    signature = inspect.signature(inspect.unwrap(command.callback), eval_str=True)
+    hints = {word: parameter.annotation for word, parameter in signature.parameters.items()}
     rows = [(f"`{_option(p)}`", _type(p, hints), _usual(p), getattr(p, "help", None) or "") for p in shown]
     return [f"    {usage}", *([_table(("option", "type", "default", "meaning"), rows)] if rows else [])]
 
