@@ -19,6 +19,9 @@ from torch import Tensor
 from tlmd.run.errors import InputError
 
 PADDING = 2.0  # filler pairs have this length in units of the cutoff
+LONGEST_A = 1e5  # cell vectors and distances of free atoms; the neighbour search fails near 1e6
+SAME_PLACE_A = 1e-4  # a model has no force for atoms that are nearer than that
+LOWEST_A = 0.5  # height of a periodic cell: lower ones have as many images as the cutoff is long
 
 
 class Graph(NamedTuple):
@@ -55,13 +58,44 @@ def species_of(numbers: np.ndarray, elements: Sequence[str]) -> np.ndarray:
     return species
 
 
+def check_cell(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
+    """InputError unless the neighbour search can take it: positions (N, 3) A, cell (3, 3) A, pbc (3,) bool.
+
+    Along periodic directions the cell needs linearly independent vectors of sane lengths and heights; atoms may lie
+    LONGEST_A apart at most.
+    """
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        raise InputError("positions or cell with nan or inf", "finite numbers", "remove the frame")
+    if len(positions) and (extent := float(np.ptp(positions, axis=0).max())) > LONGEST_A:
+        raise InputError(f"atoms {extent:.3g} A apart", f"at most {LONGEST_A:g} A", "correct the positions")
+    periodic = np.asarray(cell, dtype=float)[np.asarray(pbc, dtype=bool)]
+    if not len(periodic):
+        return
+    lengths = np.linalg.norm(periodic, axis=1)
+    if lengths.max() > LONGEST_A:
+        raise InputError(f"a cell vector of {lengths.max():.3g} A", f"at most {LONGEST_A:g} A", "correct the cell")
+    if lengths.min() < 1e-6 or np.linalg.matrix_rank(periodic / lengths[:, None], tol=1e-6) < len(periodic):
+        got = "pbc without a cell: vectors that are zero or linearly dependent"
+        raise InputError(got, "a cell with a volume", "add Lattice or set pbc to F")
+    heights = 1.0 / np.linalg.norm(np.linalg.pinv(periodic), axis=0)
+    if heights.min() < LOWEST_A:
+        raise InputError(f"a cell {heights.min():.3g} A high", f"at least {LOWEST_A:g} A", "correct or repeat the cell")
+
+
 def neighbour_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):
-    """All directed pairs i<-j within `cutoff`, sorted by i: i (E,), j (E,), vectors r_j - r_i + image (E, 3) in A."""
+    """All directed pairs i<-j within `cutoff`, sorted by i: i (E,), j (E,), vectors r_j - r_i + image (E, 3) in A.
+
+    Raises InputError for a cell that cannot be searched (check_cell) and for two atoms at one place.
+    """
     pbc = np.asarray(pbc, dtype=bool)
-    box = np.array(cell, dtype=np.float64) if pbc.any() else np.zeros((3, 3))
+    check_cell(positions, cell, pbc)
+    box = np.where(pbc[:, None], np.asarray(cell, dtype=np.float64), 0.0)
     search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
     i, j, vectors = search.compute(points=np.asarray(positions, np.float64), box=box, periodic=pbc, quantities="ijD")
     order = np.argsort(i, kind="stable")
+    if (same := np.einsum("ij,ij->i", vectors, vectors) < SAME_PLACE_A**2).any():
+        pair = f"atoms {i[same][0]} and {j[same][0]} at one place"
+        raise InputError(pair, "atoms apart from each other", "remove one of them")
     return i[order].astype(np.int64), j[order].astype(np.int64), vectors[order]
 
 

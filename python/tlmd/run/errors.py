@@ -13,6 +13,11 @@ class InputError(ValueError):
         super().__init__(f"got {got}; wanted {wanted}; {do}")
         self._parts = (got, wanted, do)
 
+    def at(self, where: str) -> InputError:
+        """The same error, said of a place: a file, a frame."""
+        got, wanted, do = self._parts
+        return InputError(f"{where}: {got}", wanted, do)
+
     def __reduce__(self):  # so that it travels between MPI ranks
         return InputError, self._parts
 
