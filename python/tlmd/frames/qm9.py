@@ -197,6 +197,6 @@ def main(
 
 
 if __name__ == "__main__":
-    from tlmd.cli import entry
+    from tlmd.run.command import entry
 
     entry(main)()

@@ -1,6 +1,6 @@
 """A few worker processes that live long: each takes one call after another, so that Python and torch start once.
 
-A worker is `python -m tlmd.run.workers`, not a process of multiprocessing, which would run the user's main module
+A worker is `python -P -m tlmd.run.workers`, not a process of multiprocessing, which would run the user's main module
 again. Calls and their outcomes go through pipes, pickled.
 """
 
@@ -39,7 +39,7 @@ class Workers:
         """`submit`, within a thread of the executor; a worker that died is replaced at the next call."""
         process = getattr(self.own, "process", None)
         if process is None or process.poll() is not None:
-            command = [sys.executable, "-m", "tlmd.run.workers"]
+            command = [sys.executable, "-P", "-m", "tlmd.run.workers"]  # -P: not the modules of the working folder
             process = self.own.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self.processes.append(process)
         try:

@@ -1,0 +1,24 @@
+"""Workers: the modules of the package and of Python, whatever lies in the working folder."""
+
+import pytest
+
+from tlmd.run.config import StageConfig, load_config
+from tlmd.run.errors import InputError
+from tlmd.run.memory import keep_memory
+from tlmd.run.workers import start_workers
+
+
+def test_modules_of_the_working_folder_are_not_imported(tmp_path, monkeypatch):
+    for name in ("random", "statistics", "pickle", "numpy", "ase", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'imported')!r}, 'w').close()\nraise SystemExit(3)\n"
+        )
+    monkeypatch.chdir(tmp_path)
+    with start_workers(1, 1) as workers:
+        workers.submit(keep_memory).result(timeout=120)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_an_input_error_is_raised_here():
+    with start_workers(1, 1) as workers, pytest.raises(InputError, match="no file absent.toml"):
+        workers.submit(load_config, StageConfig, "absent.toml").result(timeout=120)
