@@ -10,9 +10,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
-from ase.io import Trajectory
+from ase.io import Trajectory, write
 
 from tlmd.frames.frame import read_frames
 from tlmd.generate.config import GenerateConfig
@@ -56,6 +56,16 @@ def test_line_for_other_formats(tmp_path):
     (frame,) = read_frames(tmp_path / "frames.extxyz")
     assert frame.energy == pytest.approx(atoms.get_potential_energy()) and abs(frame.forces).max() > 0.1
     assert frame.stress is not None
+
+
+def test_line_for_the_data_file(tmp_path):
+    (program,) = re.findall(r"python -c \"(from ase.io.*?\))\"", README, flags=re.DOTALL)
+    methanol = molecule("CH3OH", vacuum=4.0)
+    methanol.pbc = True
+    write(tmp_path / "frames.extxyz", methanol)
+    subprocess.run([sys.executable, "-c", program.replace("\\\n", "")], cwd=tmp_path, check=True)
+    data = (tmp_path / "system.data").read_text()
+    assert "3 atom types" in data and re.findall(r"# ([A-Z])$", data, flags=re.MULTILINE) == ["C", "H", "O"]
 
 
 def test_toml_of_a_teacher_is_valid(tmp_path):

@@ -46,7 +46,9 @@ class ModelConfig(Architecture):
 
 class ReferencesConfig(Section):
     method: Literal["least_squares", "isolated_atoms"] = Field(
-        "least_squares", description="one energy for each element: fitted to the training frames, or given"
+        "least_squares",
+        description="one energy for each element, fitted to the training frames or given; frames of one composition "
+        "determine only their sum",
     )
     energies: dict[str, float] = Field({}, description="eV, of isolated atoms, by element")
     file: ConfigPath | None = Field(None, description="isolated atoms: frames of one atom")
