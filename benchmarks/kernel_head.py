@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tlmd.engine.evaluate import Engine
+from tlmd.engine import Engine
 from tlmd.frames.read import read_frames
 from tlmd.graph import build_graph
 from tlmd.mekrr.backbones import PaiNNBackbone
-from tlmd.modelfile import KernelArchitecture, load_model
+from tlmd.modelfile import load_model
+from tlmd.models.architecture import KernelArchitecture
 
 MODEL = "water-gfn1-f64"
 FRAMES = Path(__file__).parents[1] / "inputs" / "water" / "test.extxyz.xz"

@@ -58,9 +58,10 @@ def prepare(folder: Path, n_atoms: int, width: int) -> float:
     import numpy as np
     import torch
 
-    from tlmd.engine.evaluate import Engine
+    from tlmd.engine import Engine
     from tlmd.export import export_model
-    from tlmd.modelfile import Architecture, Card, Sample, load_model, new_potential, save_model
+    from tlmd.modelfile import Card, Sample, load_model, save_model
+    from tlmd.models.architecture import Architecture, new_potential
     from tlmd.models.potential import evaluate
 
     torch.manual_seed(0)
@@ -121,7 +122,7 @@ def torchscript_step(folder: Path, n_atoms: int) -> Step:
 
 def native_step(folder: Path, n_atoms: int) -> Step:
     """tlmd's engine called from Python with its pairs given."""
-    from tlmd.engine.evaluate import Engine, pairs_of
+    from tlmd.engine import Engine, pairs_of
     from tlmd.export import load_exported, sample_graph
 
     model = load_exported(folder / "exported.pt")[0]

@@ -60,9 +60,9 @@ def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
     """eager, compile, native, or native with frozen parameters."""
     import torch
 
-    from tlmd.engine.evaluate import TrainingEngine, pairs_of
+    from tlmd.engine import TrainingEngine, pairs_of
     from tlmd.graph import batch_graphs, build_graph
-    from tlmd.modelfile import Architecture, new_potential
+    from tlmd.models.architecture import Architecture, new_potential
     from tlmd.models.potential import evaluate
 
     torch.manual_seed(0)

@@ -15,7 +15,8 @@ from tlmd import export as export_module
 from tlmd.calculator import TLCalculator
 from tlmd.cli import export as tl_export
 from tlmd.export import export_model, load_exported
-from tlmd.modelfile import Architecture, Card, Sample, load_model, new_potential, read_card, save_model
+from tlmd.modelfile import Card, Sample, load_model, read_card, save_model
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.run.errors import InputError
 from tlmd.run.installed import SHIPPED
 

@@ -116,6 +116,13 @@ static void check_card(const std::string &name, const Json &card, const std::str
   if (kind != wanted) fail(name + " of kind " + kind, "kind " + wanted, "use pair_style " + kind);
 }
 
+// Whether the network is evaluated in one piece: it is none that the engine knows, or a kernel's feature module.
+static bool in_one_piece(const Json &card) {
+  const Json architecture = card.value("architecture", Json()), kernel = card.value("kernel", Json());
+  if (kernel.is_object() && kernel.value("backbone", "painn") == "module") return true;
+  return architecture.is_object() && architecture.value("network", "painn") != "painn";
+}
+
 static torch::Device choose_device(const std::string &device, int rank) {
   const bool cuda = torch::cuda::is_available();
   if (device == "cuda" && !cuda) fail("device cuda", "a CUDA build of torch and a GPU", "use device cpu or auto");
@@ -164,7 +171,7 @@ Model::Model(const std::string &file, const std::string &name, const std::string
   impl->dtype = float64 ? torch::kDouble : torch::kFloat;
   elements = card["elements"].get<std::vector<std::string>>();
   impl->cutoff = cutoff = card["cutoff"].get<double>();
-  hops = impl->kernel && card["kernel"].value("backbone", "painn") == "module" ? impl->n_layers : 0;
+  hops = in_one_piece(card) ? impl->n_layers : 0;
   impl->ratio.assign(elements.size(), 1.0);
 
   std::ostringstream line;
@@ -266,7 +273,8 @@ Model::Impl::Inputs Model::Impl::inputs(const engine::Pairs &pairs, const Slots 
           blob(slots.vectors, {n, k, 3}, float64).to(dtype).to(device).set_requires_grad(true)};
 }
 
-// Every row is a centre, but those at the rim have no pairs; the energies are of the owned ones alone.
+// Every row is a centre, but those at the rim have no pairs; the energies are of the owned ones alone. The network is
+// in one piece: `after_layers` gives its features, (rows, F) each, of which the last are read out.
 void Model::Impl::evaluate_whole(const engine::Pairs &pairs, engine::Result &result) {
   const int n = pairs.n_owned;
   features.assign(1, torch::empty({0, width}, dtype));
@@ -274,7 +282,8 @@ void Model::Impl::evaluate_whole(const engine::Pairs &pairs, engine::Result &res
   if (n == 0) return;
   const Slots slots(pairs, cutoff);
   const auto [species, neighbours, vectors] = inputs(pairs, slots);
-  const Tensor h = net.get_method("after_layers")({species, vectors, neighbours}).toTensorVector()[0].narrow(0, 0, n);
+  const Tensor h =
+      net.get_method("after_layers")({species, vectors, neighbours}).toTensorVector().back().narrow(0, 0, n);
   features[0] = h.detach();
   const Tensor energies = read_out({h}, species.narrow(0, 0, n));
   const Tensor slopes = torch::autograd::grad({energies.sum()}, {vectors})[0];

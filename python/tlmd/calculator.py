@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from tlmd.engine.evaluate import Engine, differentiable, predictor
+from tlmd.engine import Engine, differentiable, predictor
 from tlmd.export import load_any, sample_graph
 from tlmd.graph import Graph, build_graph
 from tlmd.models.kernel_head import deviations

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from tlmd.engine.evaluate import Engine, on_painn
+from tlmd.engine import Engine
 from tlmd.graph import Graph, build_graph
 from tlmd.modelfile import Card, Sample, describe, is_exported, load_model, load_sample, read_card
 from tlmd.models.features.module import load_script
-from tlmd.models.potential import Potential, Prediction, evaluate
+from tlmd.models.network import engine_form
+from tlmd.models.potential import Potential, Prediction, evaluate, slopes
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
 
@@ -46,7 +47,8 @@ def export_model(
         raise InputError(f"dtype {dtype}", "float32 or float64", "correct --dtype")
     if dtype is not None:
         potential.cast(getattr(torch, dtype))
-    if not on_painn(potential.net):
+    native = engine_form(potential.net) is not None
+    if not native:
         check_range(potential, str(model))
     frames = list(frames) or [f for f in [load_sample(model)] if f is not None]
     if not frames:
@@ -61,12 +63,12 @@ def export_model(
             extra = {"card.json": describe(potential, card).model_dump_json(indent=1)}
             torch.jit.save(scripted, str(temporary), _extra_files=extra)
             reloaded = load_exported(temporary)[0]
-        native = Engine(reloaded, sample=graphs[0]) if on_painn(potential.net) else None
+        engine = Engine(reloaded, sample=graphs[0]) if native else None
         for number, graph in enumerate(graphs):
             eager = evaluate(potential, graph)
             compare(eager, evaluate(reloaded, graph), TOLERANCE[potential.dtype], f"frame {number}")
-            if native:
-                found, tolerance = native.evaluate(graph), NATIVE_TOLERANCE[potential.dtype]
+            if engine:
+                found, tolerance = engine.evaluate(graph), NATIVE_TOLERANCE[potential.dtype]
                 compare(eager, found, tolerance, f"frame {number} (native engine)")
 
     write_atomic(out, write)
@@ -111,14 +113,13 @@ def check_range(potential: Potential, name: str) -> None:
     vectors = graph.vectors.requires_grad_(True)
     try:
         with torch.enable_grad():
-            h = potential.net.features(graph.species, vectors, graph.neighbours)[0].sum()
-        (slopes,) = torch.autograd.grad(h, vectors)
+            reached = slopes(potential.net.features(graph.species, vectors, graph.neighbours)[0], vectors)
     except RuntimeError as error:
         why = str(error).strip().splitlines()[-1]
         raise InputError(
             f"{name}, whose module fails in {potential.dtype} ({why})", "one that runs", "leave out --dtype"
         ) from None
-    reached = slopes.flatten(1).ne(0).any(1).nonzero()
+    reached = reached.flatten(1).ne(0).any(1).nonzero()
     if len(reached) and int(reached.max()) >= n_layers:
         raise InputError(
             f"features that depend on atoms {int(reached.max()) + 1} pairs away and n_layers {n_layers} in {name}",
@@ -128,7 +129,8 @@ def check_range(potential: Potential, name: str) -> None:
 
 
 def add_self_test(potential: Potential, frame: Any) -> None:
-    """Give the potential the buffers test_species (n,), test_neighbours (n, k), test_vectors and test_slopes (n, k, 3).
+    """Give the potential the buffers test_species (n,), test_neighbours (n, k), test_vectors, test_slopes (n, k, 3) and
+    test_energies (n,) eV.
 
     The cluster: the CLUSTER atoms nearest to the first atom, cut out of the frame without its periodic images.
     """
@@ -140,9 +142,9 @@ def add_self_test(potential: Potential, frame: Any) -> None:
     graph = graph_of(cluster, potential)
     vectors = graph.vectors.requires_grad_(True)
     with torch.enable_grad():
-        energy = potential(graph.species, vectors, graph.neighbours).sum()
-    (slopes,) = torch.autograd.grad(energy, vectors)
-    tensors = {"species": graph.species, "neighbours": graph.neighbours, "vectors": vectors.detach(), "slopes": slopes}
+        energies = potential(graph.species, vectors, graph.neighbours)
+    tensors = {"species": graph.species, "neighbours": graph.neighbours, "vectors": vectors.detach()}
+    tensors |= {"slopes": slopes(energies, vectors), "energies": energies.detach()}
     for name, tensor in tensors.items():
         potential.register_buffer(f"test_{name}", tensor)
 

@@ -11,7 +11,8 @@ from tlmd.analysis.commands import app
 from tlmd.analysis.kernel import distances, explained, spectral_clusters
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
-from tlmd.modelfile import Architecture, Card, new_potential, save_model
+from tlmd.modelfile import Card, save_model
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.run.errors import InputError
 
 

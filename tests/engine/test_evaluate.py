@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tlmd import _engine
-from tlmd.engine.evaluate import Engine, predictor
+from tlmd.engine import Engine, predictor
 from tlmd.graph import Graph, batch_graphs, build_graph
-from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import Potential, Prediction, evaluate
 from tlmd.run.errors import InputError
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from ase.data import atomic_numbers
 
-from tlmd.engine.evaluate import TrainingEngine
+from tlmd.engine import TrainingEngine
 from tlmd.graph import Graph, batch_graphs, build_graph
-from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import Potential, Prediction, evaluate
 
 SYMBOLS = ["H", "C", "N", "O", "F", "P", "S", "Cl"]

@@ -14,11 +14,12 @@ from ase.vibrations import VibrationsData
 
 from tlmd import _engine
 from tlmd.calculator import TLCalculator
-from tlmd.engine.evaluate import TrainingEngine, differentiable
+from tlmd.engine import TrainingEngine, differentiable
 from tlmd.export import export_model
 from tlmd.frames.read import read_frames
 from tlmd.graph import Graph, batch_graphs, build_graph
-from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential, load_model
+from tlmd.modelfile import load_model
+from tlmd.models.architecture import Architecture, KernelArchitecture, kernel_potential
 from tlmd.models.potential import Potential, Prediction, evaluate, hessian, stress
 from tlmd.run.errors import InputError
 from tlmd.run.installed import SHIPPED

@@ -13,7 +13,8 @@ from tlmd.evaluate.errors import evaluate_file, evaluate_frames
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
 from tlmd.graph import build_graph
-from tlmd.modelfile import Architecture, Card, new_potential, save_model
+from tlmd.modelfile import Card, save_model
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import evaluate, stress
 from tlmd.run.errors import InputError
 

@@ -20,7 +20,8 @@ from tlmd.frames.read import read_frames
 from tlmd.mekrr import accumulate
 from tlmd.mekrr.fit import mekrr
 from tlmd.mekrr.ridge import Blocks, Choice, Solver, Sums
-from tlmd.modelfile import Architecture, Card, load_model, new_potential, save_model
+from tlmd.modelfile import Card, load_model, save_model
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import evaluate
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tlmd.engine.evaluate import Engine
+from tlmd.engine import Engine
 from tlmd.graph import build_graph
 from tlmd.mekrr.ridge import Blocks
-from tlmd.modelfile import Architecture, Card, KernelArchitecture, kernel_potential, load_model, save_model
+from tlmd.modelfile import Card, load_model, save_model
+from tlmd.models.architecture import Architecture, KernelArchitecture, kernel_potential
 from tlmd.models.kernels import Atoms, FourierMap, Kernel, LandmarkMap, LinearMap, alpha_kernel, nystroem
 from tlmd.models.potential import evaluate
 from tlmd.run.errors import InputError

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from tlmd.graph import batch_graphs, build_graph
-from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.painn import Edges, PaiNN
 from tlmd.models.potential import Potential, evaluate, stress
 from tlmd.run.errors import InputError

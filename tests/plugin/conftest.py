@@ -18,16 +18,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from tlmd.export import export_model
-from tlmd.modelfile import (
-    Architecture,
-    Card,
-    KernelArchitecture,
-    Sample,
-    kernel_potential,
-    module_potential,
-    new_potential,
-    save_model,
-)
+from tlmd.modelfile import Card, Sample, save_model
+from tlmd.models.architecture import Architecture, KernelArchitecture, kernel_potential, module_potential, new_potential
 from tlmd.run.installed import plugin_folder
 
 from ..modules import Messages, scripted

@@ -13,7 +13,8 @@ import torch
 
 from tlmd.calculator import TLCalculator
 from tlmd.export import add_self_test
-from tlmd.modelfile import Architecture, Card, Sample, describe, new_potential
+from tlmd.modelfile import Card, Sample, describe
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.painn import PaiNN
 from tlmd.run.installed import plugin_folder
 

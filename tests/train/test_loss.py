@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tlmd.engine.evaluate import TrainingEngine
+from tlmd.engine import TrainingEngine
 from tlmd.evaluate.dataset import Counts, FrameSet, Shuffled, collate, packs
-from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.run.errors import InputError
 from tlmd.train.config import LossConfig
 from tlmd.train.loss import Weights, batch_loss, weights_at

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tlmd._engine import Pairs
-from tlmd.engine.evaluate import pairs_within
+from tlmd.engine import pairs_within
 from tlmd.frames.frame import Frame
 from tlmd.graph import Graph, batch_graphs, build_graph, species_of
 from tlmd.run.errors import InputError

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlmd.engine.evaluate import predictor
+from tlmd.engine import predictor
 from tlmd.evaluate.dataset import Batch, FrameSet
 from tlmd.export import load_any
 from tlmd.frames.read import read_frames
@@ -115,7 +115,7 @@ def evaluate_frames(
     backend: str | None = None,
 ) -> tuple[Errors, Parity]:
     """Errors of `model` on `frames`, and the pairs behind them; split: each process does a share and has its pairs.
-    backend: as for tlmd.engine.evaluate.predictor.
+    backend: as for tlmd.engine.predictor.
     """
     predict = predictor(model, backend, device, frames.graph(int(np.argmax(frames.sizes))) if len(frames) else None)
     errors = Errors()

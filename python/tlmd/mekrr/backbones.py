@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlmd.engine.evaluate import FeatureEngine
+from tlmd.engine import FeatureEngine
 from tlmd.graph import Graph
-from tlmd.modelfile import Architecture, KernelArchitecture, kernel_potential, load_model, module_potential
+from tlmd.modelfile import load_model
+from tlmd.models.architecture import Architecture, KernelArchitecture, kernel_potential, module_potential
 from tlmd.models.features.mace import mace_features
 from tlmd.models.features.module import load_features
 from tlmd.models.painn import PaiNN
-from tlmd.models.potential import Potential, dtype_of
+from tlmd.models.potential import Potential, dtype_of, slopes
 from tlmd.run.errors import InputError
 
 
@@ -93,7 +94,7 @@ class PaiNNBackbone:
 
 
 class ModuleBackbone:
-    """Features of a scripted module (contract: models.modules) for `elements`, some of its own.
+    """Features of a scripted module (contract: models.features.module) for `elements`, some of its own.
 
     Tangents by reverse passes alone: the slopes of features weighted by u are linear in u, and their derivative with
     respect to u along a change of the vectors is the tangent. One forward pass for all the tangents of a graph.
@@ -127,14 +128,13 @@ class ModuleBackbone:
             with torch.enable_grad():
                 h = self._evaluate(graph, vectors)
                 u = torch.zeros_like(h, requires_grad=True)
-                (slopes,) = torch.autograd.grad(h, vectors, u, create_graph=True)
-            self._slopes = u, slopes
-        u, slopes = self._slopes
+                self._slopes = u, slopes(h, vectors, u, create_graph=True)
+        u, weighted = self._slopes
         moves, strains = (torch.from_numpy(x).to(self.dtype) for x in (displacements, strains))
         changes = u.new_empty(len(moves), *u.shape)
         for t, (move, strain) in enumerate(zip(moves, strains, strict=True)):
             along = move[graph.neighbours] - move[:, None] + graph.vectors @ strain.t()
-            (changes[t],) = torch.autograd.grad(slopes, u, along, retain_graph=True)
+            changes[t] = slopes(weighted, u, along, retain_graph=True)
         return changes
 
     def _evaluate(self, graph: Graph, vectors: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tlmd.engine.evaluate import predictor
+from tlmd.engine import predictor
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.plots import save
 from tlmd.models.kernel_head import deviations

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlmd.engine.evaluate import predictor
+from tlmd.engine import predictor
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Errors
 from tlmd.frames.references import elements_of, energy_labels, isolated_atoms, least_squares
@@ -26,7 +26,8 @@ from tlmd.mekrr.deviations import reliability, reliability_plot
 from tlmd.mekrr.exact import exact_choice, exact_grid, exact_weights, labelled
 from tlmd.mekrr.grid import grid_table, write_grid
 from tlmd.mekrr.ridge import Blocks, Choice, Solver, grid
-from tlmd.modelfile import Card, KernelArchitecture, load_model, save_model
+from tlmd.modelfile import Card, load_model, save_model
+from tlmd.models.architecture import KernelArchitecture
 from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem, scaling
 from tlmd.models.potential import Potential, Prediction
 from tlmd.run import collective

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tlmd.graph import Graph
 from tlmd.models.kernels import Aggregation, FourierMap, LandmarkMap, LinearMap
+from tlmd.models.network import EngineForm, Network, class_of
 from tlmd.models.painn import PaiNN
 from tlmd.run.errors import InputError
 
@@ -67,7 +68,7 @@ class KernelHead(nn.Module):
         return phi @ self.common + ratio * (phi * self.own[species]).sum(1)
 
 
-class KernelNet(nn.Module):
+class KernelNet(Network):
     """What all of MEKRR's networks share: a head on the features of `layers`, side by side, of those that
     `after_layers(species, vectors, neighbours)` gives, (N, F) each. What LAMMPS calls has the same names in all."""
 
@@ -113,19 +114,17 @@ class KernelNet(nn.Module):
         counts = counts.view(n_frames, n_species).to(torch.float64)
         return counts.sum(1, keepdim=True) / counts.clamp(min=1.0) if self.mean else torch.ones_like(counts)
 
-    def forward(
-        self,
-        species: Tensor,
-        vectors: Tensor,
-        neighbours: Tensor,
-        frame: Optional[Tensor] = None,
-    ) -> Tensor:
+    @torch.jit.export
+    def readout(self, h: Tensor) -> Tensor:
+        raise RuntimeError("a kernel model is read out by kernel_readout")
+
+    def forward(self, species: Tensor, vectors: Tensor, neighbours: Tensor, frame: Optional[Tensor] = None) -> Tensor:
         ratio = self.ratio(species, frame).to(vectors.dtype)
         return self.kernel_readout(self.after_layers(species, vectors, neighbours), species, ratio)
 
 
 class KernelModule(KernelNet):
-    """A scripted feature module (models.modules) that is not cut into layers, for `elements`, some of its own.
+    """A scripted feature module (models.features.module) that is not cut into layers, for `elements`, some of its own.
 
     n_layers: pairs of atoms from an atom to the farthest one that its features depend on; 0: the module does not say.
     """
@@ -202,9 +201,8 @@ class KernelPaiNN(KernelNet, PaiNN):
             e = e + self.energy(after_layers[-1]).squeeze(-1)
         return e
 
-    @torch.jit.export
-    def readout(self, q: Tensor) -> Tensor:
-        raise RuntimeError("a kernel model is read out by kernel_readout")
+    def engine_form(self) -> EngineForm:
+        return PaiNN.engine_form(self)._replace(head=self.head, layers=tuple(self.layers))
 
 
 @torch.no_grad()
@@ -212,7 +210,7 @@ def deviations(model: nn.Module, graph: Graph) -> tuple[Tensor, Tensor]:
     """Predicted standard deviations in eV of the energies of atoms (N,) and of frames (B,), relative to mean atoms of
     their species, by a kernel potential, trained or exported; InputError for one that cannot."""
     net = model.net
-    if not hasattr(net, "head") or not len(net.head.spread):
+    if not issubclass(class_of(net), KernelNet) or not len(net.head.spread):
         raise InputError("a model without deviations", "one by tl-mekrr with fit.deviation", "fit again")
     vectors = graph.vectors.to(net.head.spread.dtype)
     return net.deviations(graph.species, vectors, graph.neighbours, graph.frame, len(graph.volumes))

@@ -8,11 +8,12 @@ one product.
 from __future__ import annotations
 
 import math
-from typing import Optional
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from tlmd.models.network import EngineForm, Network, network
 
 NORM_EPSILON = 0.3  # of new networks
 OLD_NORM_EPSILON = 1e-4  # of files of format 1, which do not state it
@@ -106,7 +107,8 @@ class Update(nn.Module):
         return q, mu
 
 
-class PaiNN(nn.Module):
+@network("painn")
+class PaiNN(Network):
     """species (N,), vectors (N, K, 3) A, neighbours (N, K) -> dimensionless atom energies e (N,).
 
     The segments `edges`, `embed`, `layer` and `readout` are what a domain-decomposed run calls, one by one; `forward`
@@ -169,11 +171,12 @@ class PaiNN(nn.Module):
             q, mu = self.layer(i, q, mu, unit, basis, neighbours)
         return q
 
-    def forward(
-        self,
-        species: Tensor,
-        vectors: Tensor,
-        neighbours: Tensor,
-        frame: Optional[Tensor] = None,
-    ) -> Tensor:
-        return self.readout(self.features(species, vectors, neighbours))
+    @torch.no_grad()
+    def add_constant(self, e: float) -> None:
+        """Add e to the last bias."""
+        self.energy[-1].bias += e
+
+    def engine_form(self) -> EngineForm:
+        edges = self.edge_basis
+        epsilon = getattr(self, "norm_epsilon", OLD_NORM_EPSILON)  # exported files of format 1 do not state it
+        return EngineForm(epsilon, edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial)

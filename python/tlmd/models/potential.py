@@ -1,4 +1,4 @@
-"""From atom energies to energy, forces and virial: the only gradient in the Python package."""
+"""From atom energies to energy, forces and virial. Other files take their gradients by `slopes`."""
 
 from __future__ import annotations
 
@@ -60,6 +60,17 @@ class Potential(nn.Module):
         return self.scaled(self.net(species, vectors, neighbours, frame), species)
 
 
+def slopes(
+    values: Tensor, of: Tensor, weights: Tensor | None = None, create_graph: bool = False, retain_graph: bool = False
+) -> Tensor:
+    """Slopes of the weighted sum of `values` with respect to `of`, in its shape. weights: as values; absent: ones.
+
+    The package's one call of torch.autograd.grad; create_graph and retain_graph as there.
+    """
+    weights = torch.ones_like(values) if weights is None else weights
+    return torch.autograd.grad(values, of, weights, create_graph=create_graph, retain_graph=retain_graph or None)[0]
+
+
 class Prediction(NamedTuple):
     """energy (B,) eV, forces (N, 3) eV/A, virial (B, 3, 3) eV in LAMMPS' sign, atom_energies (N,) eV; all float64."""
 
@@ -80,7 +91,7 @@ def evaluate(model: nn.Module, graph: Graph, create_graph: bool = False) -> Pred
         vectors = vectors.detach().requires_grad_(True)
     with torch.enable_grad():
         atom_energies = model(graph.species, vectors, graph.neighbours, graph.frame)
-        (slope,) = torch.autograd.grad(atom_energies.sum(), vectors, create_graph=create_graph)
+        slope = slopes(atom_energies, vectors, create_graph=create_graph)
     slope = slope.to(torch.float64)
     forces = slope.sum(1).index_add(0, graph.neighbours.reshape(-1), slope.reshape(-1, 3), alpha=-1)
     atom_virial = -torch.bmm(graph.vectors.to(torch.float64).transpose(1, 2), slope)  # (N, 3, 3)
@@ -97,7 +108,7 @@ def hessian(prediction: Prediction, positions: Tensor) -> Tensor:
     """
     components = prediction.forces.reshape(-1)
     units = torch.eye(len(components), dtype=components.dtype, device=components.device)
-    rows = [torch.autograd.grad(components, positions, unit, retain_graph=True)[0].reshape(-1) for unit in units]
+    rows = [slopes(components, positions, unit, retain_graph=True).reshape(-1) for unit in units]
     return -torch.stack(rows)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tlmd.modelfile import Architecture
+from tlmd.models.architecture import Architecture
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.installed import SHIPPED

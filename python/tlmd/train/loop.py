@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlmd.engine.evaluate import TrainingEngine, choose_backend
+from tlmd.engine import TrainingEngine, choose_backend
 from tlmd.evaluate.dataset import Counts, FrameSet, Shuffled, collate
 from tlmd.evaluate.errors import Errors, evaluate_frames
 from tlmd.modelfile import Card, save_model
@@ -77,7 +77,7 @@ class Loop:
 
     def start_engine(self) -> TrainingEngine | None:
         """The native engine, its filter table by the largest frame and the first parameters; None: torch."""
-        if choose_backend(self.config.training.backend, self.device) == "torch":
+        if choose_backend(self.config.training.backend, self.device, self.model.net) == "torch":
             return None
         train = self.task.train
         return TrainingEngine(self.model, train.graph(int(np.argmax(train.sizes))))

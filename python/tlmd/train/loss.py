@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tlmd.engine.evaluate import TrainingEngine
+from tlmd.engine import TrainingEngine
 from tlmd.evaluate.dataset import Batch, Counts, count
 from tlmd.models.potential import Prediction, evaluate, stress
 from tlmd.train.config import LossConfig

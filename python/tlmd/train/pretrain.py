@@ -9,7 +9,7 @@ import torch
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import evaluate_frames
 from tlmd.frames.references import elements_of, energy_labels, isolated_atoms, label_scale, least_squares
-from tlmd.modelfile import Architecture, new_potential
+from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import Potential
 from tlmd.run import collective
 from tlmd.run.folder import RunFolder
@@ -61,10 +61,10 @@ def new_model(config: PretrainConfig, data: Data, architecture: Architecture) ->
 
 @torch.no_grad()
 def centre(model: Potential, frames: FrameSet, n_frames: int = 8) -> None:
-    """Set the last bias so that the untrained network gives the mean energy of a few frames.
+    """Add a constant so that the untrained network gives the mean energy of a few frames.
 
     Isolated-atom references leave the whole cohesive energy to the network, which plain gradient steps learn slowly.
     """
     energy = evaluate_frames(model, frames.spread(n_frames))[1].energy
     if len(energy):
-        model.net.energy[-1].bias += float((energy[:, 0] - energy[:, 1]).mean() / model.scale[0])
+        model.net.add_constant(float((energy[:, 0] - energy[:, 1]).mean() / model.scale[0]))

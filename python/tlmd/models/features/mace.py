@@ -89,7 +89,7 @@ def mace_features(path: Path, layers: Sequence[int]) -> Any:
 class MACEFeatures(nn.Module):
     """Invariant scalars (0e) of the atoms after the interactions `layers` (ascending, from 0), side by side.
 
-    Contract of models.modules. `model`: MACE of mace-torch; its pair repulsion and readouts play no part.
+    Contract of models.features.module. `model`: MACE of mace-torch; its pair repulsion and readouts play no part.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[int]):
