@@ -49,7 +49,8 @@ def test_card_travels(model):
     assert card.dtype == "float32" and card.level_of_theory == "random numbers" and card.format_version == 2
     exported = export_model(model, dtype="float64")
     assert exported.name == "model-lammps.pt"
-    assert read_card(exported) == card.model_copy(update={"dtype": "float64"})
+    assert read_card(exported) == card.model_copy(update={"dtype": "float64", "checksum": read_card(exported).checksum})
+    assert read_card(exported).checksum != card.checksum != ""
     with zipfile.ZipFile(exported) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("extra/card.json")]
         assert json.loads(archive.read(name))["elements"] == ["H", "C", "O"]
@@ -110,7 +111,7 @@ def test_bad_files(model, tmp_path):
     (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
     (tmp_path / "text.pt").write_text("hello")
     for name in ("cut.pt", "text.pt"):
-        with pytest.raises(InputError, match=f"{name}, not a model file or cut short"):
+        with pytest.raises(InputError, match=f"{name}, not a model file, cut short or damaged"):
             load_model(tmp_path / name)
     with pytest.raises(InputError, match="an exported TorchScript file; wanted a trained model.pt"):
         load_model(exported)

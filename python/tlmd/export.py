@@ -6,6 +6,7 @@ check yes` evaluates it in its own libtorch before the first step.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +18,24 @@ from ase.data import atomic_numbers
 
 from tlmd.engine import Engine
 from tlmd.graph import Graph, build_graph
-from tlmd.modelfile import Card, Sample, describe, is_exported, load_model, load_sample, read_card
+from tlmd.modelfile import (
+    Card,
+    Sample,
+    card_and_text,
+    compare_card,
+    compare_checksum,
+    describe,
+    is_exported,
+    load_model,
+    load_sample,
+    read_card,
+)
 from tlmd.models.features.module import load_script
 from tlmd.models.network import engine_form
 from tlmd.models.potential import Potential, Prediction, evaluate, slopes
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
+from tlmd.run.installed import named_or_path
 
 CLUSTER = 24  # atoms of the test cluster
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # largest deviation in units of the largest value
@@ -43,6 +56,8 @@ def export_model(
     model = Path(model)
     out = Path(out) if out else model.with_name(f"{model.stem}-lammps.pt")
     potential, card = load_model(model)
+    if out.resolve() == named_or_path(model).resolve():
+        raise InputError(f"--out {out}, the trained model itself", "another file", "choose another --out")
     if dtype not in (None, "float32", "float64"):
         raise InputError(f"dtype {dtype}", "float32 or float64", "correct --dtype")
     if dtype is not None:
@@ -56,13 +71,11 @@ def export_model(
     graphs = [graph_of(frame, potential) for frame in frames]
     add_self_test(potential, frames[0])
 
+    content = script(potential, card)
+
     def write(temporary: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated upstream
-            scripted = torch.jit.script(potential)
-            extra = {"card.json": describe(potential, card).model_dump_json(indent=1)}
-            torch.jit.save(scripted, str(temporary), _extra_files=extra)
-            reloaded = load_exported(temporary)[0]
+        temporary.write_bytes(content)
+        reloaded = load_exported(temporary)[0]
         engine = Engine(reloaded, sample=graphs[0]) if native else None
         for number, graph in enumerate(graphs):
             eager = evaluate(potential, graph)
@@ -73,6 +86,17 @@ def export_model(
 
     write_atomic(out, write)
     return out
+
+
+def script(potential: Potential, card: Card) -> bytes:
+    """The content of an exported file: the potential as TorchScript, and its card."""
+    buffer = io.BytesIO()  # torch's own writer ends the process where a disk is full
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated upstream
+        scripted = torch.jit.script(potential)
+        extra = {"card.json": describe(potential, card, scripted.state_dict()).model_dump_json(indent=1)}
+        torch.jit.save(scripted, buffer, _extra_files=extra)
+    return buffer.getvalue()
 
 
 def graph_of(frame: Any, potential: Potential) -> Graph:
@@ -153,9 +177,12 @@ def load_exported(path: Path | str, device: str = "cpu") -> tuple[torch.jit.Scri
     """An exported model as a callable (species, vectors, neighbours) -> atom energies, for
     models.potential.evaluate.
     """
-    card = read_card(path)
+    card, text = card_and_text(path)
     refusal = (f"{path}, not an exported model or damaged", "a file written by tl-export", "run `tl-export model.pt`")
-    return load_script(path, refusal, device), card
+    module = load_script(path, refusal, device)
+    compare_checksum(path, text, module.state_dict())
+    compare_card(path, card, module)
+    return module, card
 
 
 def load_any(path: Path | str, device: str = "cpu") -> tuple[torch.nn.Module, Card]:

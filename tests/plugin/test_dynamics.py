@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tlmd.calculator import TLCalculator
-from tlmd.export import add_self_test
-from tlmd.modelfile import Card, Sample, describe
+from tlmd.export import add_self_test, script
+from tlmd.modelfile import Card, Sample
 from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.painn import PaiNN
 from tlmd.run.installed import plugin_folder
@@ -183,8 +183,7 @@ def test_first_step_finds_a_script_that_is_not_the_engine(water, tmp_path, run_a
     potential = new_potential(["O", "H"], 5.0, Architecture(width=16, n_layers=2, n_radial=8))
     potential.net = OddPaiNN(2, 16, 2, 8)
     add_self_test(potential, Sample(water.numbers, water.positions, water.cell.array, water.pbc))
-    card = describe(potential, Card(elements=["O", "H"], cutoff=5.0)).model_dump_json()
-    torch.jit.save(torch.jit.script(potential), str(tmp_path / "odd.pt"), _extra_files={"card.json": card})
+    (tmp_path / "odd.pt").write_bytes(script(potential, Card(elements=["O", "H"], cutoff=5.0)))
     deck = HEAD + "pair_style tpainn {}\npair_coeff * * odd.pt O H\nrun 0\n"
     for ranks in (1, 2):
         text = run_as_written(deck.format(""), ranks, ok=False).text

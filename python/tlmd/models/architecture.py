@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from ase.data import atomic_numbers
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from tlmd.models.kernel_head import KernelModule, KernelPaiNN
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
@@ -12,6 +13,17 @@ from tlmd.models.network import NETWORKS
 from tlmd.models.painn import NORM_EPSILON
 from tlmd.models.potential import Potential, dtype_of
 from tlmd.run.errors import nearest
+
+
+def _known_once(elements: list[str]) -> list[str]:
+    unknown = [e for e in elements if atomic_numbers.get(e, 0) < 1]
+    twice = sorted({e for e in elements if elements.count(e) > 1})
+    if unknown or twice:
+        raise ValueError(f"symbols of elements, each of them once, not {', '.join(unknown or twice)}")
+    return elements
+
+
+Elements = Annotated[list[str], AfterValidator(_known_once)]  # in the order of the species
 
 
 class Architecture(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tlmd.models.architecture import Architecture
+from tlmd.models.architecture import Architecture, Elements
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.installed import SHIPPED
@@ -41,7 +41,7 @@ class DataConfig(Section):
 class ModelConfig(Architecture):
     width: int = Field(64, gt=0, multiple_of=2, description="channels F")
     cutoff: float = Field(5.0, gt=0, description="A, distance to which atoms see each other in one layer")
-    elements: list[str] = Field([], description="order of elements; empty: those of the frames by atomic number")
+    elements: Elements = Field([], description="order of elements; empty: those of the frames by atomic number")
 
 
 class ReferencesConfig(Section):
