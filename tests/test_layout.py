@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "python" / "tlmd"
 FLOORS = (
     "run",
-    "units graph",
+    "units graph archive",
     "frames models",
     "modelfile engine start generate",
     "export",
