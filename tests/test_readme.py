@@ -30,6 +30,11 @@ def prose(text: str) -> str:
     return re.sub(r"`[^`]*`", "", re.sub(r"^(?: {4}|\t).*$", "", text, flags=re.MULTILINE))
 
 
+def slug(title: str) -> str:
+    """The anchor that GitHub makes of a heading."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
 def test_the_two_commands():
     assert "\n    pip install . && tl-demo\n" in README and "\n    pip install '.[test]' && pytest\n" in README
 
@@ -80,6 +85,8 @@ def test_pages(page):
     text = page.read_text(encoding="utf-8")
     long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 120 and not line.startswith("|")]
     assert not [n for n in long if "](" not in text.splitlines()[n - 1]], f"{page.name}: lines over 120"
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= {slug(title) for title in titles}
     targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
     assert not [target for target in targets if target and not (page.parent / target).exists()]
     words = NOT_OURS.findall(prose(text))
@@ -87,3 +94,10 @@ def test_pages(page):
         assert words == ["autotuning", "Autotuning"]  # said once, as a synonym, and in the title of the paper
     else:
         assert not words
+
+
+def test_every_decision_is_in_the_index():
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    entries = [slug(title) for title in re.findall(r"^## (.*)$", text, flags=re.MULTILINE)]
+    assert len(entries) > 40 and sorted(entries) == sorted(re.findall(r"\]\(#([^)]+)\)", text))
+    assert text.count("Decision:") == len(entries) == text.count("Cost:")
