@@ -1,19 +1,25 @@
 """Density of NPT logs, and the SPC/Fw deck run by lmp."""
 
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tlmd.analysis.density import density, density_series, npt_run
-from tlmd.analysis.measure import measure_density, measure_diffusion
-from tlmd.analysis.thermo import match, read_log
+from tlmd.analysis.properties.density import density, density_series, npt_run
+from tlmd.analysis.registry import measure
+from tlmd.analysis.simulation import Simulation
+from tlmd.analysis.thermo import Run, match, read_log
 from tlmd.analysis.trajectory import read_dump
 from tlmd.run.errors import InputError
 
 DATA = Path(__file__).parents[1] / "data"
 INPUTS = Path(__file__).parents[2] / "inputs" / "water"
+
+
+def measure_density(log, dump=None, **options):
+    return measure("density", Simulation(dump, log, **options))
 
 
 def write_log(folder, volumes, column="Volume", first=0, name="npt.log", atoms=3):
@@ -32,7 +38,7 @@ def rng():
 def test_density_of_a_known_series(rng):
     series = 1.01 + 0.01 * rng.normal(size=4000)
     series[:400] += np.linspace(0.3, 0, 400)
-    result = density(np.arange(4000) * 100.0, series)
+    result = density(Run({"Step": np.arange(4000) * 100.0, "Density": series}, 1.0, 3, True))
     assert 250 < result.start < 800
     assert result.estimate.value == pytest.approx(1.01, abs=4 * result.estimate.standard_error)
     assert result.estimate.standard_error == pytest.approx(0.01 / np.sqrt(4000 - result.start), rel=0.2)
@@ -104,20 +110,78 @@ def test_bad_density_logs_are_refused(rng, tmp_path):
         measure_density(short)
 
 
-def test_no_experiment_for_another_liquid(rng, tmp_path):
-    """A dump without water, or --no-experiment, gives no experimental value."""
-    log = write_log(tmp_path, 0.8 + 0.01 * rng.random(100), column="Density", atoms=1)
-    assert measure_density(log).records[0]["experiment"] is not None
+def write_npt_log(folder, mass, rng):
+    """One box of 192 atoms of this mean mass at about 1 g/cm^3: the log has volume and density."""
+    volumes = 192 * mass / 0.60221408 * (1 + 0.01 * rng.normal(size=100))
+    rows = "".join(f"{100 * i} 298.0 {v:.8f} {192 * mass / 0.60221408 / v:.8f}\n" for i, v in enumerate(volumes))
+    path = folder / "npt.log"
+    path.write_text(f"units metal\ntimestep 0.001\nStep Temp Volume Density\n{rows}Loop time of 1 with 192 atoms\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mass", "experiment"), [(18.0154 / 3, 0.99709), (32.042 / 6, 0.7866), (20.0276 / 3, None), (39.948, None)]
+)
+def test_a_log_is_compared_with_the_liquid_that_its_mass_tells(mass, experiment, rng, tmp_path):
+    """Water, methanol, heavy water, argon; nothing is assumed to be water."""
+    log = write_npt_log(tmp_path, mass, rng)
+    (record,) = measure_density(log).records
+    assert record["experiment"] == (None if experiment is None else pytest.approx(experiment, rel=1e-5))
+    assert ("experiment: " in record["source"]) == (experiment is not None)
     assert measure_density(log, experiment=False).records[0]["experiment"] is None
+
+
+def test_no_experiment_for_an_unknown_composition(rng, tmp_path):
+    log = write_log(tmp_path, 0.8 + 0.01 * rng.random(100), column="Density", atoms=1)
+    assert measure_density(log).records[0]["experiment"] is None
     dump = tmp_path / "ar.dump"
     dump.write_text(
         "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
         "ITEM: ATOMS id element x y z\n1 Ar 0 0 0\n"
     )
     record = measure_density(log, dump).records[0]
-    assert record["experiment"] is None
-    assert record["deviation_percent"] is None
-    assert record["experiment_error"] is None
+    assert (record["experiment"], record["deviation_percent"], record["experiment_error"]) == (None, None, None)
+
+
+def test_values_of_a_file_stand_beside_the_result(rng, tmp_path):
+    log = write_log(tmp_path, 0.8 + 0.01 * rng.random(100), column="Density", atoms=1)
+    references = tmp_path / "mine.toml"
+    references.write_text(
+        '[experiment]\nsource = "CRC"\ndensity = 0.79\n[level_of_theory]\ndensity = {value = 0.75, error = 0.01}\n'
+    )
+    (record,) = measure_density(log, references=references).records
+    assert (record["experiment"], record["level_of_theory"], record["level_of_theory_error"]) == (0.79, 0.75, 0.01)
+    assert record["deviation_percent"] == pytest.approx(100 * (record["value"] / 0.79 - 1))
+    assert "experiment: CRC" in record["source"]
+
+
+@pytest.mark.parametrize("rows", [40, 101, 500])
+@pytest.mark.parametrize("noise", [0.001, 0.01, 0.03])
+@pytest.mark.parametrize("shape", ["expanding", "linear", "exploding"])
+def test_a_box_that_expands_without_end_has_no_density(rng, tmp_path, rows, noise, shape):
+    """From 0.83 g/cm^3 to a seventh of it: refused, or said to drift."""
+    t = np.linspace(0, 1, rows)
+    series = {"expanding": 0.83 / (1 + 6 * t), "linear": 0.83 - 0.71 * t, "exploding": 0.83 * np.exp(-2 * t)}[shape]
+    series = series * (1 + noise * rng.normal(size=rows))
+    log = write_log(tmp_path, series, column="Density")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (record,) = measure_density(log).records
+        assert "STILL DRIFTS" in record["source"] and any("STILL DRIFTS" in str(item.message) for item in caught)
+    except InputError as error:
+        assert "density that still drifts" in str(error) and "wanted a box in equilibrium" in str(error)
+
+
+def test_a_box_in_equilibrium_does_not_drift(rng, tmp_path):
+    """Correlated over 10 rows, as a barostat leaves it: of 40 runs at most 2 are said to drift."""
+    said = 0
+    for _ in range(40):
+        noise = np.convolve(rng.normal(size=700), np.exp(-np.arange(100) / 10), mode="valid")
+        log = write_log(tmp_path, 1 + 0.003 * noise, column="Density")
+        result = density(npt_run(read_log(log)))
+        said += abs(result.drift.value) > 4 * result.drift.standard_error
+    assert said <= 2
 
 
 def test_the_spcfw_deck_runs(tmp_path):
@@ -137,4 +201,4 @@ def test_the_spcfw_deck_runs(tmp_path):
     assert 0.85 < record["value"] < 1.15
     assert run.columns["Density"] == pytest.approx(np.full(len(run.steps), run.columns["Density"][0]), rel=1e-6)
     with pytest.raises(InputError, match=r"got 11 frames; wanted at least 101 for a diffusion coefficient"):
-        measure_diffusion(tmp_path / "tiny.dump.gz", tmp_path / "tiny.log")
+        measure("diffusion", Simulation(tmp_path / "tiny.dump.gz", tmp_path / "tiny.log"))

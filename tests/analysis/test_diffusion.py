@@ -10,7 +10,7 @@ from MDAnalysis.analysis.msd import EinsteinMSD
 from pymatgen.analysis.diffusion.analyzer import DiffusionAnalyzer
 from pymatgen.core import Lattice, Structure
 
-from tlmd.analysis.diffusion import (
+from tlmd.analysis.properties.diffusion import (
     cubic_edge,
     diffusion_coefficient,
     finite_size_correction,

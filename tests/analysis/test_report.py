@@ -10,9 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from tlmd import cli
-from tlmd.analysis import compare
-from tlmd.analysis.measure import measure_diffusion, measure_structure
-from tlmd.analysis.report import read_records, with_error, write_records, write_report
+from tlmd.analysis.records import read_records, record, with_error, write_records
+from tlmd.analysis.reference import water
+from tlmd.analysis.registry import measure
+from tlmd.analysis.report import write_report
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
@@ -29,7 +31,18 @@ KEYS = [
     "deviation_percent",
     "temperature_K",
     "source",
+    "radius_A",
+    "level_of_theory",
+    "level_of_theory_error",
 ]
+
+
+def measure_diffusion(dump, log, species=None, viscosity_mPa_s=None, **options):
+    return measure("diffusion", Simulation(dump, log, **options), species=species, viscosity_mPa_s=viscosity_mPa_s)
+
+
+def measure_structure(dump, log=None, pairs=None, **options):
+    return measure("structure", Simulation(dump, log, **options), pairs=pairs)
 
 
 @pytest.fixture
@@ -47,55 +60,12 @@ def tl_analyze(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize(
-    ("temperature", "density", "viscosity", "diffusion"),
-    [  # IAPWS SR6-08 and Holz 2000, as tabulated by their authors' formulas to these digits
-        (273.15, 0.999842, 1.79178e-3, 1.0990e-9),
-        (298.15, 0.997047, 0.89000e-3, 2.2995e-9),
-        (330.00, 0.984786, 0.48915e-3, 4.4908e-9),
-        (373.15, 0.958348, 0.28158e-3, 8.6673e-9),
-    ],
-)
-def test_experimental_values_of_water(temperature, density, viscosity, diffusion):
-    assert compare.water_density(temperature).value == pytest.approx(density, abs=1.1e-6)
-    assert compare.water_viscosity(temperature) == pytest.approx(viscosity, rel=1e-4)
-    assert compare.water_diffusion(temperature).value == pytest.approx(diffusion, rel=1e-4)
-
-
-def test_no_experiment_outside_its_range():
-    assert compare.water_density(400.0) is None
-    assert compare.water_viscosity(200.0) is None
-    assert compare.water_diffusion(260.0) is None
-    assert compare.soper_peak(("O", "O"), 330.0) == {}
-    assert compare.soper_peak(("Cu", "O"), 298.15) == {}
-
-
-def test_soper_2013():
-    """First peak of g_OO at 2.79 A, height 2.49, 4.67 neighbours (Soper 2013, text); both orders of a pair."""
-    peak = compare.soper_peak(("O", "O"), 298.15)
-    assert peak["position"].value == pytest.approx(2.79, abs=0.01)
-    assert peak["height"].value == pytest.approx(2.49, abs=0.02)
-    assert peak["coordination"].value == pytest.approx(4.67, abs=0.1)
-    assert peak["height"].standard_error == pytest.approx(0.06, abs=0.01)
-    assert compare.soper_peak(("O", "H"), 298.15)["coordination"].value == pytest.approx(1.9, abs=0.1)
-    r, g, error = compare.soper_curve(("H", "O"))
-    assert g is compare.soper_curve(("O", "H"))[1]
-    assert len(r) == len(g) == len(error) == 815
-    assert g[-1] == pytest.approx(1.0, abs=0.01)
-
-
-def test_only_water_is_water():
-    assert compare.is_water(np.array(["O", "H", "H"] * 3))
-    assert not compare.is_water(np.array(["O", "H"]))
-    assert not compare.is_water(np.array(["O", "H", "H", "Na"]))
-
-
 def test_record_keys_and_deviation():
     estimate = Estimate(1.02, 0.001, "g/cm3", 50.0)
-    record = compare.record("density", estimate, 298.15, "test", Estimate(1.0, 0.1, "g/cm3", np.inf))
-    assert list(record) == KEYS
-    assert record["deviation_percent"] == pytest.approx(2.0)
-    alone = compare.record("density", estimate, 298.15, "test")
+    line = record("density", estimate, 298.15, "test", Estimate(1.0, 0.1, "g/cm3", np.inf))
+    assert list(line) == KEYS
+    assert line["deviation_percent"] == pytest.approx(2.0)
+    alone = record("density", estimate, 298.15, "test")
     assert (alone["experiment"], alone["experiment_error"], alone["deviation_percent"]) == (None, None, None)
 
 
@@ -105,7 +75,7 @@ def test_diffusion_of_the_water_run():
     assert periodic["quantity"] == "diffusion coefficient, periodic box"
     assert periodic["experiment"] is None
     assert infinite["quantity"] == "diffusion coefficient"
-    edge, viscosity = 12.37526446, compare.water_viscosity(infinite["temperature_K"])
+    edge, viscosity = 12.37526446, water.viscosity(infinite["temperature_K"]).value / 1000
     correction = 2.837297 * 1.380649e-23 * infinite["temperature_K"] / (6 * np.pi * viscosity * edge * 1e-10)
     assert infinite["value"] - periodic["value"] == pytest.approx(correction, rel=1e-6)
     assert infinite["value"] == pytest.approx(2.32e-9 + 0.37e-9, abs=3 * infinite["standard_error"])
@@ -138,7 +108,7 @@ def test_structure_of_the_water_run():
     )  # the hydrogen bond, not the bond
     assert records["O-O coordination number"]["value"] == pytest.approx(4.6, abs=0.3)
     assert records["O-O first peak height"]["experiment"] == pytest.approx(2.49, abs=0.02)
-    warm = measure_structure(DUMP, pairs=[("O", "O")], temperature_K=350.0).records
+    warm = measure_structure(DUMP, pairs="O-O", temperature_K=350.0).records
     assert [record["experiment"] for record in warm] == [None] * 3
 
 
@@ -213,7 +183,7 @@ def test_mistakes_are_one_line(tl_analyze, arguments, words, tmp_path, monkeypat
 
 
 def test_records_survive_a_file(tmp_path):
-    records = [compare.record("x", Estimate(1.0, 0.1, "1", 9.0), 300.0, "s")]
+    records = [record("x", Estimate(1.0, 0.1, "1", 9.0), 300.0, "s")]
     write_records(tmp_path / "r.json", records)
     assert read_records(tmp_path / "r.json") == records
     (tmp_path / "bad.json").write_text('[{"quantity": "x"}]')

@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 from MDAnalysis.analysis.rdf import InterRDF
 
-from tlmd.analysis.structure import (
-    Radial,
-    first_maximum,
-    first_peak,
-    largest_cutoff,
-    minimum_after,
-    radial_distributions,
-    species_pairs,
-    top_of_peak,
-)
+from tlmd.analysis.peaks import first_maximum, minimum_after, top_of_peak
+from tlmd.analysis.properties.structure import Radial, first_peak, largest_cutoff, radial_distributions, species_pairs
 from tlmd.analysis.trajectory import read_dump
 from tlmd.run.errors import InputError
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlmd.analysis.thermo import frame_times, match, mean_temperature, read_log
+from tlmd.analysis.simulation import mean_temperature
+from tlmd.analysis.thermo import frame_times, match, read_log
 from tlmd.analysis.trajectory import read_dump, unwrap
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL
@@ -85,7 +86,7 @@ def test_log_and_dump_belong_together(gas):
     assert run.volumes()[0] == pytest.approx(trajectory.volumes[0], rel=1e-6)
     assert frame_times(trajectory, 0.0) == pytest.approx(run.steps * 2.0)  # from ITEM: TIME
     assert frame_times(read_dump(gas / "images.dump.gz"), 2.0) == pytest.approx(run.steps * 2.0)
-    assert mean_temperature(run) == pytest.approx(np.mean(run.columns["Temp"]))
+    assert mean_temperature(run).value == pytest.approx(np.mean(run.columns["Temp"]))
 
 
 def test_unwrapping_at_constant_pressure_does_not_add_volume_changes():
@@ -305,4 +306,4 @@ def test_the_water_run_reads():
     assert trajectory.species[:3].tolist() == ["O", "H", "H"]
     run = match(trajectory, log)
     assert (run.timestep_fs, run.n_atoms) == (1.0, 192)
-    assert mean_temperature(run) == pytest.approx(298, abs=4)
+    assert mean_temperature(run).value == pytest.approx(298, abs=4)

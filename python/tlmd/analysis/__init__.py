@@ -1,5 +1,7 @@
-"""Density, diffusion and structure of LAMMPS runs, with errors, beside experiment.
+"""Properties of LAMMPS runs, with errors, beside experiment and level of theory.
 
-Arrays in, value and error out: density.density, diffusion.diffusion_coefficient, structure.radial_distributions.
-Files in, records and figures out: measure.measure_density, measure_diffusion, measure_structure; report.write_report.
+trajectory, thermo: dumps and logs as arrays. simulation: one run. properties: one file an analysis, each with its
+arithmetic on arrays (density.density, diffusion.diffusion_coefficient, structure.radial_distributions) and a class that
+`registry.register` makes a command. registry.measure(NAME, Simulation(dump, log)): records and figures. reference: what
+is known of some liquids. report.write_report: one HTML file.
 """

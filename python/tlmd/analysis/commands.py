@@ -1,30 +1,53 @@
-"""tl-analyze: density, diffusion, structure and report from LAMMPS files."""
+"""tl-analyze: one command for each registered analysis, made from its fields; report; kernel."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from tlmd.analysis import report as reports
+from tlmd.analysis import records, report
 from tlmd.analysis.figures import comparison_figure
-from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
+from tlmd.analysis.registry import Analysis, Measurement, analyses, measure
+from tlmd.analysis.simulation import Simulation
 from tlmd.run.command import application
 from tlmd.run.errors import InputError
 
 app = application(add_completion=False, help="Density, diffusion, structure.")
-Dump = Annotated[Path, typer.Argument(help="LAMMPS text dump (plain, .gz, .xz)")]
-Log = Annotated[Path, typer.Option("--log", help="log of the same run")]
-Temperature = Annotated[Optional[float], typer.Option(help="K, for the comparison (default: mean of the log)", min=1.0)]
-Elements = Annotated[Optional[str], typer.Option(help='elements of the types 1, 2, ... such as "O H"')]
-Skip = Annotated[float, typer.Option(help="ps at the start of the dump to leave out", min=0.0)]
-Compare = Annotated[bool, typer.Option("--experiment/--no-experiment", help="compare with liquid water at 1 bar")]
-Json = Annotated[Optional[Path], typer.Option("--json", help="write the records to this file")]
-Plot = Annotated[Optional[Path], typer.Option("--plot", help="write the figure to this PNG file")]
+Options = dict[str, tuple[Any, Any]]  # name -> annotation, default
+
+FILES = {
+    "dump": "LAMMPS text dump (plain, .gz, .xz)",
+    "log": "log of the same run",
+}
+COMMON: Options = {
+    "temperature": (
+        Annotated[Optional[float], typer.Option(help="K, for the comparison (default: mean of the log)")],
+        None,
+    ),
+    "elements": (Annotated[Optional[str], typer.Option(help='elements of the types 1, 2, ... such as "O H"')], None),
+    "skip": (Annotated[float, typer.Option(help="ps at the start of the dump to leave out")], 0.0),
+    "experiment": (
+        Annotated[bool, typer.Option("--experiment/--no-experiment", help="compare with what is known of the liquid")],
+        True,
+    ),
+    "reference": (
+        Annotated[Optional[Path], typer.Option(help="TOML file with tables experiment and level_of_theory")],
+        None,
+    ),
+}
+OUTPUT: Options = {
+    "json": (Annotated[Optional[Path], typer.Option("--json", help="write the records to this file")], None),
+    "plot": (Annotated[Optional[Path], typer.Option("--plot", help="write the figure to this PNG file")], None),
+}
 
 
 @app.callback()
@@ -33,109 +56,104 @@ def main() -> None:
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
 
 
-@app.command()
-def density(
-    log: Annotated[Path, typer.Argument(help="log of an NPT run")],
-    dump: Annotated[
-        Optional[Path], typer.Option(help="dump of the run, for the masses if the log lacks density")
-    ] = None,
-    temperature: Temperature = None,
-    elements: Elements = None,
-    experiment: Compare = True,
-    json: Json = None,
-    plot: Plot = None,
-) -> None:
-    """Mean density of the last NPT stretch of LOG."""
-    options = {"temperature_K": temperature, "elements": _names(elements), "experiment": experiment}
-    _finish(measure_density(log, dump, **options), json, plot)
+def add_command(name: str, analysis: type[Analysis]) -> None:
+    """`tl-analyze NAME`: the files that the analysis needs, its fields, the common options, --json and --plot."""
+    own = fields(analysis)
+
+    def run(**given: Any) -> None:
+        simulation = simulation_of(given, given.get("dump"), given.get("log"))
+        result = measure(name, simulation, **{field: given[field] for field in own})
+        _check_references(simulation)
+        _finish(result, given["json"], given["plot"])
+
+    common = dict(COMMON) if "dump" in analysis.needs else {key: COMMON[key] for key in COMMON if key != "skip"}
+    command = with_options(run, file_options(analysis) | own | common | OUTPUT)
+    app.command(name, help=inspect.getdoc(analysis))(command)
 
 
-@app.command()
-def diffusion(
-    dump: Dump,
-    log: Log,
-    species: Annotated[Optional[str], typer.Option(help="element or type that diffuses (water: O)")] = None,
-    viscosity: Annotated[
-        Optional[float], typer.Option(help="mPa s, for the finite-size correction (water: experiment)", min=1e-6)
-    ] = None,
-    window: Annotated[
-        Optional[tuple[float, float]], typer.Option(help="ps, of the fit (default: where the log-log slope is 1)")
-    ] = None,
-    temperature: Temperature = None,
-    elements: Elements = None,
-    skip: Skip = 0.0,
-    experiment: Compare = True,
-    json: Json = None,
-    plot: Plot = None,
-) -> None:
-    """Self-diffusion coefficient from DUMP, of the periodic box and corrected for its size."""
-    result = measure_diffusion(
+def with_options(function: Callable[..., None], options: Options) -> Callable[..., None]:
+    """The function with a signature that typer reads."""
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in options.items()
+    ]
+    function.__signature__ = inspect.Signature(parameters)
+    function.__annotations__ = {name: annotation for name, (annotation, _) in options.items()}
+    return function
+
+
+def file_options(analysis: type[Analysis]) -> Options:
+    """The first file that the analysis needs is the argument, the others are options."""
+    first, *others = analysis.needs
+    required = inspect.Parameter.empty
+    argument = Annotated[Path, typer.Argument(help=FILES[first], metavar=first.upper())]
+    options: Options = {first: (argument, required)}
+    options |= {name: (Annotated[Path, typer.Option(help=FILES[name])], required) for name in others}
+    return options | {
+        name: (Annotated[Optional[Path], typer.Option(help=FILES[name])], None) for name in analysis.may_use
+    }
+
+
+def fields(analysis: type[Analysis]) -> Options:
+    """The fields of an analysis with their annotations and defaults."""
+    hints = get_type_hints(analysis, include_extras=True)
+    return {field.name: (hints[field.name], field.default) for field in dataclasses.fields(analysis)}
+
+
+def simulation_of(given: dict[str, Any], dump: Path | None, log: Path | None) -> Simulation:
+    """The run that the common options and two files name."""
+    elements = given["elements"]
+    return Simulation(
         dump,
         log,
-        species=species,
-        viscosity_mPa_s=viscosity,
-        window_ps=window,
-        temperature_K=temperature,
-        elements=_names(elements),
-        skip_ps=skip,
-        experiment=experiment,
+        elements=elements.replace(",", " ").split() if elements else None,
+        temperature_K=given["temperature"],
+        skip_ps=given.get("skip", 0.0),
+        experiment=given["experiment"],
+        references=given["reference"],
     )
-    _finish(result, json, plot)
 
 
-@app.command()
-def structure(
-    dump: Dump,
-    log: Annotated[Optional[Path], typer.Option("--log", help="log of the same run")] = None,
-    pairs: Annotated[Optional[str], typer.Option(help="such as O-O,O-H (default: all)")] = None,
-    temperature: Temperature = None,
-    elements: Elements = None,
-    skip: Skip = 0.0,
-    experiment: Compare = True,
-    json: Json = None,
-    plot: Plot = None,
-) -> None:
-    """Radial distribution functions from DUMP: first peak and coordination number of each pair."""
-    result = measure_structure(
-        dump,
-        log,
-        pairs=_pairs(pairs),
-        temperature_K=temperature,
-        elements=_names(elements),
-        skip_ps=skip,
-        experiment=experiment,
-    )
-    _finish(result, json, plot)
-
-
-@app.command()
-def report(
-    json: Annotated[Optional[list[Path]], typer.Argument(help="files written by --json")] = None,
-    out: Annotated[Path, typer.Option(help="HTML file to write")] = Path("report.html"),
-    npt_log: Annotated[Optional[Path], typer.Option(help="log of an NPT run: adds the density")] = None,
-    dump: Annotated[Optional[Path], typer.Option(help="dump: adds diffusion and structure; needs --log")] = None,
-    log: Annotated[Optional[Path], typer.Option(help="log of the dump's run")] = None,
-    elements: Elements = None,
-    title: Annotated[str, typer.Option(help="heading")] = "Molecular dynamics against experiment",
-) -> None:
+def _report(**given: Any) -> None:
     """One HTML file from JSON files of the other commands, or from logs and dumps directly."""
+    npt_log, dump, log = given["npt_log"], given["dump"], given["log"]
     if (dump is None) != (log is None):
         raise InputError("only one of --dump and --log", "both, of one run", "give the other (density: --npt-log)")
-    measured = [Measurement([record for path in json or [] for record in reports.read_records(path)], {})]
-    names = _names(elements)
-    if npt_log:
-        measured.append(measure_density(npt_log, elements=names))
-    if dump and log:
-        measured.append(measure_diffusion(dump, log, elements=names))
-        measured.append(measure_structure(dump, log, elements=names))
-    records = [record for part in measured for record in part.records]
-    if not records:
+    found = [Measurement([record for path in given["json"] or [] for record in records.read_records(path)], {})]
+    npt = simulation_of(given | {"skip": 0.0}, None, npt_log) if npt_log else None
+    run = simulation_of(given, dump, log) if dump else None
+    for name, analysis in analyses().items():
+        simulation = run if "dump" in analysis.needs else npt
+        if simulation is not None:
+            found.append(measure(name, simulation, **{field: given[field] for field in fields(analysis)}))
+    values = [record for part in found for record in part.records]
+    if not values:
         raise InputError("nothing to report", "JSON files, --npt-log, or --dump with --log", "name at least one")
-    figures = {caption: figure for part in measured for caption, figure in part.figures.items()}
-    summary = comparison_figure(records)
-    reports.write_report(out, title, records, ({"Against experiment": summary} if summary else {}) | figures)
-    _show(records)
-    print(f"wrote {out}")
+    figures = {caption: figure for part in found for caption, figure in part.figures.items()}
+    summary = comparison_figure(values)
+    if summary:
+        figures = {"Against experiment": summary} | figures
+    report.write_report(given["out"], given["title"], values, figures)
+    _show(values)
+    print(f"wrote {given['out']}")
+
+
+def add_report() -> None:
+    """`tl-analyze report`, which takes the options of every analysis."""
+    options: Options = {
+        "json": (Annotated[Optional[list[Path]], typer.Argument(help="files written by --json")], None),
+        "out": (Annotated[Path, typer.Option(help="HTML file to write")], Path("report.html")),
+        "npt_log": (Annotated[Optional[Path], typer.Option(help="log of an NPT run: adds the density")], None),
+        "dump": (
+            Annotated[Optional[Path], typer.Option(help="dump: adds diffusion and structure; needs --log")],
+            None,
+        ),
+        "log": (Annotated[Optional[Path], typer.Option(help="log of the dump's run")], None),
+        "title": (Annotated[str, typer.Option(help="heading")], "Molecular dynamics against experiment"),
+    }
+    for analysis in analyses().values():
+        options |= fields(analysis)
+    app.command("report", help=inspect.getdoc(_report))(with_options(_report, options | COMMON))
 
 
 @app.command()
@@ -151,50 +169,53 @@ def kernel(
     clusters: Annotated[int, typer.Option(help="spectral clusters", min=2)] = 2,
     length: Annotated[float, typer.Option(help="of the gaussian, in units of the median distance", min=1e-3)] = 1.0,
     grid: Annotated[Optional[Path], typer.Option(help="grid.csv of tl-mekrr: errors against alpha as well")] = None,
-    json: Json = None,
-    plot: Plot = None,
+    json: Annotated[Optional[Path], typer.Option("--json", help="write the records to this file")] = None,
+    plot: Annotated[Optional[Path], typer.Option("--plot", help="write the figure to this PNG file")] = None,
 ) -> None:
     """K_alpha between the frames of a trajectory, layer by layer, with clusters beside a distance."""
     from tlmd.analysis.kernel import measure_kernel
 
     result = measure_kernel(model, trajectory, distance, alpha or [0.0, 1.0], clusters, length, grid)
     if plot and grid:
-        reports.write_figure(plot.with_name(f"{plot.stem}-alpha.png"), result.figures["Validation errors"])
-    _finish(result, json, plot)
+        report.write_figure(plot.with_name(f"{plot.stem}-alpha.png"), result.figures["Validation errors"])
+    _finish(
+        Measurement([{key: row.get(key) for key in records.RECORD_KEYS} for row in result.records], result.figures),
+        json,
+        plot,
+    )
 
 
 def _finish(result: Measurement, json: Path | None, plot: Path | None) -> None:
     if json:
-        reports.write_records(json, result.records)
+        records.write_records(json, result.records)
     if plot:
-        reports.write_figure(plot, next(iter(result.figures.values())))
+        report.write_figure(plot, next(iter(result.figures.values())))
     _show(result.records)
 
 
-def _show(records: list[dict]) -> None:
+def _check_references(simulation: Simulation) -> None:
+    """Refuse a file of references of which nothing belongs to what was measured."""
+    wrong = simulation.references.unknown_to(simulation.quantities)
+    if wrong is not None:
+        raise wrong
+
+
+def _show(values: list[dict]) -> None:
     table = Table(box=None, header_style="bold")
-    for name in reports.COLUMNS:
+    for name in records.columns(values):
         table.add_column(name, justify="left" if name in {"quantity", "unit"} else "right", no_wrap=name != "quantity")
-    for row in reports.table_rows(records):
-        table.add_row(*row)
+    for row in records.table_rows(values):
+        table.add_row(*map(Text, row))  # as text: a quantity may hold brackets
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=110)
+        console = Console(highlight=False, width=120)
     console.print(table)
-    sources = list(dict.fromkeys(record["source"] for record in records))
+    sources = list(dict.fromkeys(record["source"] for record in values))
     for source in sources:
         if not any(other != source and other.startswith(source) for other in sources):
             console.print(source, style="dim", markup=False)
 
 
-def _names(elements: str | None) -> list[str] | None:
-    return elements.replace(",", " ").split() if elements else None
-
-
-def _pairs(pairs: str | None) -> list[tuple[str, str]] | None:
-    if not pairs:
-        return None
-    split = [tuple(pair.split("-")) for pair in pairs.replace(",", " ").split()]
-    if any(len(pair) != 2 for pair in split):
-        raise InputError(f"--pairs {pairs}", "pairs such as O-O,O-H", "write two species joined by -")
-    return split
+for _name, _analysis in analyses().items():
+    add_command(_name, _analysis)
+add_report()

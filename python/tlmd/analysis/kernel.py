@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.cluster.vq import kmeans2
 
-from tlmd.analysis.compare import RECORD_KEYS
-from tlmd.analysis.measure import Measurement
+from tlmd.analysis.records import RECORD_KEYS
+from tlmd.analysis.registry import Measurement
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
@@ -66,7 +66,7 @@ def measure_kernel(
     for view in views if along is not None else []:
         name = f"variance of {distance} explained by clusters, layer {view.layer}, alpha {view.alpha:g}"
         values = (name, explained(along, view.clusters), None, "1", None, None, None, None, source)
-        records.append(dict(zip(RECORD_KEYS, values, strict=True)))
+        records.append(dict(zip(RECORD_KEYS, values, strict=False)))  # those after are None
     return Measurement(records, figures)
 
 

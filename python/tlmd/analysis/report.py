@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -13,8 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tlmd import __version__
-from tlmd.analysis.compare import RECORD_KEYS
-from tlmd.run.errors import InputError
+from tlmd.analysis.records import columns, table_rows
 from tlmd.run.files import write_atomic
 
 CSS = """
@@ -25,58 +22,6 @@ table{border-collapse:collapse;width:100%;font-size:.93rem}th,td{padding:.35rem 
 th{text-align:left;color:#53657a;font-weight:600}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .note{color:#53657a;font-size:.85rem}img{max-width:100%;height:auto}figure{margin:1.2rem 0}
 """
-COLUMNS = ("quantity", "value", "experiment", "unit", "deviation", "T (K)")
-
-
-def with_error(value: float, error: float | None) -> str:
-    """`value ± error` with the error to two digits and the value to the same place; exponents where numbers are tiny.
-
-    >>> with_error(2.3164e-9, 4.21e-11), with_error(997.0471, 0.00123)
-    ('(2.316 ± 0.042)e-09', '997.0471 ± 0.0012')
-    """
-    if value != 0 and not 1e-3 <= abs(value) < 1e6:
-        power = math.floor(math.log10(abs(value)))
-        scaled_error = None if error is None else error / 10.0**power
-        body = with_error(value / 10.0**power, scaled_error)
-        return f"({body})e{power:+03d}" if error else f"{body}e{power:+03d}"
-    if not error or not math.isfinite(error) or error < 2e-6 * abs(value):
-        return f"{value:.5g}"
-    places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{places}f} ± {error:.{places}f}"
-
-
-def table_rows(records: Sequence[dict]) -> list[tuple[str, ...]]:
-    """Cells of COLUMNS for each record, as text."""
-    return [
-        (
-            record["quantity"],
-            with_error(record["value"], record["standard_error"]),
-            "" if record["experiment"] is None else with_error(record["experiment"], record["experiment_error"]),
-            "" if record["unit"] == "1" else record["unit"],
-            "" if record["deviation_percent"] is None else f"{record['deviation_percent']:+.2f} %",
-            "" if record["temperature_K"] is None else f"{record['temperature_K']:.1f}",
-        )
-        for record in records
-    ]
-
-
-def read_records(path: str | Path) -> list[dict]:
-    """The list of records in a JSON file of tl-analyze; raises InputError for anything else."""
-    try:
-        records = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} ({error})", "JSON of tl-analyze", "give a file written by --json") from None
-    if not isinstance(records, list) or any(
-        not isinstance(record, dict) or set(record) != set(RECORD_KEYS) for record in records
-    ):
-        raise InputError(f"{path}: other keys", ", ".join(RECORD_KEYS), "give a file written by --json")
-    return records
-
-
-def write_records(path: str | Path, records: Sequence[dict]) -> None:
-    """The records as JSON."""
-    text = json.dumps(list(records), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomic(path, lambda temporary: temporary.write_text(text))
 
 
 def write_figure(path: str | Path, figure: Figure) -> None:
@@ -91,7 +36,7 @@ def write_report(
     figures: Mapping[str, Figure] | None = None,
     tables: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
 ) -> None:
-    """Write the report: records (compare.RECORD_KEYS), figures by caption, further tables by caption as lists of rows.
+    """Write the report: records (records.RECORD_KEYS), figures by caption, further tables by caption as lists of rows.
 
     A row is a mapping from column to text or number; the first row gives the columns.
     """
@@ -100,7 +45,7 @@ def write_report(
         f'<p class="note">tlmd {escape(__version__)}. Errors are one standard error.</p>',
     ]
     if records:
-        parts += ["<h2>Computed and measured</h2>", _table(COLUMNS, table_rows(records)), _sources(records)]
+        parts += ["<h2>Computed and measured</h2>", _table(columns(records), table_rows(records)), _sources(records)]
     for caption, rows in (tables or {}).items():
         if rows:
             cells = [[_cell(row.get(name, "")) for name in rows[0]] for row in rows]
@@ -116,7 +61,7 @@ def write_report(
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{CSS}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
     )
-    write_atomic(path, lambda temporary: temporary.write_text(page))
+    write_atomic(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
 def _png(figure: Figure) -> bytes:

@@ -40,12 +40,13 @@ def statistical_inefficiency(series: np.ndarray) -> float:
 
 
 def equilibration(series: np.ndarray, candidates: int = 50) -> int:
-    """Index at which a series (n,) has equilibrated: the cut that leaves most effective samples.
+    """Index at which a series (n,) has equilibrated: the cut with most effective samples left, at least 16 values.
 
     Chodera, J. Chem. Theory Comput. 12, 1799 (2016).
     """
     series = np.asarray(series, dtype=float)
-    cuts = np.unique(np.linspace(0, 0.9 * len(series), candidates).astype(int))
+    last = max(0, min(0.9 * len(series), len(series) - MIN_SAMPLES))
+    cuts = np.unique(np.linspace(0, last, candidates).astype(int))
     samples = [(len(series) - cut) / statistical_inefficiency(series[cut:]) for cut in cuts]
     return int(cuts[np.argmax(samples)])
 
@@ -95,6 +96,20 @@ def equilibrated_mean(series: np.ndarray, unit: str) -> tuple[Estimate, int]:
     """Block average of the equilibrated part of a series (n,), and the index at which that part starts."""
     cut = equilibration(series) if len(series) >= MIN_SAMPLES and np.all(np.isfinite(series)) else 0
     return block_average(series[cut:], unit), cut
+
+
+def drift(series: np.ndarray) -> Estimate:
+    """Change of a series (n,) from its start to its end by a fitted line; the error is that of correlated residuals.
+
+    A stationary series has a drift within a few errors of 0.
+    """
+    series = np.asarray(series, dtype=float)
+    x = np.linspace(-0.5, 0.5, len(series))
+    slope, middle = np.polyfit(x, series, 1)
+    residual = series - slope * x - middle
+    samples = len(series) / statistical_inefficiency(residual)
+    error = np.std(residual) * np.sqrt(12 / max(samples - 2, 1.0))
+    return Estimate(float(slope), float(error), "", float(samples))
 
 
 def mean_of_blocks(values: np.ndarray, unit: str) -> Estimate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -78,8 +79,8 @@ def complete_lines(path: Path) -> Iterator[str]:
                     yield line
         except EOFError:  # compressed stream of a run that was killed
             return
-        except lzma.LZMAError as error:
-            raise InputError(f"{path} ({error})", "a valid .xz file", "compress it again") from None
+        except (lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(f"{path} ({error})", f"a valid {path.suffix} file", "compress or copy it again") from None
 
 
 def read_dump(path: str | Path, elements: Sequence[str] | None = None) -> Trajectory:
@@ -165,6 +166,8 @@ def _read_frame(path: Path, line: str, lines: Iterator[str]) -> _Frame:
                 flags = item.split()[2:]
                 bounds = np.array([following().split() for _ in range(3)], dtype=float)
                 frame.cell, frame.origin = _cell(path, bounds, flags)
+                if not (np.all(np.isfinite(bounds)) and np.linalg.det(frame.cell) > 0):
+                    raise InputError(f"{path}: a box without volume at step {frame.step}", "edges above 0", "run again")
                 frame.periodic = np.array([flag == "pp" for flag in flags[-3:]] if len(flags) >= 3 else [True] * 3)
             elif item.startswith("ATOMS"):
                 frame.columns = tuple(item.split()[1:])
@@ -211,11 +214,18 @@ class _Atoms:
         self.wrapped = not self.names[0].endswith("u") and not self.images
         wanted = ["id", *self.names, *(IMAGE_COLUMNS if self.images else ())]
         self.usecols = [self.columns.index(name) for name in wanted]
-        order = np.argsort(self._numbers(frame, self.usecols[:1])[:, 0])
+        ids = self._numbers(frame, self.usecols[:1])[:, 0]
+        order = np.argsort(ids)
+        self.ids = ids[order]
+        if not np.all(np.isfinite(ids)) or np.any(np.diff(self.ids) <= 0) or np.any(ids % 1):
+            raise InputError(f"{path}: ids that are no different whole numbers", "the ids of LAMMPS", "dump again")
         words = [frame.rows[i].split() for i in order]
-        self.ids = np.array([int(word[self.columns.index("id")]) for word in words])
+        if any(len(word) != len(self.columns) for word in words):
+            raise InputError(
+                f"{path}: rows of other than {len(self.columns)} columns", f"{' '.join(self.columns)}", "dump again"
+            )
         self.species = self._species(words, elements)
-        self.masses = self._masses(words)
+        self.masses = self._masses(frame)
 
     def _numbers(self, frame: _Frame, columns: list[int]) -> np.ndarray:
         try:
@@ -233,18 +243,24 @@ class _Atoms:
         types = [word[self.columns.index("type")] for word in words]
         if not elements:
             return np.array(types)
-        if max(map(int, types)) > len(elements):
-            raise InputError(
-                f"{len(elements)} elements", f"one for each of {max(map(int, types))} types", "name them all"
-            )
+        odd = next((word for word in types if not word.isdecimal() or int(word) < 1), None)
+        if odd is not None:
+            raise InputError(f"{self.path}: type {odd}", "numbers from 1, for --elements", "leave out --elements")
+        largest = max(map(int, types))
+        if largest > len(elements):
+            raise InputError(f"{len(elements)} elements", f"one for each of {largest} types", "name them all")
         unknown = [name for name in elements if name not in atomic_numbers]
         if unknown:
             raise InputError(f"element {unknown[0]}{nearest(unknown[0], atomic_numbers)}", "a symbol", "correct it")
         return np.array([elements[int(kind) - 1] for kind in types])
 
-    def _masses(self, words: list[list[str]]) -> np.ndarray | None:
+    def _masses(self, frame: _Frame) -> np.ndarray | None:
         if "mass" in self.columns:
-            return np.array([float(word[self.columns.index("mass")]) for word in words])
+            masses = self._numbers(frame, [self.usecols[0], self.columns.index("mass")])
+            masses = masses[np.argsort(masses[:, 0]), 1]
+            if not (np.all(np.isfinite(masses)) and np.all(masses > 0)):
+                raise InputError(f"{self.path}: masses that are not above 0", "masses in g/mol", "dump again")
+            return masses
         if all(name in atomic_numbers for name in self.species):
             return np.array([atomic_masses[atomic_numbers[name]] for name in self.species])
         return None

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Optional
 
 import numpy as np
+import typer
+from matplotlib.figure import Figure
 from scipy.fft import irfft, next_fast_len, rfft
 
+from tlmd.analysis.figures import COMPUTED, FAINT, legend_above, new_figure
+from tlmd.analysis.registry import Analysis, register
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
+from tlmd.analysis.thermo import frame_times
+from tlmd.analysis.trajectory import Trajectory
 from tlmd.run.errors import InputError
 from tlmd.units import BOLTZMANN_J_K, M2_S_PER_A2_FS
 
@@ -130,7 +139,7 @@ def diffusion_coefficient(
 
 def given_window(lags_fs: np.ndarray, window_fs: tuple[float, float]) -> tuple[int, int]:
     """Indices of the first and last lag of a window in fs; raises InputError unless it has 3 lags in half the run."""
-    start, end = (int(np.rint(edge / lags_fs[1])) for edge in window_fs)
+    start, end = (int(np.rint(edge / lags_fs[1])) if np.isfinite(edge) else -1 for edge in window_fs)
     half = (len(lags_fs) - 1) // 2
     if not (1 <= start and start + 2 <= end <= half):
         raise InputError(
@@ -171,3 +180,104 @@ def cubic_edge(cell: np.ndarray) -> float | None:
     cosines = (cell @ cell.T) / np.outer(edges, edges)
     cubic = np.ptp(edges) < 1e-3 * edges.mean() and np.allclose(cosines, np.eye(3), atol=1e-6)
     return float(edges.mean()) if cubic else None
+
+
+def chosen_atoms(trajectory: Trajectory, species: str | None) -> np.ndarray:
+    """Indices of the atoms of a species, which may be left out where there is only one; raises InputError."""
+    names = sorted(set(trajectory.species.tolist()))
+    if species is None and len(names) > 1:
+        raise InputError(
+            f"species {' '.join(names)}", "one of them", "choose it by --species (types: name them by --elements)"
+        )
+    chosen = np.flatnonzero(trajectory.species == (species or names[0]))
+    if not len(chosen):
+        raise InputError(f"species {species}", " or ".join(names), "correct --species, or name types by --elements")
+    return chosen
+
+
+@register("diffusion")
+@dataclass(frozen=True)
+class DiffusionOfRun(Analysis[Diffusion]):
+    """Self-diffusion coefficient from DUMP, of the periodic box and corrected for its size."""
+
+    caption = "Mean squared displacement"
+    needs = ("dump", "log")
+
+    species: Annotated[Optional[str], typer.Option(help="element or type that diffuses (water: O)")] = None
+    viscosity_mPa_s: Annotated[
+        Optional[float],
+        typer.Option("--viscosity", help="mPa s, for the finite-size correction (default: experiment's)"),
+    ] = None
+    window_ps: Annotated[
+        Optional[tuple[float, float]],
+        typer.Option("--window", help="ps, of the fit (default: where the log-log slope is 1)"),
+    ] = None
+
+    def compute(self, run: Simulation) -> Diffusion:
+        if self.viscosity_mPa_s is not None and self.viscosity_mPa_s <= 0:
+            raise InputError(f"--viscosity {self.viscosity_mPa_s:g}", "mPa s above 0", "correct it")
+        trajectory = run.trajectory
+        chosen = chosen_atoms(trajectory, self._species(run))
+        if trajectory.masses is None:
+            raise InputError(
+                f"{run.dump_path}: atoms without masses", "masses for the drift", 'give --elements, such as "O H"'
+            )
+        positions = remove_drift(trajectory.positions, trajectory.masses)[:, chosen]
+        interval = uniform_interval(frame_times(trajectory, run.rows.timestep_fs))
+        window = tuple(1000 * edge for edge in self.window_ps) if self.window_ps else None
+        return diffusion_coefficient(positions, interval, window)
+
+    def records(self, result: Diffusion, run: Simulation) -> list[dict]:
+        trajectory, temperature = run.trajectory, run.temperature()
+        start, end = (result.lags_fs[index] / 1000 for index in result.window)
+        label = trajectory.species[chosen_atoms(trajectory, self._species(run))][0]
+        given = " (given)" if self.window_ps else ""
+        parts = [
+            f"{Path(run.dump_path).name}, MSD of {label}, drift removed",
+            f"line fitted from {start:.3g} to {end:.3g} ps{given}",
+            f"{len(trajectory.steps)} frames",
+            run.temperature_note(),
+        ]
+        source = ", ".join(part for part in parts if part)
+        found = [run.record("diffusion coefficient, periodic box", result.estimate, temperature, source)]
+        infinite = self._infinite(result.estimate, run, temperature)
+        if infinite is not None:
+            estimate, how = infinite
+            found.append(run.record("diffusion coefficient", estimate, temperature, f"{source}; {how}"))
+        return found
+
+    def plot(self, result: Diffusion, run: Simulation) -> Figure:
+        figure, (axis,) = new_figure()
+        start, end = result.window
+        last = min(len(result.lags_fs), 4 * end)
+        axis.loglog(result.lags_fs[1:last] / 1000, result.msd_A2[1:last], color=FAINT, linewidth=2.5, label="MSD")
+        lags = result.lags_fs[start : end + 1]
+        slope = 6 * result.estimate.value / M2_S_PER_A2_FS
+        axis.loglog(lags / 1000, result.intercept_A2 + slope * lags, color=COMPUTED, label="fit, slope 6D")
+        axis.set(xlabel="lag time (ps)", ylabel="mean squared displacement (Å²)")
+        legend_above(axis)
+        return figure
+
+    def _species(self, run: Simulation) -> str | None:
+        """The chosen species; of water the oxygen."""
+        if self.species is None and run.liquid is not None and run.liquid.name == "water":
+            return "O"
+        return self.species
+
+    def _infinite(self, periodic: Estimate, run: Simulation, temperature_K: float) -> tuple[Estimate, str] | None:
+        """Yeh-Hummer extrapolation of D and how it was done; None without a cubic box or a viscosity."""
+        edge = cubic_edge(run.trajectory.cells.mean(axis=0))
+        known = run.viscosity(temperature_K)
+        if self.viscosity_mPa_s is not None:
+            viscosity, origin = self.viscosity_mPa_s, "given"
+        elif known is not None:
+            viscosity, origin = known.value, known.source
+        else:
+            return None
+        if edge is None:
+            return None
+        correction = finite_size_correction(temperature_K, viscosity / 1000, edge)
+        return replace(periodic, value=periodic.value + correction), (
+            f"Yeh-Hummer correction {correction:.3g} m2/s for a box of {edge:.2f} A "
+            f"with viscosity {viscosity:.4g} mPa s ({origin})"
+        )

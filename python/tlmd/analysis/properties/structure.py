@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, NamedTuple, Optional
 
 import numpy as np
+import typer
+from matplotlib.figure import Figure
 
+from tlmd.analysis.figures import COMPUTED, EXPERIMENT, legend_above, new_figure
+from tlmd.analysis.peaks import first_maximum, minimum_after, top_of_peak
+from tlmd.analysis.registry import Analysis, register
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
 from tlmd.run.errors import InputError
 
 BIN_A = 0.02
-PEAK_HALF_WIDTH_A = 0.15  # of the cubic fitted to the top of a peak
-PROMINENCE = 0.2  # of a peak, as part of the largest g, so that noise is none
 BLOCKS = 5
+MOST_FRAMES = 500  # evenly spaced ones are used of a longer run
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,7 @@ class Radial:
     r_A: np.ndarray  # (M,) bin centres
     g: np.ndarray  # (M,) mean over all frames
     blocks: np.ndarray  # (B, M)
-    neighbours: (
-        np.ndarray
-    )  # (B, M) running number of the second species around one of the first, up to a bin's outer edge
+    neighbours: np.ndarray  # (B, M) of the second species around one of the first, up to a bin's outer edge
 
     @property
     def error(self) -> np.ndarray:
@@ -117,52 +122,19 @@ def _normalise(pair, counts, species, edges, inverse_volumes) -> Radial:
     return Radial(pair, 0.5 * (edges[1:] + edges[:-1]), blocks.mean(axis=0), blocks, neighbours)
 
 
-def running_mean(g: np.ndarray) -> np.ndarray:
-    """(M,) mean over five bins, fewer at the ends."""
-    return np.convolve(g, np.ones(5), mode="same") / np.convolve(np.ones(len(g)), np.ones(5), mode="same")
-
-
-def first_maximum(r_A: np.ndarray, g: np.ndarray, beyond_A: float = 0.0) -> float:
-    """Distance in A of the first maximum of g (M,) beyond `beyond_A` that stands out by a fifth of the largest g there.
-
-    Raises InputError when there is none (an ideal gas).
-    """
-    from scipy.signal import find_peaks
-
-    start = int(np.searchsorted(r_A, beyond_A))
-    smooth = running_mean(g)[start:]
-    peaks, _ = find_peaks(smooth, prominence=max(PROMINENCE * np.max(smooth, initial=0.0), 1e-12))
-    if not len(peaks) or smooth[peaks[0]] < 1:
-        raise InputError(f"a g(r) without a peak beyond {beyond_A:g} A", "one above 1", "check the pair and the box")
-    return float(r_A[start + peaks[0]])
-
-
-def top_of_peak(r_A: np.ndarray, g: np.ndarray, near_A: float) -> tuple[float, float]:
-    """Position (A) and height of the peak of g (M,) near `near_A`: top of a cubic fitted within 0.15 A of it."""
-    near = np.abs(r_A - near_A) <= PEAK_HALF_WIDTH_A
-    cubic = np.polynomial.Polynomial.fit(r_A[near], g[near], min(3, int(near.sum()) - 1))
-    fine = np.linspace(r_A[near][0], r_A[near][-1], 2001)
-    best = int(np.argmax(cubic(fine)))
-    return float(fine[best]), float(cubic(fine[best]))
-
-
-def minimum_after(r_A: np.ndarray, g: np.ndarray, peak_A: float) -> float:
-    """Distance in A of the smallest g (running mean) between the first peak and 1.6 times its distance."""
-    between = np.flatnonzero((r_A > peak_A) & (r_A < 1.6 * peak_A))
-    return float(r_A[between[np.argmin(running_mean(g)[between])]])
-
-
 def first_peak(radial: Radial, beyond_A: float = 0.0, radius_A: float | None = None) -> Peak:
     """First peak beyond `beyond_A` (to pass over bonds), with errors over the blocks of the trajectory.
 
     Neighbours are counted from there to `radius_A`, by default the minimum after the peak. Raises InputError when g has
-    no peak there.
+    no peak there, or the radius is not between the peak's foot and the end of g.
     """
     near = first_maximum(radial.r_A, radial.g, beyond_A)
     position, height = top_of_peak(radial.r_A, radial.g, near)
     tops = np.array([top_of_peak(radial.r_A, block, near) for block in radial.blocks])
     radius = minimum_after(radial.r_A, radial.g, position) if radius_A is None else radius_A
     edges = radial.r_A + 0.5 * (radial.r_A[1] - radial.r_A[0])
+    if not beyond_A < radius <= edges[-1] + 1e-9:
+        raise InputError(f"radius {radius:g} A", f"{beyond_A:g} to {edges[-1]:.2f} A", "correct it or run a larger box")
     inner, outer = ([np.interp(r, edges, block) for block in radial.neighbours] for r in (beyond_A, radius))
     return Peak(
         replace(mean_of_blocks(tops[:, 0], "A"), value=position),
@@ -170,3 +142,108 @@ def first_peak(radial: Radial, beyond_A: float = 0.0, radius_A: float | None = N
         mean_of_blocks(np.subtract(outer, inner), "1"),
         radius,
     )
+
+
+class Pair(NamedTuple):
+    """What a run gives for one pair of species."""
+
+    radial: Radial
+    peak: Peak
+    origin: str  # of the radius up to which neighbours are counted
+
+
+def pairs_of(text: str | None, species: np.ndarray) -> list[tuple[str, str]]:
+    """The pairs in a text such as "O-O,O-H", by default all of the species (N,); raises InputError."""
+    if not text:
+        return species_pairs(species)
+    pairs = [tuple(pair.split("-")) for pair in text.replace(",", " ").split()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError(f"--pairs {text}", "pairs such as O-O,O-H", "write two species joined by -")
+    return pairs
+
+
+@register("structure")
+@dataclass(frozen=True)
+class StructureOfRun(Analysis[list[Pair]]):
+    """Radial distribution functions from DUMP: first peak and coordination number of each pair."""
+
+    caption = "Radial distribution"
+    needs = ("dump",)
+    may_use = ("log",)
+
+    pairs: Annotated[Optional[str], typer.Option(help="such as O-O,O-H (default: all)")] = None
+    radius_A: Annotated[
+        Optional[float],
+        typer.Option(
+            "--radius",
+            help="A, up to which neighbours are counted (default: first minimum of experiment, else of the run)",
+        ),
+    ] = None
+
+    def compute(self, run: Simulation) -> list[Pair]:
+        trajectory = run.trajectory
+        if not trajectory.periodic.all():
+            raise InputError(
+                f"{run.dump_path}: a box that is not periodic", "periodic in x, y, z", "use boundary p p p"
+            )
+        run.temperature()  # refused here when there is none, before the work
+        pairs = pairs_of(self.pairs, trajectory.species)
+        frames = _even_frames(len(trajectory.steps))
+        radials = radial_distributions(
+            trajectory.positions[frames], trajectory.cells[frames], trajectory.species, pairs
+        )
+        return [self._pair(radial, run) for radial in radials]
+
+    def _pair(self, radial: Radial, run: Simulation) -> Pair:
+        """Water's pairs are looked at beyond the bonds; neighbours are counted to a radius that no noise moves."""
+        liquid = run.liquid
+        beyond = liquid.beyond_bonds(radial.pair) if liquid else 0.0
+        known = liquid.first_minimum(radial.pair) if liquid else None
+        if self.radius_A is not None:
+            radius, origin = self.radius_A, "given"
+        elif known is not None and known <= radial.r_A[-1]:
+            radius, origin = known, "experiment's first minimum"
+        else:
+            radius, origin = None, "the run's own first minimum"
+        return Pair(radial, first_peak(radial, beyond, radius), origin)
+
+    def records(self, result: list[Pair], run: Simulation) -> list[dict]:
+        temperature, n_frames = run.temperature(), len(_even_frames(len(run.trajectory.steps)))
+        parts = [f"{Path(run.dump_path).name}, {n_frames} frames, bins of {BIN_A} A", run.temperature_note()]
+        source = ", ".join(part for part in parts if part)
+        found = []
+        for radial, peak, origin in result:
+            name = "-".join(radial.pair)
+            counted = f"{source}, neighbours up to {peak.radius_A:.2f} A ({origin})"
+            known = None
+            if run.experiment and run.liquid:
+                known = run.liquid.coordination(radial.pair, peak.radius_A, temperature)
+            found += [
+                run.record(f"{name} first peak position", peak.position, temperature, source),
+                run.record(f"{name} first peak height", peak.height, temperature, source),
+                run.record(
+                    f"{name} coordination number", peak.coordination, temperature, counted, known, peak.radius_A
+                ),
+            ]
+        return found
+
+    def plot(self, result: list[Pair], run: Simulation) -> Figure:
+        figure, axes = new_figure(len(result))
+        for axis, (radial, _, _) in zip(axes, result, strict=True):
+            r, g, error = radial.r_A, radial.g, radial.error
+            axis.fill_between(r, g - 2 * error, g + 2 * error, color=COMPUTED, alpha=0.3, linewidth=0)
+            axis.plot(r, g, color=COMPUTED, linewidth=1.2, label="run")
+            curve = run.curve(radial.pair, run.temperature())
+            if curve is not None:
+                shown = curve.r_A <= r[-1]
+                axis.plot(curve.r_A[shown], curve.g[shown], color=EXPERIMENT, linestyle="--", label=curve.source)
+            outer = r > 1.4  # a bond's peak would set the scale
+            axis.set_ylim(0, 1.2 * max(1.0, float(np.max(g[outer], initial=0.0))))
+            axis.set(xlabel="r (Å)", ylabel=f"g({'-'.join(radial.pair)})")
+            legend_above(axis)
+        return figure
+
+
+def _even_frames(n_frames: int) -> np.ndarray:
+    """At most MOST_FRAMES indices of frames, evenly spaced."""
+    return np.unique(np.linspace(0, n_frames - 1, MOST_FRAMES).astype(int))

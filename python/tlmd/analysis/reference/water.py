@@ -1,0 +1,125 @@
+"""Liquid water at 1 bar.
+
+Density and viscosity: IAPWS SR6-08(2011), Revised Supplementary Release on Properties of Liquid Water at 0.1 MPa,
+eqs. 2 and 7, 253.15-383.15 K. Diffusion: Holz, Heil, Sacco, Phys. Chem. Chem. Phys. 2, 4740 (2000), 273-373 K, 1 %.
+Radial distribution functions: Soper, ISRN Phys. Chem. 2013, 279463, table of g_OO, g_OH, g_HH at ambient conditions.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+import numpy as np
+
+from tlmd.analysis.peaks import first_maximum, top_of_peak
+from tlmd.analysis.reference import Curve, Known, Liquid
+from tlmd.units import AVOGADRO
+
+IAPWS_K = (253.15, 383.15)
+HOLZ_K = (273.15, 373.15)
+SOPER_K = (293.15, 303.15)  # measured at 298 K
+DENSITY_RELATIVE_ERROR = 1e-6  # of IAPWS-95 at atmospheric pressure
+VISCOSITY_RELATIVE_ERROR = 0.01
+HOLZ_RELATIVE_ERROR = 0.01
+GRID_A = 0.03  # of Soper's table, the only error it allows for distances
+# Distances in A that bonds end at: the first peak of a pair is looked for beyond them.
+BEYOND_BONDS = {"O-O": 2.0, "O-H": 1.4, "H-H": 1.9}
+# First minimum of Soper's g(r) in A: neighbours are counted up to it, whatever the run's own minimum is.
+FIRST_MINIMUM = {"O-O": 3.39, "O-H": 2.46, "H-H": 2.97}
+# Coefficient and exponent of (10 K/(593 K - T)) and of (10 K/(T - 232 K)) in the specific volume (SR6-08, table 1).
+VOLUME_CONSTANT = 1.93763157e-2
+VOLUME_ALPHA = (
+    (6.74458446e3, 4), (-2.22521604e5, 5), (1.00231247e8, 7), (-1.63552118e9, 8), (8.32299658e9, 9),
+)  # fmt: skip
+VOLUME_BETA = (
+    (5.78545292e-3, 1), (-1.53195665e-2, 2), (3.11337859e-2, 3), (-4.23546241e-2, 4), (3.38713507e-2, 5),
+    (-1.19946761e-2, 6),
+)  # fmt: skip
+VISCOSITY = ((280.68, -1.9), (511.45, -7.7), (61.131, -19.6), (0.45903, -40.0))  # microPa s, of T/300 K
+
+
+@dataclass(frozen=True)
+class Water(Liquid):
+    """H2O; the names of its quantities are those of the records of density, diffusion and structure."""
+
+    name: str = "water"
+    formula: dict[str, int] = field(default_factory=lambda: {"O": 1, "H": 2}, hash=False)
+
+    def known(self, quantity: str, temperature_K: float) -> Known | None:
+        formulas = {"density": density, "viscosity": viscosity, "diffusion coefficient": diffusion}
+        if quantity in formulas:
+            return formulas[quantity](temperature_K)
+        pair, _, of_peak = quantity.partition(" ")
+        curve = self.curve(tuple(pair.split("-")), temperature_K)
+        if curve is None or of_peak not in {"first peak position", "first peak height"}:
+            return None
+        near = first_maximum(curve.r_A, curve.g, BEYOND_BONDS[_name(pair.split("-"))])
+        position, height = top_of_peak(curve.r_A, curve.g, near)
+        if of_peak == "first peak position":
+            return Known(position, GRID_A / 2, "A", curve.source)
+        return Known(height, float(np.interp(position, curve.r_A, curve.error)), "1", curve.source)
+
+    def curve(self, pair: tuple[str, ...], temperature_K: float) -> Curve | None:
+        name = _name(pair)
+        if name is None or not SOPER_K[0] <= temperature_K <= SOPER_K[1]:
+            return None
+        table = soper_table()
+        return Curve(table["radius"], table[name], table[f"{name} error"], "Soper 2013, 298 K")
+
+    def coordination(self, pair: tuple[str, str], radius_A: float, temperature_K: float) -> Known | None:
+        """The integral of Soper's g(r) from the bonds' end to the radius; its error is that of his grid."""
+        curve = self.curve(pair, temperature_K)
+        if curve is None or not self.beyond_bonds(pair) < radius_A <= curve.r_A[-1]:
+            return None
+        number_density = density(298.15).value / self.molar_mass * AVOGADRO * 1e-24  # molecules in an A^3
+        integrand = 4 * np.pi * number_density * self.formula[pair[1]] * curve.r_A**2 * curve.g
+        inside = (curve.r_A >= self.beyond_bonds(pair)) & (curve.r_A <= radius_A + 1e-9)
+        value = float(np.trapezoid(integrand[inside], curve.r_A[inside]))
+        return Known(value, float(np.interp(radius_A, curve.r_A, integrand)) * GRID_A / 2, "1", curve.source)
+
+    def first_minimum(self, pair: tuple[str, str]) -> float | None:
+        return FIRST_MINIMUM.get(_name(pair))
+
+    def beyond_bonds(self, pair: tuple[str, str]) -> float:
+        return BEYOND_BONDS.get(_name(pair), 0.0)
+
+
+def density(temperature_K: float) -> Known | None:
+    """Density in g/cm^3 (SR6-08 eq. 2: the inverse of the specific volume); None outside 253.15-383.15 K."""
+    if not IAPWS_K[0] <= temperature_K <= IAPWS_K[1]:
+        return None
+    alpha, beta = 10 / (593 - temperature_K), 10 / (temperature_K - 232)
+    volume = VOLUME_CONSTANT + sum(a * alpha**n for a, n in VOLUME_ALPHA) + sum(b * beta**m for b, m in VOLUME_BETA)
+    value = 1e-3 / (volume * 461.51805 * 10 / 1e5)  # R Tr / p0 in m^3/kg
+    return Known(value, value * DENSITY_RELATIVE_ERROR, "g/cm3", "water at 1 bar, IAPWS SR6-08")
+
+
+def viscosity(temperature_K: float) -> Known | None:
+    """Viscosity in mPa s (SR6-08 eq. 7); None outside 253.15-383.15 K."""
+    if not IAPWS_K[0] <= temperature_K <= IAPWS_K[1]:
+        return None
+    value = 1e-3 * sum(a * (temperature_K / 300) ** b for a, b in VISCOSITY)
+    return Known(value, value * VISCOSITY_RELATIVE_ERROR, "mPa s", "experimental, IAPWS SR6-08")
+
+
+def diffusion(temperature_K: float) -> Known | None:
+    """Self-diffusion in m^2/s, 1.635e-8 (T/215.05 - 1)^2.063 (Holz 2000); None outside 273.15-373.15 K."""
+    if not HOLZ_K[0] <= temperature_K <= HOLZ_K[1]:
+        return None
+    value = 1.635e-8 * (temperature_K / 215.05 - 1) ** 2.063
+    return Known(value, value * HOLZ_RELATIVE_ERROR, "m2/s", "Holz 2000")
+
+
+@functools.cache
+def soper_table() -> dict[str, np.ndarray]:
+    """Columns of Soper's table, (M,) each: r in A, then O-O, O-H, H-H and their errors."""
+    with (files("tlmd.analysis.reference") / "soper2013_rdf.csv").open() as file:
+        names = file.readline().strip().split(",")
+        return dict(zip(names, np.loadtxt(file, delimiter=",").T, strict=True))
+
+
+def _name(pair) -> str | None:
+    """O-O, O-H or H-H; None for another pair."""
+    return next((name for name in ("-".join(pair), "-".join(pair[::-1])) if name in BEYOND_BONDS), None)

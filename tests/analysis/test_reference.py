@@ -1,0 +1,120 @@
+"""What is known of water, methanol and the liquids of a user's file."""
+
+import numpy as np
+import pytest
+from iapws import IAPWS95
+
+from tlmd.analysis.peaks import first_maximum, minimum_after
+from tlmd.analysis.reference import Known, liquid_of_atoms, liquid_of_mass, liquids, water
+from tlmd.analysis.reference.table import read_references
+from tlmd.run.errors import InputError
+
+WATER = water.Water()
+
+
+@pytest.mark.parametrize(
+    ("temperature", "density", "viscosity", "diffusion"),
+    [  # IAPWS SR6-08 and Holz 2000, as tabulated by their authors' formulas to these digits
+        (273.15, 0.999842, 1.79178e-3, 1.0990e-9),
+        (298.15, 0.997047, 0.89000e-3, 2.2995e-9),
+        (330.00, 0.984786, 0.48915e-3, 4.4908e-9),
+        (373.15, 0.958348, 0.28158e-3, 8.6673e-9),
+    ],
+)
+def test_experimental_values_of_water(temperature, density, viscosity, diffusion):
+    assert WATER.known("density", temperature).value == pytest.approx(density, abs=1.1e-6)
+    assert WATER.known("viscosity", temperature).value == pytest.approx(1000 * viscosity, rel=1e-4)
+    assert WATER.known("diffusion coefficient", temperature).value == pytest.approx(diffusion, rel=1e-4)
+
+
+def test_the_formulas_agree_with_iapws95():
+    """SR6-08 is a fit to IAPWS-95 (density) and to the viscosity release: 1e-6 and 1e-3 (0.1 MPa)."""
+    for temperature in (275.0, 298.15, 340.0, 372.0):
+        truth = IAPWS95(T=temperature, P=0.1)
+        assert water.density(temperature).value == pytest.approx(truth.rho / 1000, rel=2e-6)
+        assert water.viscosity(temperature).value == pytest.approx(1000 * truth.mu, rel=1e-3)
+
+
+def test_no_experiment_outside_its_range():
+    assert WATER.known("density", 400.0) is None
+    assert WATER.known("viscosity", 200.0) is None
+    assert WATER.known("diffusion coefficient", 260.0) is None
+    assert WATER.known("O-O first peak height", 330.0) is None
+    assert WATER.known("Cu-O first peak height", 298.15) is None
+    assert WATER.known("enthalpy", 298.15) is None
+    assert WATER.coordination(("O", "O"), 3.39, 330.0) is None
+
+
+def test_soper_2013():
+    """First peak of g_OO at 2.79 A, height 2.49, 4.67 neighbours (Soper 2013, text); both orders of a pair."""
+    assert WATER.known("O-O first peak position", 298.15).value == pytest.approx(2.79, abs=0.01)
+    height = WATER.known("O-O first peak height", 298.15)
+    assert height.value == pytest.approx(2.49, abs=0.02) and height.error == pytest.approx(0.06, abs=0.01)
+    assert WATER.coordination(("O", "O"), 3.39, 298.15).value == pytest.approx(4.67, abs=0.1)
+    around_oxygen = WATER.coordination(("O", "H"), 2.46, 298.15).value
+    assert around_oxygen == pytest.approx(1.9, abs=0.1)
+    assert WATER.coordination(("H", "O"), 2.46, 298.15).value == pytest.approx(around_oxygen / 2)
+    curve = WATER.curve(("H", "O"), 298.15)
+    assert np.array_equal(curve.g, WATER.curve(("O", "H"), 298.15).g)
+    assert len(curve.r_A) == len(curve.g) == len(curve.error) == 815
+    assert curve.g[-1] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("pair", [("O", "O"), ("O", "H"), ("H", "H")])
+def test_neighbours_are_counted_to_the_first_minimum_of_experiment(pair):
+    curve = WATER.curve(pair, 298.15)
+    peak = first_maximum(curve.r_A, curve.g, WATER.beyond_bonds(pair))
+    assert WATER.first_minimum(pair) == pytest.approx(minimum_after(curve.r_A, curve.g, peak), abs=0.001)
+
+
+def test_liquids_are_known_by_composition_and_by_mass():
+    assert liquid_of_atoms(["O", "H", "H"] * 3).name == "water"
+    assert liquid_of_atoms(["C", "O", "H", "H", "H", "H"] * 2).name == "methanol"
+    for species in (["O", "H"], ["O", "H", "H", "Na"], [], ["1", "2", "2"]):
+        assert liquid_of_atoms(species) is None
+    assert liquid_of_mass(18.0154 / 3).name == "water"
+    assert liquid_of_mass(18.0154 / 3, ["O", "H"]).name == "water"
+    assert liquid_of_mass(18.0154 / 3, ["C", "H"]) is None
+    assert liquid_of_mass(20.0276 / 3) is None  # heavy water
+    assert liquid_of_mass(32.042 / 6).name == "methanol"
+
+
+def test_methanol_is_known_at_298_K_only():
+    (methanol,) = [liquid for liquid in liquids() if liquid.name == "methanol"]
+    assert methanol.known("density", 298.15).value == pytest.approx(0.7866)
+    assert methanol.known("viscosity", 299.0).value == pytest.approx(0.544)
+    assert methanol.known("diffusion coefficient", 297.0).value == pytest.approx(2.4e-9)
+    assert methanol.known("density", 305.0) is None
+    for liquid in liquids():
+        assert all(known.source and known.unit for known in getattr(liquid, "values", {}).values())
+
+
+def test_a_file_of_references(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[experiment]\nsource = "CRC"\ndensity = 0.79\n"diffusion coefficient" = {value = 2.4e-9, error = 1e-10}\n'
+        '[level_of_theory]\nsource = "revPBE0-D3, 582 frames"\ndensity = {value = 0.94, error = 0.003}\n'
+    )
+    given = read_references(path)
+    assert given.experiment.known("density", "g/cm3", "") == Known(0.79, None, "g/cm3", "CRC")
+    assert given.experiment.known("diffusion coefficient", "m2/s", "").error == 1e-10
+    assert given.level_of_theory.known("density", "g/cm3", "") == Known(0.94, 0.003, "g/cm3", "revPBE0-D3, 582 frames")
+    assert given.level_of_theory.known("viscosity", "mPa s", "") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("density = 1.0", "unknown key 'density'"),
+        ("[experiment]\ndensity = 'x'", "density"),
+        ("[experiment]\ndensity = nan", "density"),
+        ("[experiment]\ndensity = {value = 1.0, error = -1}", "density.error"),
+        ("[experiment]\ndensity = {error = 1}", "density"),
+        ("[experiment", "wanted a TOML file"),
+    ],
+)
+def test_bad_files_of_references_are_refused(tmp_path, text, words):
+    (tmp_path / "bad.toml").write_text(text + "\n")
+    with pytest.raises(InputError, match=words) as refused:
+        read_references(tmp_path / "bad.toml")
+    assert "\n" not in str(refused.value)
