@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tlmd.analysis.figures import comparison_figure
-from tlmd.analysis.measure import Measurement, measure_density, measure_diffusion, measure_structure
-from tlmd.analysis.report import COLUMNS, table_rows, write_records, write_report
+from tlmd.analysis.records import columns, table_rows, write_records
+from tlmd.analysis.registry import Measurement, measure
+from tlmd.analysis.report import write_report
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.thermo import read_log
 from tlmd.evaluate.errors import evaluate_file
 from tlmd.generate.config import GenerateConfig
@@ -158,10 +160,10 @@ class Road:
     def analyse(self) -> Measurement:
         """Density, diffusion and structure of the runs against experiment."""
         parts = []
-        for name, measure in (("density", self.density), ("diffusion", self.motion)):
+        for name, measured in (("density", self.density), ("diffusion", self.motion)):
             if name not in self.failed:
                 try:
-                    parts += measure(self.out / "md" / name)
+                    parts += measured(self.out / "md" / name)
                 except InputError as error:
                     self.fail(name, f"no result; {error}")
         records = [record for part in parts for record in part.records]
@@ -174,7 +176,8 @@ class Road:
 
     def density(self, run: Path) -> list[Measurement]:
         """Density of the NPT run."""
-        return [measure_density(run.with_suffix(".log"), elements=["O", "H"], temperature_K=TEMPERATURE_K)]
+        simulation = Simulation(log=run.with_suffix(".log"), elements=["O", "H"], temperature_K=TEMPERATURE_K)
+        return [measure("density", simulation)]
 
     def motion(self, run: Path) -> list[Measurement]:
         """Diffusion and structure of the NVE run."""
@@ -182,9 +185,8 @@ class Road:
         steps = read_log(log).runs[-1].steps
         length_ps = float(steps[-1] - steps[0]) * TIMESTEP_FS / 1000
         window = (min(2.0, 0.2 * length_ps), min(20.0, 0.45 * length_ps))  # ends below half, rounded to frames too
-        diffusion = measure_diffusion(dump, log, window_ps=window, elements=["O", "H"])
-        structure = measure_structure(dump, log, pairs=[("O", "O")], elements=["O", "H"])
-        return [diffusion, structure]
+        simulation = Simulation(dump, log, elements=["O", "H"])
+        return [measure("diffusion", simulation, window_ps=window), measure("structure", simulation, pairs="O-O")]
 
 
 def error_row(title: str, frames: int, steps: int, errors: dict[str, Any]) -> dict[str, str]:
@@ -236,7 +238,7 @@ def show(road: Road, errors: list[dict[str, Any]], records: list[dict[str, Any]]
     for row in errors:
         table.add_row(*map(str, row.values()))
     road.console.print(table)
-    results = Table(*COLUMNS, title="Computed and measured")
+    results = Table(*columns(records), title="Computed and measured")
     for row in table_rows(records):
         results.add_row(*row)
     road.console.print(results)

@@ -4,7 +4,6 @@ import gzip
 import json
 import lzma
 import re
-import shutil
 import warnings
 from pathlib import Path
 
@@ -147,10 +146,12 @@ def test_nan_is_no_result(value):
         (["--window", "nan", "nan"], "got --window nan nan; wanted finite numbers"),
         (["--window", "1", "inf"], "got --window 1.0 inf; wanted finite numbers"),
         (["--window", "-5", "3"], "got fit window -5 to 3 ps; wanted at least 3 lags"),
+        (["--viscosity", "-1"], "got --viscosity -1; wanted mPa s above 0"),
+        (["--temperature", "-5"], "got --temperature -5; wanted a number from 1 up"),
         (["--viscosity", "nan"], "got --viscosity nan; wanted finite numbers"),
-        (["--temperature", "nan"], "got --temperature nan; wanted a finite number"),
-        (["--skip", "nan"], "got --skip nan; wanted a finite number"),
-        (["--skip", "inf"], "got --skip inf; wanted a finite number"),
+        (["--temperature", "nan"], "got --temperature nan; wanted a number from 1 up"),
+        (["--skip", "nan"], "got --skip nan; wanted a number from 0 up"),
+        (["--skip", "inf"], "got --skip inf; wanted a number from 0 up"),
         (["--species", "Na"], "got species Na; wanted H or O"),
         (["--reference", "missing.toml"], "got no file missing.toml"),
     ],
@@ -238,15 +239,13 @@ def test_a_run_off_its_target_is_said(tmp_path):
         "units metal\ntimestep 0.001\nfix 1 all nvt temp ${t} ${t} 0.1\nfix 1 all nvt temp 298.15 298.15 0.1\n"
         f"unfix 1\nfix 1 all nve\nStep Temp Density\n{rows}Loop time of 1 with 3 atoms\n"
     )
-    with pytest.warns(UserWarning, match=r"mean temperature 302\.\d+ ± 0\.\d+ K, but the thermostat's target was 298"):
+    with pytest.warns(UserWarning, match=r"mean temperature 30\d\.\d+ ± 0\.\d+ K, but the thermostat's target was 298"):
         (line,) = measure("density", Simulation(log=path)).records
     assert "target 298.15 K" in line["source"]
 
 
 def test_a_ramp_has_no_target(tmp_path):
-    shutil.copy(LOG, tmp_path / "x.log.xz")
     text = unpacked(LOG).replace("298.15 298.15", "298.15 400.0")
     (tmp_path / "ramp.log").write_text(text)
-    assert (
-        "target" not in measure("structure", Simulation(DUMP, tmp_path / "ramp.log"), pairs="O-O").records[0]["source"]
-    )
+    line = measure("structure", Simulation(DUMP, tmp_path / "ramp.log"), pairs="O-O").records[0]
+    assert "mean temperature" in line["source"] and "target" not in line["source"]

@@ -26,7 +26,7 @@ Options = dict[str, tuple[Any, Any]]  # name -> annotation, default
 
 FILES = {
     "dump": "LAMMPS text dump (plain, .gz, .xz)",
-    "log": "log of the same run",
+    "log": "log of the run",
 }
 COMMON: Options = {
     "temperature": (
@@ -156,6 +156,11 @@ def add_report() -> None:
     app.command("report", help=inspect.getdoc(_report))(with_options(_report, options | COMMON))
 
 
+for _name, _analysis in analyses().items():
+    add_command(_name, _analysis)
+add_report()
+
+
 @app.command()
 def kernel(
     model: Annotated[Path, typer.Argument(help="trained model, whose layers are looked at")],
@@ -214,8 +219,3 @@ def _show(values: list[dict]) -> None:
     for source in sources:
         if not any(other != source and other.startswith(source) for other in sources):
             console.print(source, style="dim", markup=False)
-
-
-for _name, _analysis in analyses().items():
-    add_command(_name, _analysis)
-add_report()
