@@ -90,7 +90,7 @@ def evaluate(
 
 @entry
 def generate(config: Config, out: Out = None, set_: Set = None) -> None:
-    """Classical labels of the systems in CONFIG; under mpirun the ranks share the work, a killed run is continued."""
+    """tl-generate: cheap labels of the systems in CONFIG by one teacher; mpirun shares the work among ranks."""
     from tlmd.generate import driver
     from tlmd.generate.config import GenerateConfig
     from tlmd.run.config import load_config
