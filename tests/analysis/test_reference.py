@@ -5,7 +5,8 @@ import pytest
 from iapws import IAPWS95
 
 from tlmd.analysis.peaks import first_maximum, minimum_after
-from tlmd.analysis.reference import Known, liquid_of_atoms, liquid_of_mass, liquids, water
+from tlmd.analysis.reference import liquid_of_atoms, liquid_of_mass, liquids, water
+from tlmd.analysis.reference.liquid import Known
 from tlmd.analysis.reference.table import read_references
 from tlmd.run.errors import InputError
 

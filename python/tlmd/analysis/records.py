@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tlmd.analysis.reference import Known
+from tlmd.analysis.reference.liquid import Known
 from tlmd.analysis.statistics import Estimate
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tlmd.analysis import records
-from tlmd.analysis.reference import Curve, Known, Liquid, liquid_of_atoms, liquid_of_mass
+from tlmd.analysis.reference import liquid_of_atoms, liquid_of_mass
+from tlmd.analysis.reference.liquid import Curve, Known, Liquid
 from tlmd.analysis.reference.table import References, read_references
 from tlmd.analysis.statistics import MIN_SAMPLES, Estimate, equilibrated_mean
 from tlmd.analysis.thermo import Log, Run, frame_times, match, read_log

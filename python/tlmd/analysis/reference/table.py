@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field
 
-from tlmd.analysis.reference import Known, Liquid
+from tlmd.analysis.reference.liquid import Known, Liquid
 from tlmd.run.config import Section, load_config
 from tlmd.run.errors import InputError, nearest
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 import numpy as np
 
 from tlmd.analysis.peaks import first_maximum, top_of_peak
-from tlmd.analysis.reference import Curve, Known, Liquid
+from tlmd.analysis.reference.liquid import Curve, Known, Liquid
 from tlmd.units import AVOGADRO
 
 IAPWS_K = (253.15, 383.15)
