@@ -1,27 +1,27 @@
-"""The cost of one step of molecular dynamics of liquid water: tlmd's engine, its other paths, and rivals.
+"""The cost of one step of molecular dynamics of liquid water: tlmd's engine, its other paths, and other codes.
 
-    python benchmarks/md_step.py [--rivals ...] [--atoms 192 648 1536 20577] [--width 64 128] [--rounds 3] [--csv FILE]
+    python benchmarks/md_step.py [--codes ...] [--atoms 192 648 1536 20577] [--width 64 128] [--rounds 3] [--csv FILE]
 
 eager        tlmd's potential in torch           torchscript, compile   the same, exported or through torch.compile
 native       tlmd's engine called from Python    lammps                 pair_style tpainn, 1 rank and thread; also
                                                                         lammps-omp2: 2 threads, lammps-mpi2: 2 ranks
 schnetpack   its PaiNN, same F, layers, basis, cutoff; TorchScript
 mace         MACE 64x0e, 2 layers; TorchScript
-deepmd       se_e2_a, compressed, in its own LAMMPS; sizes in rivals.py
+deepmd       se_e2_a, compressed, in its own LAMMPS; sizes in codes.py
 
-Without --rivals those run whose packages are there (each may be installed beside tlmd, deepmd apart from it):
+Without --codes those run whose packages are there (each may be installed beside tlmd, deepmd apart from it):
 
     pip install --no-deps schnetpack==2.1.1 torch-ema tensorboardX && pip install h5py hydra-core pytorch-lightning \\
         matscipy torchmetrics fasteners dirsync hydra-colorlog progressbar protobuf
     pip install mace-torch  # its e3nn needs TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, which is set here
     python -m venv dp && dp/bin/pip install 'deepmd-kit[cpu,lmp]'  # then: md_step.py --deepmd-venv dp
 
-float32, random weights, one thread unless stated. LAMMPS rivals are timed in real dynamics, neighbour lists (rebuilt
+float32, random weights, one thread unless stated. LAMMPS codes are timed in real dynamics, neighbour lists (rebuilt
 every 20 steps) and integration included; the others evaluate energy and forces of the frame with neighbours given, made
-by the same search. Each measurement is a process of its own, rivals in turn, best of all rounds; glibc malloc tuned for
+by the same search. Each measurement is a process of its own, codes in turn, best of all rounds; glibc malloc tuned for
 all (no mmap, no trim). Memory: resident maximum less that after imports and inputs (compile: with the compiler); in
 LAMMPS what the pair style states. Error: the largest force error over the rms force, against float64. `x lammps`: times
-slower than lammps. Rivals in torch are left out beyond 5000 atoms unless --big: they need tens of GiB; schnetpack takes
+slower than lammps. Codes in torch are left out beyond 5000 atoms unless --big: they need tens of GiB; schnetpack takes
 18 GiB of 1536 atoms with F=128.
 """
 
@@ -41,7 +41,7 @@ import time
 import warnings
 from pathlib import Path
 
-from rivals import EAGER_FITS, ELEMENTS, LAMMPS, LAYERS, N_RADIAL, STEPS, prepare, time_lammps
+from codes import EAGER_FITS, ELEMENTS, LAMMPS, LAYERS, N_RADIAL, STEPS, prepare, time_lammps
 
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "200000000000", "MALLOC_TOP_PAD_": "268435456"}
 OTHERS = ("schnetpack", "mace", "deepmd")  # whose weights are their own: no force error
@@ -61,14 +61,14 @@ def count_memory() -> int:
     return highest_memory()
 
 
-def measure(rival: str, folder: Path, n_atoms: int) -> dict[str, float]:
-    """us/atom/step and peak KiB/atom of a rival in this process, which is to do nothing else, and its force error."""
+def measure(code: str, folder: Path, n_atoms: int) -> dict[str, float]:
+    """us/atom/step and peak KiB/atom of a code in this process, which is to do nothing else, and its force error."""
     import numpy as np
     import torch
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    step = STEPS[rival](folder, n_atoms)
+    step = STEPS[code](folder, n_atoms)
     before = count_memory()
     for _ in range(4):
         forces = step()
@@ -78,18 +78,18 @@ def measure(rival: str, folder: Path, n_atoms: int) -> dict[str, float]:
         step()
         times.append(time.perf_counter() - start)
     peak = highest_memory() - before
-    error = math.nan if rival in OTHERS else force_error(folder, np.asarray(forces))
+    error = math.nan if code in OTHERS else force_error(folder, np.asarray(forces))
     return {"us": min(times) / n_atoms * 1e6, "kib": peak / n_atoms, "error": error}
 
 
-def measure_lammps(rival: str, folder: Path, n_atoms: int, deepmd_venv: str) -> dict[str, float]:
-    """The same of a rival in LAMMPS."""
+def measure_lammps(code: str, folder: Path, n_atoms: int, deepmd_venv: str) -> dict[str, float]:
+    """The same of a code in LAMMPS."""
     import numpy as np
 
-    result = time_lammps(rival, folder, n_atoms, deepmd_venv)
-    if rival in OTHERS:
+    result = time_lammps(code, folder, n_atoms, deepmd_venv)
+    if code in OTHERS:
         return {**result, "error": math.nan}
-    return {**result, "error": force_error(folder, np.loadtxt(folder / f"{rival}.dump", skiprows=9))}
+    return {**result, "error": force_error(folder, np.loadtxt(folder / f"{code}.dump", skiprows=9))}
 
 
 def force_error(folder: Path, forces) -> float:
@@ -122,20 +122,20 @@ def start_worker(task: str, folder: Path, n_atoms: int, width: int, deepmd_venv:
     return None
 
 
-def best_of_rounds(rivals: list[str], rounds: int, *where) -> dict[str, dict[str, float]]:
-    """The least of every number of every rival; a rival that failed is left out and not tried again."""
+def best_of_rounds(codes: list[str], rounds: int, *where) -> dict[str, dict[str, float]]:
+    """The least of every number of every code; a code that failed is left out and not tried again."""
     best: dict[str, dict[str, float]] = {}
     failed = set()
     for _ in range(rounds):
-        for rival in rivals:
-            if rival in failed:
+        for code in codes:
+            if code in failed:
                 continue
-            result = start_worker(rival, *where)
+            result = start_worker(code, *where)
             if result is None:
-                failed.add(rival)
+                failed.add(code)
                 continue
-            old = best.setdefault(rival, result)
-            best[rival] = {key: min(old[key], result[key]) for key in result}
+            old = best.setdefault(code, result)
+            best[code] = {key: min(old[key], result[key]) for key in result}
     return best
 
 
@@ -192,21 +192,21 @@ def table_line(row: dict) -> str:
         return format("-", f">{form.split('.')[0]}") if value is None or math.isnan(value) else format(value, form)
 
     numbers = f"{cell('us', '10.2f')} {cell('kib', '10.2f')} {cell('error', '10.1e')} {cell('x lammps', '9.2f')}"
-    return f"{row['F']:4d} {row['atoms']:6d}  {row['rival']:12s} {numbers}"
+    return f"{row['F']:4d} {row['atoms']:6d}  {row['code']:12s} {numbers}"
 
 
-def default_rivals(deepmd_venv: str) -> list[str]:
+def default_codes(deepmd_venv: str) -> list[str]:
     """Those whose packages are there."""
     there = {name: importlib.util.find_spec(name) is not None for name in ("schnetpack", "mace", "lammps")}
-    rivals = ["eager", "torchscript", "compile", "native"] + (list(LAMMPS) if there["lammps"] else [])
-    rivals += [name for name in ("schnetpack", "mace") if there[name]]
-    return rivals + (["deepmd"] if deepmd_venv else [])
+    codes = ["eager", "torchscript", "compile", "native"] + (list(LAMMPS) if there["lammps"] else [])
+    codes += [name for name in ("schnetpack", "mace") if there[name]]
+    return codes + (["deepmd"] if deepmd_venv else [])
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rivals", nargs="+", choices=[*STEPS, *LAMMPS, "deepmd"])
+    parser.add_argument("--codes", "--rivals", nargs="+", choices=[*STEPS, *LAMMPS, "deepmd"])
     parser.add_argument("--atoms", type=int, nargs="+", default=[192, 648, 1536, 20577])
     parser.add_argument("--width", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--rounds", type=int, default=3)
@@ -223,12 +223,12 @@ def main() -> None:
     if args.worker:
         task, folder, n_atoms, width, venv = args.worker
         return worker(task, Path(folder), int(n_atoms), int(width), venv)
-    rivals, rows, once = args.rivals or default_rivals(args.deepmd_venv), [], {}
+    codes, rows, once = args.codes or default_codes(args.deepmd_venv), [], {}
     with tempfile.TemporaryDirectory() as name:
         peak = peaks(Path(name))
         print("float32, one thread unless stated, malloc tuned: " + " ".join(f"{k}={v}" for k, v in MALLOC.items()))
         print("peaks of a core: " + ("{} GFLOP/s, L2 {}, DRAM {} GB/s".format(*peak) if peak else "no compiler"))
-        print(f"{'F':>4} {'atoms':>6}  {'rival':12s} {'us/atom':>10} {'KiB/atom':>10} {'error':>10} {'x lammps':>9}")
+        print(f"{'F':>4} {'atoms':>6}  {'code':12s} {'us/atom':>10} {'KiB/atom':>10} {'error':>10} {'x lammps':>9}")
         for n_atoms in args.atoms:
             for width in args.width:
                 folder = Path(name) / f"{width}-{n_atoms}"
@@ -237,14 +237,14 @@ def main() -> None:
                 pairs = start_worker("prepare", *where)
                 if pairs is None:
                     continue
-                fitting = [r for r in rivals if args.big or n_atoms <= EAGER_FITS or r not in STEPS or r == "native"]
+                fitting = [r for r in codes if args.big or n_atoms <= EAGER_FITS or r not in STEPS or r == "native"]
                 fitting = [r for r in fitting if (r, n_atoms) not in once]
                 best = best_of_rounds(fitting, args.rounds, *where)
                 once |= {(r, n_atoms): best.get(r, {}) for r in ONE_WIDTH if r in fitting}
                 base = best.get("lammps", {}).get("us", math.nan)
-                for rival in rivals:
-                    found = best.get(rival) or once.get((rival, n_atoms), {})
-                    row = {"F": width, "atoms": n_atoms, "rival": rival, **found}
+                for code in codes:
+                    found = best.get(code) or once.get((code, n_atoms), {})
+                    row = {"F": width, "atoms": n_atoms, "code": code, **found}
                     row["x lammps"] = found.get("us", math.nan) / base
                     print(table_line(row), flush=True)
                     rows.append({key: "" if x != x else x for key, x in row.items()})  # no number, not NaN
@@ -253,7 +253,7 @@ def main() -> None:
                     print(f"  roofline of {engine}: " + roofline(width, pairs, best[engine]["us"], peak), flush=True)
     if args.csv:
         with args.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["F", "atoms", "rival", *COLUMNS, "x lammps"])
+            writer = csv.DictWriter(file, ["F", "atoms", "code", *COLUMNS, "x lammps"])
             writer.writeheader()
             writer.writerows(rows)
 

@@ -1,4 +1,4 @@
-"""A GAP-like rival: kernel ridge regression on SOAP vectors, of energies or of energies and forces.
+"""A GAP-like method: kernel ridge regression on SOAP vectors, of energies or of energies and forces.
 
     python benchmarks/soap_ridge.py [FOLDER] [--forces] [--points 400] [--frames N] [--seed 1] [--cutoff 5] ...
 

@@ -1,16 +1,16 @@
-"""The cost of one training step on energies and forces of liquid water: tlmd's engine, eager PyTorch, and rivals.
+"""The cost of one training step on energies and forces of liquid water: tlmd's engine, eager PyTorch, and other codes.
 
-    python benchmarks/train_step.py [--rivals ...] [--width 64 128] [--frames 8] [--rounds 3]
+    python benchmarks/train_step.py [--codes ...] [--width 64 128] [--frames 8] [--rounds 3]
 
 A step: prediction of a batch of frames of 192 atoms, squared errors of energies and forces, gradients with respect to
 all parameters, Adam. native: the engine's tangent passes; native:layer, native:readout: the same with all parameters
 frozen but those of the last layer and the readout, or of the readout; native:threads: on two threads, wall time; eager:
 double backward in torch; compile: the same through torch.compile, which refuses double backward (torch 2.13);
 schnetpack: its PaiNN of the same size; mace: MACE 64x0e, 2 layers (install as for md_step.py). float32, one thread,
-neighbours given; each measurement is a process of its own, rivals in turn, and one line when it is done, with the best
+neighbours given; each measurement is a process of its own, codes in turn, and one line when it is done, with the best
 of the rounds so far; glibc malloc tuned for all (no mmap, no trim). Times are of the processor, so that other work on
 the machine counts little. Memory: resident maximum less that after imports and inputs. `x native`: times slower than
-native. At F = 128 a round of all takes some minutes: choose rivals and widths for a shorter run, with native among
+native. At F = 128 a round of all takes some minutes: choose codes and widths for a shorter run, with native among
 them.
 """
 
@@ -27,8 +27,8 @@ import time
 import typing
 import warnings
 
+from codes import CUTOFF, ELEMENTS, LAYERS, N_RADIAL, mace_model, schnetpack_model, water
 from md_step import MALLOC, count_memory, highest_memory
-from rivals import CUTOFF, ELEMENTS, LAYERS, N_RADIAL, mace_model, schnetpack_model, water
 
 N_ATOMS = 192  # of a frame
 Step = typing.Callable[[], None]
@@ -56,7 +56,7 @@ def step_of(parameters, energies_and_forces, n_frames: int) -> Step:
 TRAINED = {"native:layer": (f"messages.{LAYERS - 1}", f"updates.{LAYERS - 1}", "energy"), "native:readout": ("energy",)}
 
 
-def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
+def tlmd_step(code: str, n_frames: int, width: int) -> Step:
     """eager, compile, native, or native with frozen parameters."""
     import torch
 
@@ -71,15 +71,15 @@ def tlmd_step(rival: str, n_frames: int, width: int) -> Step:
     frame = build_graph(numbers, positions, cell, [True] * 3, ELEMENTS, CUTOFF)
     graph = batch_graphs([frame] * n_frames)
     for name, parameter in potential.named_parameters():
-        parameter.requires_grad_(any(part in name for part in TRAINED.get(rival, ("",))))
-    if rival.startswith("native"):
+        parameter.requires_grad_(any(part in name for part in TRAINED.get(code, ("",))))
+    if code.startswith("native"):
         engine = TrainingEngine(potential, frame)
         pairs = pairs_of(potential, graph)
 
         def predict():
             return engine.evaluate(graph, pairs)
     else:
-        model = torch.compile(potential, dynamic=False) if rival == "compile" else potential
+        model = torch.compile(potential, dynamic=False) if code == "compile" else potential
 
         def predict():
             return evaluate(model, graph, create_graph=True)
@@ -114,16 +114,14 @@ def mace_step(n_frames: int, width: int) -> Step:
     return step_of(model.parameters(), energies_and_forces, n_frames)
 
 
-def measure(rival: str, n_frames: int, width: int) -> dict[str, float]:
+def measure(code: str, n_frames: int, width: int) -> dict[str, float]:
     """us/atom/step and peak KiB/atom in this process, which is to do nothing else."""
     import torch
 
     warnings.simplefilter("ignore")
-    threads, clock = (2, time.perf_counter) if rival == "native:threads" else (1, time.process_time)
+    threads, clock = (2, time.perf_counter) if code == "native:threads" else (1, time.process_time)
     torch.set_num_threads(threads)
-    step = {"schnetpack": schnetpack_step, "mace": mace_step}.get(rival, lambda *a: tlmd_step(rival, *a))(
-        n_frames, width
-    )
+    step = {"schnetpack": schnetpack_step, "mace": mace_step}.get(code, lambda *a: tlmd_step(code, *a))(n_frames, width)
     before = count_memory()
     for _ in range(2):
         step()
@@ -136,14 +134,14 @@ def measure(rival: str, n_frames: int, width: int) -> dict[str, float]:
     return {"us": min(times) / n_atoms * 1e6, "kib": (highest_memory() - before) / n_atoms}
 
 
-def start_worker(rival: str, n_frames: int, width: int) -> dict[str, float]:
+def start_worker(code: str, n_frames: int, width: int) -> dict[str, float]:
     """The measurement of a process of its own; no numbers if it failed: why goes to stderr."""
-    command = [sys.executable, __file__, "--worker", rival, str(n_frames), str(width)]
+    command = [sys.executable, __file__, "--worker", code, str(n_frames), str(width)]
     environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
-    print(f"{rival}, F={width}: {(done.stderr.strip() or 'no output').splitlines()[-1]}", file=sys.stderr)
+    print(f"{code}, F={width}: {(done.stderr.strip() or 'no output').splitlines()[-1]}", file=sys.stderr)
     return {"us": math.nan, "kib": math.nan}
 
 
@@ -151,27 +149,29 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     there = [name for name in ("schnetpack", "mace") if importlib.util.find_spec(name)]
-    parser.add_argument("--rivals", nargs="+", default=["native", "native:threads", *TRAINED, "eager", *there])
+    parser.add_argument(
+        "--codes", "--rivals", nargs="+", default=["native", "native:threads", *TRAINED, "eager", *there]
+    )
     parser.add_argument("--width", type=int, nargs="+", default=[64, 128])
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        rival, n_frames, width = args.worker
-        return print(json.dumps(measure(rival, int(n_frames), int(width))))
+        code, n_frames, width = args.worker
+        return print(json.dumps(measure(code, int(n_frames), int(width))))
     print(f"batch {args.frames} x {N_ATOMS} atoms, float32, one thread, malloc tuned: {MALLOC}")
-    print(f"{'F':>4} {'round':>5} {'rival':14s} {'us/atom/step':>13} {'KiB/atom':>10} {'x native':>9}", flush=True)
+    print(f"{'F':>4} {'round':>5} {'code':14s} {'us/atom/step':>13} {'KiB/atom':>10} {'x native':>9}", flush=True)
     for width in args.width:
         best: dict[str, dict[str, float]] = {}
         for number in range(1, args.rounds + 1):
-            for rival in args.rivals:
-                result = start_worker(rival, args.frames, width)
-                old = best.setdefault(rival, result)
-                found = best[rival] = {key: min(old[key], result[key]) for key in result}
+            for code in args.codes:
+                result = start_worker(code, args.frames, width)
+                old = best.setdefault(code, result)
+                found = best[code] = {key: min(old[key], result[key]) for key in result}
                 slower = found["us"] / best.get("native", {}).get("us", math.nan)
                 numbers = f"{found['us']:13.1f} {found['kib']:10.1f} {slower:9.2f}"
-                print(f"{width:4d} {number:5d} {rival:14s} {numbers}", flush=True)
+                print(f"{width:4d} {number:5d} {code:14s} {numbers}", flush=True)
 
 
 if __name__ == "__main__":

