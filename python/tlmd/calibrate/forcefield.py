@@ -64,13 +64,18 @@ def write_forcefield(
     table = "# eV, A, by tl-calibrate\n\n" + "\n".join(blocks)
     oxygen, hydrogen = charges(coefficients)
     include = _INCLUDE.format(
-        level=level, frames=frames, errors=errors, table=TABLE, oxygen=oxygen, hydrogen=hydrogen,
+        level=comment(level), frames=frames, errors=errors, table=TABLE, oxygen=oxygen, hydrogen=hydrogen,
         bond=" ".join(f"{value:.10f}" for value in bond), angle=" ".join(f"{value:.10f}" for value in angle),
         bond_bond=bond_bond, bond_angle=bond_angle, reference=BOND_A, range=f"{lengths[-1]:.6f}",
     )  # fmt: skip
-    write_atomic(folder / TABLE, lambda temporary: temporary.write_text(table))
-    write_atomic(folder / INCLUDE, lambda temporary: temporary.write_text(include))
+    write_atomic(folder / TABLE, lambda temporary: temporary.write_text(table, encoding="utf-8"))
+    write_atomic(folder / INCLUDE, lambda temporary: temporary.write_text(include, encoding="utf-8"))
     return folder / INCLUDE
+
+
+def comment(text: str) -> str:
+    """A text that stays within a comment of a LAMMPS input: one line, without double quotes."""
+    return " ".join(text.replace('"', "'").split())
 
 
 def charges(coefficients: np.ndarray) -> tuple[float, float]:
