@@ -111,16 +111,18 @@ def test_xtb_by_its_calculator_is_the_teacher_xtb():
     [
         (
             "no_such_package:Model",
-            r"teacher\.calculator = no_such_package:Model: No module named.*; install or correct",
+            r"teacher\.calculator = no_such_package:Model: ModuleNotFoundError: No module named.*; install or correct",
         ),
         ("ase.calculators.emt:EMTT", r"has no attribute 'EMTT'"),
-        ("missing.py:argon", r"missing\.py:argon: .*No such file"),
+        ("missing.py:argon", r"teacher\.calculator = .*missing\.py, no file"),
+        ("broken.py:argon", r"broken\.py:argon: ZeroDivisionError: division by zero"),
         ("ase.build:bulk", r"bulk\(\) missing 1 required"),
         ("builtins:dict", r"which returns dict; wanted an ASE calculator"),
         ("ase.calculators.emt.EMT", r"wanted package\.module:function or file\.py:function; correct it"),
     ],
 )
 def test_what_makes_no_calculator_is_refused(toml, calculator, message):
+    (toml.parent / "broken.py").write_text("1 / 0\n")
     with pytest.raises(InputError, match=message):
         driver.generate(load_config(GenerateConfig, toml, [f'teacher.calculator="{calculator}"']), toml.parent / "out")
     assert not (toml.parent / "out" / driver.FRAMES).exists()

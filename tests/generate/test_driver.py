@@ -15,6 +15,8 @@ from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import GenerateConfig
+from tlmd.generate.items import finished as finished_item
+from tlmd.generate.items import items_of, make
 from tlmd.generate.teachers.lammps_water import nearest_contact
 from tlmd.generate.teachers.spcfw import ANGLE_DEG, BOND_A, SPCFw, SPCFwConfig
 from tlmd.run.config import load_config
@@ -185,16 +187,16 @@ def test_resumed_run_gives_the_same_set(finished, toml):
     settings = config.model_copy(update={"out": out})
     RunFolder(out, "generate", settings).close()
     (out / PARTS).mkdir()
-    items = list(driver._items(settings))
+    items = list(items_of(settings))
     teacher = SPCFw(settings.teacher)
     for item in items[:4]:
-        driver._make_item(settings, item, teacher)
+        make(settings, item, teacher, out)
     teacher.close()
     kept, cut, unrecorded = (item.path(out) for item in items[:3])
     cut.write_bytes(cut.read_bytes()[:100])  # killed while copying
     unrecorded.with_suffix(".json").unlink()  # killed between the frames and their record
     before = kept.stat().st_mtime_ns
-    assert [driver._finished(item, out) is not None for item in items[:4]] == [True, False, False, True]
+    assert [finished_item(item, out) is not None for item in items[:4]] == [True, False, False, True]
     assert kept.stat().st_mtime_ns == before
     again = read_frames(driver.generate(settings))
     assert len(again) == len(frames)
@@ -230,14 +232,14 @@ def test_wrong_label_is_refused(finished, toml):
     config, frames = finished
     settings = config.model_copy(update={"out": toml.parent / "wrong"})
     run = RunFolder(settings.out, "generate", settings)
-    path = settings.out / driver._UNCHECKED
+    path = settings.out / driver.UNCHECKED
     write_frames(path, frames)
-    driver._reevaluate(settings, run)
+    driver.check(settings, run)
     forces = frames[2].forces.copy()
     forces[0, 0] += 1e-3
     write_frames(path, [*frames[:2], frames[2].replace(forces=forces)])
     with pytest.raises(InputError, match=r"frame 2: labels that differ by"):
-        driver._reevaluate(settings, run)
+        driver.check(settings, run)
     run.close()
 
 

@@ -15,11 +15,12 @@ from tlmd.generate import driver, topology
 from tlmd.generate.config import GenerateConfig
 from tlmd.generate.dynamics import langevin
 from tlmd.generate.interfaces import Unsuited
+from tlmd.generate.items import items_of, make
 from tlmd.generate.systems import molecules
-from tlmd.generate.systems.molecules import EnumerateConfig
 from tlmd.generate.teachers.mmff94 import MMFF94, STRAIGHT_DEG, MMFF94Config
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
+from tlmd.run.folder import PARTS, RunFolder
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
 from tlmd.units import BOLTZMANN_EV_K, EV_PER_KCAL_MOL
 
@@ -129,10 +130,9 @@ def test_geometries_without_a_graph_are_counted():
 
 
 def test_enumeration_is_deterministic_and_has_right_valences():
-    config = EnumerateConfig(count=150, elements=["C", "N", "O", "S", "F"], heavy_atoms=(2, 6))
-    found = topology.enumerate_molecules(config)
-    assert len(set(found)) == 150 and found == topology.enumerate_molecules(config)
-    assert found != topology.enumerate_molecules(config.model_copy(update={"seed": 2}))
+    found = topology.enumerate_molecules(150, "CNOSF", (2, 6), seed=1)
+    assert len(set(found)) == 150 and found == topology.enumerate_molecules(150, "CNOSF", (2, 6), seed=1)
+    assert found != topology.enumerate_molecules(150, "CNOSF", (2, 6), seed=2)
     valences = topology.VALENCES | {"H": 1}
     sizes = set()
     for smiles in found:
@@ -147,8 +147,7 @@ def test_enumeration_is_deterministic_and_has_right_valences():
 
 
 def test_few_graphs_end_the_enumeration():
-    config = EnumerateConfig(count=50, elements=["C", "F"], heavy_atoms=(1, 2))
-    found = topology.enumerate_molecules(config)
+    found = topology.enumerate_molecules(50, "CF", (1, 2), seed=1)
     assert set(found) == {"C", "CC", "C=C", "C#C", "CF", "[H]F"}  # F2 is left out as unstable
 
 
@@ -169,10 +168,11 @@ def test_generated_set(finished, toml):
 def test_resumed_run_gives_the_same_set(finished, toml):
     config, frames = finished
     settings = config.model_copy(update={"out": toml.parent / "killed"})
-    driver._prepare(settings)
-    items = list(driver._items(settings))
+    RunFolder(settings.out, "generate", settings).close()
+    (settings.out / PARTS).mkdir()
+    items = list(items_of(settings))
     for item in items[::2]:
-        driver._make_item(settings, item, MMFF94(settings.teacher))
+        make(settings, item, MMFF94(settings.teacher), settings.out)
     again = read_frames(driver.generate(settings))
     for a, b in zip(frames, again, strict=True):
         np.testing.assert_array_equal(a.positions, b.positions)
@@ -188,7 +188,7 @@ def test_molecules_of_a_file_and_what_is_left_out(tmp_path, finished):
     driver.generate(load_config(GenerateConfig, tmp_path / "all.toml"), tmp_path / "out")
     log = (tmp_path / "out" / "log.txt").read_text()
     assert "all: 3 molecules; left out 1 with no bonds, 1 with no MMFF94 types" in log
-    assert "1 not made" in log  # CP has types, but no bond energy
+    assert "all: 1 not made: CP, with a bond C-P" in log  # it has types, but no bond energy
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -17,9 +17,6 @@ from tlmd.frames.frame import Frame
 from tlmd.generate.quantities import Frames
 from tlmd.run.config import Section
 from tlmd.run.errors import InputError
-
-if TYPE_CHECKING:
-    from tlmd.generate.molecule import Molecule
 
 LAMMPS_SEEDS = 899_999_999  # the largest seed of LAMMPS' generators
 
@@ -67,7 +64,7 @@ class Teacher(ABC):
 
     Labels depend on the frame only, so that they can be evaluated again later. Beyond labels, a system may ask for what
     its matter needs: water and materials for `trajectory` (see `tlmd.generate.teachers.lammps_water` and
-    `tlmd.generate.teachers.any_composition`), molecules for `energy_of` (see `MoleculeEnergy`).
+    `tlmd.generate.teachers.any_composition`), molecules for `energy_of` (see `tlmd.generate.molecule.MoleculeEnergy`).
     """
 
     config: TeacherConfig
@@ -118,21 +115,6 @@ class System(ABC):
         """Yield `count(item)` frames without labels, or NotMade in place of some; the result depends on `item` and the
         state of `rng` only. An Unsuited that is raised counts for all frames that are still missing.
         """
-
-
-class MoleculeEnergy(ABC):
-    """The energy of one molecule by a teacher, which gives it by its method `energy_of(smiles)`."""
-
-    def __init__(self, molecule: Molecule):
-        self.molecule = molecule
-
-    @abstractmethod
-    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
-        """Energy (eV) and forces (N, 3) (eV/A) at positions (N, 3) A. Raises Unsuited where there is no result."""
-
-    @abstractmethod
-    def relax(self, positions: np.ndarray) -> np.ndarray:
-        """The minimum (N, 3) A near `positions`."""
 
 
 def draw_seed(rng: np.random.Generator, largest: int = LAMMPS_SEEDS) -> int:

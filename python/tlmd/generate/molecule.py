@@ -1,11 +1,14 @@
-"""A single molecule by RDKit: its graph with conformers, and the force field MMFF94 of it."""
+"""A single molecule by RDKit: its graph with conformers, and its energy by a teacher or by MMFF94."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
 from tlmd.generate import topology
-from tlmd.generate.interfaces import MoleculeEnergy, Unsuited
+from tlmd.generate.interfaces import Unsuited
 from tlmd.units import EV_PER_KCAL_MOL
 
 
@@ -36,6 +39,43 @@ class Molecule:
         a, b = one - centre, two - centre
         cosines = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
         return float(np.degrees(np.arccos(cosines.clip(-1, 1))).max(initial=0.0))
+
+
+class MoleculeEnergy(ABC):
+    """The energy of one molecule by a teacher, which gives it by its method `energy_of(smiles)`."""
+
+    def __init__(self, molecule: Molecule):
+        self.molecule = molecule
+
+    @abstractmethod
+    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        """Energy (eV) and forces (N, 3) (eV/A) at positions (N, 3) A. Raises Unsuited where there is no result."""
+
+    @abstractmethod
+    def relax(self, positions: np.ndarray) -> np.ndarray:
+        """The minimum (N, 3) A near `positions`."""
+
+
+class EnergyByTeacher(MoleculeEnergy):
+    """The energy by any function of positions; relaxation by another one, from the minimum of MMFF94.
+
+    evaluate, relax: as the methods of the same names
+    """
+
+    def __init__(
+        self,
+        molecule: Molecule,
+        evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        relax: Callable[[np.ndarray], np.ndarray],
+    ):
+        super().__init__(molecule)
+        self._evaluate, self._relax, self._first = evaluate, relax, ForceField(molecule)
+
+    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        return self._evaluate(positions)
+
+    def relax(self, positions: np.ndarray) -> np.ndarray:
+        return self._relax(self._first.relax(positions))
 
 
 class ForceField(MoleculeEnergy):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -24,9 +23,6 @@ try:
     RDLogger.DisableLog("rdApp.*")  # what fails is counted and reported
 except ImportError:
     Chem = None
-
-if TYPE_CHECKING:
-    from tlmd.generate.systems.molecules import EnumerateConfig
 
 VALENCES = {"C": 4, "N": 3, "O": 2, "S": 2, "F": 1}
 ABUNDANCES = {"C": 14.0, "N": 3.0, "O": 3.0, "S": 1.0, "F": 1.0}  # how often growth draws an element
@@ -102,22 +98,22 @@ def from_frames(frames: Sequence[Frame]) -> tuple[list[str], Counter]:
     return list(dict.fromkeys(smiles for smiles in found if smiles)), Counter({"no bonds": found.count(None)})
 
 
-def enumerate_molecules(config: EnumerateConfig) -> list[str]:
-    """Up to `config.count` different neutral closed-shell molecules, grown at random by valence; given by the seed.
+def enumerate_molecules(count: int, elements: Sequence[str], heavy_atoms: tuple[int, int], seed: int) -> list[str]:
+    """Up to `count` different neutral closed-shell molecules, grown at random by valence; given by the seed.
 
     A tree of single bonds grows atom by atom, rings are closed, bond orders are raised. Sizes are drawn in proportion
     to 3^size, as the number of graphs grows; growth ends early where no new graph is found in 200 trials.
     """
     require_rdkit()
-    rng = np.random.default_rng(config.seed)
-    low, high = config.heavy_atoms
+    rng = np.random.default_rng(seed)
+    low, high = heavy_atoms
     sizes = np.arange(low, high + 1)
     weights = 3.0**sizes / (3.0**sizes).sum()
     unstable = [Chem.MolFromSmarts(pattern) for pattern in _UNSTABLE]
     found: dict[str, None] = {}
     idle = 0
-    while len(found) < config.count and idle < 200:
-        molecule = _grow(rng, config.elements, int(rng.choice(sizes, p=weights)))
+    while len(found) < count and idle < 200:
+        molecule = _grow(rng, elements, int(rng.choice(sizes, p=weights)))
         idle += 1
         if molecule is None or any(molecule.HasSubstructMatch(pattern) for pattern in unstable):
             continue
@@ -130,7 +126,7 @@ def enumerate_molecules(config: EnumerateConfig) -> list[str]:
 def _grow(rng: np.random.Generator, elements: Sequence[str], size: int) -> Chem.Mol | None:
     """One random molecule of `size` heavy atoms; None where growth came to a dead end."""
     weights = np.array([ABUNDANCES[element] for element in elements])
-    symbols = rng.choice(np.array(elements), size=size, p=weights / weights.sum())
+    symbols = rng.choice(np.array(list(elements)), size=size, p=weights / weights.sum())
     free = np.array([VALENCES[symbol] for symbol in symbols])
     orders = np.zeros((size, size), dtype=int)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate.dynamics import langevin, spaced
-from tlmd.generate.interfaces import MoleculeEnergy, NotMade, System, SystemConfig, Teacher, Unsuited, draw_seed
+from tlmd.generate.interfaces import NotMade, System, SystemConfig, Teacher, Unsuited, draw_seed
 from tlmd.generate.quantities import (
     Amplitude,
     Angle,
@@ -33,6 +33,9 @@ from tlmd.generate.registry import system
 from tlmd.run.config import ConfigPath, Section
 from tlmd.run.errors import InputError
 from tlmd.units import BOLTZMANN_EV_K
+
+if TYPE_CHECKING:
+    from tlmd.generate.molecule import MoleculeEnergy
 
 HESSIAN_STEP_A = 1e-3
 PER_CONFORMER = 8  # frames by the modes of one conformer
@@ -89,7 +92,7 @@ class Molecules(System):
             seen, lost = topology.from_frames(read_frames(config.file))
             found += seen
         if config.enumerate is not None:
-            found += topology.enumerate_molecules(config.enumerate)
+            found += topology.enumerate_molecules(**config.enumerate.model_dump())
         found = [topology.canonical(topology.with_hydrogens(smiles)) for smiles in found]
         self.molecules = [smiles for smiles in dict.fromkeys(found) if topology.is_typed(smiles)]
         lost["no MMFF94 types"] = len(set(found)) - len(self.molecules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -15,8 +15,11 @@ from pydantic import Field
 
 from tlmd.frames.frame import Frame, shortest
 from tlmd.generate.dynamics import langevin, spaced
-from tlmd.generate.interfaces import MoleculeEnergy, Teacher, TeacherConfig
+from tlmd.generate.interfaces import Teacher, TeacherConfig
 from tlmd.generate.quantities import Length, Timestep
+
+if TYPE_CHECKING:
+    from tlmd.generate.molecule import MoleculeEnergy
 
 RELAXED_EV_A = 0.01  # largest force component of a relaxed conformer
 RELAX_STEPS = 200
@@ -76,25 +79,19 @@ class AnyComposition(Teacher):
             yield frame.replace(positions=positions)
 
     def _energy_of(self, smiles: str) -> MoleculeEnergy:
-        return EnergyByTeacher(smiles, self)
+        """This teacher's energy of a molecule."""
+        from tlmd.generate.molecule import EnergyByTeacher, Molecule
 
+        molecule = Molecule(smiles)
 
-class EnergyByTeacher(MoleculeEnergy):
-    """A teacher's energy of one molecule; relaxation starts from the minimum of MMFF94."""
+        def evaluate(positions: np.ndarray) -> tuple[float, np.ndarray]:
+            labels = self.evaluate(molecule.numbers, positions)
+            return labels["energy"], labels["forces"]
 
-    def __init__(self, smiles: str, teacher: AnyComposition):
-        from tlmd.generate.molecule import ForceField, Molecule
+        def relax(positions: np.ndarray) -> np.ndarray:
+            return self.relax(Atoms(molecule.numbers, positions), RELAXED_EV_A, RELAX_STEPS)
 
-        super().__init__(Molecule(smiles))
-        self._teacher, self._start = teacher, ForceField(self.molecule)
-
-    def evaluate(self, positions: np.ndarray) -> tuple[float, np.ndarray]:
-        labels = self._teacher.evaluate(self.molecule.numbers, positions)
-        return labels["energy"], labels["forces"]
-
-    def relax(self, positions: np.ndarray) -> np.ndarray:
-        atoms = Atoms(self.molecule.numbers, self._start.relax(positions))
-        return self._teacher.relax(atoms, RELAXED_EV_A, RELAX_STEPS)
+        return EnergyByTeacher(molecule, evaluate, relax)
 
 
 class _Evaluated(Calculator):

@@ -85,8 +85,8 @@ def _make(config: ASEConfig) -> Calculator:
     module, _, name = config.calculator.partition(":")
     try:
         made = getattr(_module(module), name)(**config.arguments)
-    except (ImportError, OSError, AttributeError, TypeError, ValueError) as error:
-        got = f"teacher.calculator = {config.calculator}: {error}"
+    except Exception as error:  # whatever somebody else's function raises
+        got = f"teacher.calculator = {config.calculator}: {type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(got, "package.module:function or file.py:function", "install or correct it") from error
     if not isinstance(made, GetPropertiesMixin):
         got = f"teacher.calculator = {config.calculator}, which returns {type(made).__name__}"

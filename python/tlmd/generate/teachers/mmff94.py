@@ -99,7 +99,9 @@ def atomisation_energy(molecule: Molecule) -> float:
 
     bonds = topology.bond_counts(molecule.graph)
     if unknown := [bond for bond in bonds if bond not in BOND_ENERGIES]:
-        raise Unsuited(f"{molecule.smiles}, with a bond {unknown[0]}", "bonds with a tabulated energy", "leave it out")
+        one, two, order = unknown[0]
+        bond = f"{one}{' -=#'[order]}{two}"
+        raise Unsuited(f"{molecule.smiles}, with a bond {bond}", "bonds with a tabulated energy", "leave it out")
     energy = -sum(count * BOND_ENERGIES[bond] for bond, count in bonds.items())
     for (size, aromatic), count in topology.ring_counts(molecule.graph).items():
         energy += count * (-RESONANCE.get(size, 0.0) if aromatic else RING_STRAINS.get(size, 0.0))
