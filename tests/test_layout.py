@@ -34,10 +34,6 @@ KNOWN_CIRCLES = {
     "evaluate.errors -> evaluate.plots",
     "frames.frame -> frames.extxyz",
     "frames.frame -> frames.read",
-    "generate.molecule -> generate.interfaces",
-    "generate.interfaces -> generate.molecule",
-    "generate.systems.molecules -> generate.topology",
-    "generate.topology -> generate.systems.molecules",
 }
 
 
@@ -51,8 +47,12 @@ MODULES = {module_of(path): path for path in SOURCES}
 
 def imports(path: Path) -> set[str]:
     """The modules of tlmd that a file imports anywhere but for TYPE_CHECKING, by their names within the package."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    found, tree = set(), ast.parse(path.read_text(encoding="utf-8"))
+    unrun = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    skipped = {id(child) for node in unrun for child in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

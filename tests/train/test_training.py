@@ -146,14 +146,14 @@ def test_run_folder_refuses_another_configuration_other_data_and_a_second_run(fo
 
 
 def test_unknown_keys_and_impossible_choices_are_refused(folder):
-    with pytest.raises(InputError, match=r"max_step.*did you mean 'max_steps'"):
+    with pytest.raises(InputError, match=r"max_step.*did you mean 'training.max_steps'"):
         run(folder, "run", "training.max_step=3")
     with pytest.raises(InputError, match="at most 10"):
         run(folder, "run", "training.n_frames=11")
     with pytest.raises(InputError, match="wanted a device"):
         run(folder, "run", 'training.device="tpu9"')
     with pytest.raises(InputError, match=r"wanted a finite loss.*lower optimizer\.lr"):
-        run(folder, "hot", "optimizer.lr=1e30", "optimizer.clip=0")
+        run(folder, "hot", 'references.method="isolated_atoms"', "references.energies={H=1e300, O=1e300}")
 
 
 def test_damaged_and_newer_checkpoints_are_refused(tmp_path):

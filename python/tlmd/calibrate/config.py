@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tlmd.generate.quantities import Count
 from tlmd.run.config import Section, StageConfig
+from tlmd.run.quantities import Count
 from tlmd.train.config import DataConfig
 
 Strength = Annotated[float, Field(gt=0, le=1e12)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Union
+from typing import Annotated, Any, Union
 
 from pydantic import Field, model_validator
 
 from tlmd.generate import systems, teachers
-from tlmd.generate.quantities import FRAMES_AT_MOST, Part
-from tlmd.generate.registry import SYSTEMS, TEACHERS, configs_of, scan
+from tlmd.generate.registry import SYSTEMS, TEACHERS, config_of, configs_of, scan
 from tlmd.generate.teachers.spcfw import SPCFwConfig
 from tlmd.run.config import StageConfig
+from tlmd.run.quantities import FRAMES_AT_MOST, Part
 
 scan(teachers)
 scan(systems)
@@ -48,7 +48,24 @@ class GenerateConfig(StageConfig):
         if sum(system.frames for system in self.systems.values()) * self.scale > FRAMES_AT_MOST:
             raise ValueError(f"at most {FRAMES_AT_MOST} frames in all, times scale")
         for name, system in self.systems.items():
-            if system.matter not in ("any", *self.teacher.matter):
-                matter = " or ".join(self.teacher.matter)
-                raise ValueError(f"systems of {matter} for {self.teacher.name}; {name} is {system.matter}")
+            require_fit(self.teacher.matter, self.teacher.name, system.matter, name)
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_go_with_the_teacher(cls, data: Any) -> Any:
+        """First of all: in a kind that does not fit, unknown keys are not what is wrong."""
+        tables = data if isinstance(data, dict) else {}
+        teacher, systems = tables.get("teacher", {"name": "spcfw"}), tables.get("systems")
+        label = TEACHERS.get(str(teacher.get("name"))) if isinstance(teacher, dict) else None
+        for name, system in systems.items() if isinstance(systems, dict) and label else ():
+            kind = SYSTEMS.get(str(system.get("kind"))) if isinstance(system, dict) else None
+            if kind:
+                require_fit(config_of(label).matter, teacher["name"], config_of(kind).matter, name)
+        return data
+
+
+def require_fit(known: tuple[str, ...], teacher: str, matter: str, system: str) -> None:
+    """ValueError unless a teacher that knows `known` can label a system of `matter`."""
+    if matter not in ("any", *known):
+        raise ValueError(f"systems of {' or '.join(known)} for {teacher}; {system} is {matter}")

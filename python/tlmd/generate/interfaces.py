@@ -14,9 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
-from tlmd.generate.quantities import Frames
 from tlmd.run.config import Section
 from tlmd.run.errors import InputError
+from tlmd.run.quantities import Frames
 
 LAMMPS_SEEDS = 899_999_999  # the largest seed of LAMMPS' generators
 

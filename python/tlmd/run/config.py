@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
-from tlmd.run.errors import InputError, nearest
+from tlmd.run.errors import InputError
+from tlmd.run.explain import explained, refuse_booleans
+from tlmd.run.quantities import Seed
 
 Model = TypeVar("Model", bound="Section")
 
@@ -36,7 +37,7 @@ ConfigPath = Annotated[Path, AfterValidator(absolute)]  # relative to the folder
 class Section(BaseModel):
     """A table of a TOML: unknown keys are refused, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def files(self) -> dict[str, Path]:
         """Every file that the stage reads on account of this table, by key: all its paths, and those of tables in it.
@@ -60,7 +61,7 @@ class StageConfig(Section):
     """Base of every stage's configuration: the run folder and the seed."""
 
     out: ConfigPath = Field(Path("run"), description="run folder to write")
-    seed: int = Field(1, ge=0, description="of all random choices")
+    seed: Seed = Field(1, description="of all random choices")
 
     def input_files(self) -> dict[str, Path]:
         """The files whose hashes a run records, by dotted key: all that `files` of its tables name."""
@@ -82,10 +83,11 @@ def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] |
         raise InputError(f"{path}: {error}", "a TOML file", "correct that line") from None
     for override in overrides or ():
         _override(data, override)
+    refuse_booleans(model, path, data)
     try:
         return model.model_validate(data, context={"base": path.parent})
     except ValidationError as error:
-        raise _input_error(model, path, data, error.errors()[0]) from None
+        raise explained(model, path, data, error.errors()) from None
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -99,46 +101,12 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise InputError(f"--set {override}", f"a table at '{part}'", "remove the part after it from the key")
     try:
-        data[parts[-1]] = tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
-        data[parts[-1]] = value
-
-
-def _input_error(model: type[BaseModel], path: Path, data: Any, error: dict[str, Any]) -> InputError:
-    """One line from one pydantic error."""
-    keys = [str(key) for key in _location(error["loc"], data, missing=error["type"] == "missing")]
-    key, name = ".".join(keys) or "the whole file", keys[-1] if keys else ""
-    if error["type"] == "extra_forbidden":
-        return InputError(f"unknown key '{key}' in {path}{nearest(name, _names(model))}", "a known key", "rename it")
-    if error["type"] == "missing":
-        return InputError(f"no key '{key}' in {path}", f"a value for '{key}'", "add it")
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if error["type"] == "union_tag_not_found":
-        return InputError(f"no key '{key}.kind' in {path}", message, "add it")
-    value = error["input"] if isinstance(error["input"], (str, int, float, bool, list)) else "a table"
-    return InputError(f"{key} = {value} in {path}", message, "correct it")
-
-
-def _location(location: tuple[Any, ...], data: Any, missing: bool) -> Iterator[Any]:
-    """The keys of a pydantic error location that exist in `data`: pydantic adds the tags of unions."""
-    for position, key in enumerate(location):
-        if isinstance(data, dict) and key in data:
-            data = data[key]
-            yield key
-        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
-            data = data[key]
-            yield key
-        elif missing and position == len(location) - 1:
-            yield key
-
-
-def _names(annotation: Any) -> set[str]:
-    """Every field name of a model and of the models inside it."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = annotation.model_fields
-        return set(fields).union(*(_names(field.annotation) for field in fields.values()))
-    return set().union(*(_names(argument) for argument in typing.get_args(annotation)))
+        table = {"value": value}
+    if len(table) > 1:
+        raise InputError(f"--set {' '.join(override.split())}", "one key", "give each key a --set of its own")
+    data[parts[-1]] = table["value"]
 
 
 def to_toml(config: dict[str, Any]) -> str:

@@ -11,9 +11,24 @@ from tlmd.models.architecture import Architecture, Elements
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.installed import SHIPPED
+from tlmd.run.quantities import (
+    Columns,
+    Count,
+    Cutoff,
+    Degree,
+    Fraction,
+    Frames,
+    Minutes,
+    Positive,
+    Rate,
+    Seed,
+    Steps,
+    Threads,
+    Weight,
+    Width,
+)
 
-Positive = Annotated[float, Field(gt=0)]
-Weight = float | tuple[float, float]
+Ramp = Weight | tuple[Weight, Weight]
 
 
 def shipped_or_absolute(path: Path, info: ValidationInfo) -> Path:
@@ -38,9 +53,9 @@ class DataConfig(Section):
     level_of_theory: str = Field("unknown", description="written into the model card")
 
 
-class ModelConfig(Architecture):
-    width: int = Field(64, gt=0, multiple_of=2, description="channels F")
-    cutoff: float = Field(5.0, gt=0, description="A, distance to which atoms see each other in one layer")
+class ModelConfig(Section, Architecture):
+    width: Width = Field(64, multiple_of=2, description="channels F")
+    cutoff: Cutoff = Field(5.0, description="A, distance to which atoms see each other in one layer")
     elements: Elements = Field([], description="order of elements; empty: those of the frames by atomic number")
 
 
@@ -55,51 +70,49 @@ class ReferencesConfig(Section):
 
 
 class LossConfig(Section):
-    energy: Weight = Field(10.0, description="weight of (eV/atom)^2, or [first, last] of a linear ramp")
-    forces: Weight = Field(1.0, description="weight of (eV/A)^2, or [first, last]")
-    stress: Weight = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
-    ramp_steps: int = Field(0, ge=0, description="length of the ramps")
+    energy: Ramp = Field(10.0, description="weight of (eV/atom)^2, or [first, last] of a linear ramp")
+    forces: Ramp = Field(1.0, description="weight of (eV/A)^2, or [first, last]")
+    stress: Ramp = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
+    ramp_steps: Steps | Literal[0] = Field(0, description="length of the ramps")
     kind: Literal["mse", "huber"] = Field("mse", description="mean squares, or Huber loss: outliers count less")
-    huber_delta: float = Field(0.1, gt=0, description="errors above it (in eV/atom, eV/A, eV/A^3) count linearly")
+    huber_delta: Positive = Field(0.1, description="errors above it (in eV/atom, eV/A, eV/A^3) count linearly")
 
 
 class OptimizerConfig(Section):
     kind: Literal["adam", "adamw"] = Field("adam", description="of torch.optim")
-    lr: float = Field(2e-3, gt=0, description="highest learning rate; the best of inputs/water/search.toml")
-    weight_decay: float = Field(0.0, ge=0, description="adamw only")
+    lr: Rate = Field(2e-3, description="highest learning rate; the best of inputs/water/search.toml")
+    weight_decay: Fraction = Field(0.0, description="adamw only")
     schedule: Literal["cosine", "plateau", "constant"] = Field(
         "cosine", description="of the learning rate; plateau steps down when the validation loss stands still"
     )
-    warmup_steps: int = Field(50, ge=0, description="linear warm-up")
-    final_factor: float = Field(
-        0.01, ge=0, le=1, description="learning rate at the end (cosine) or at least (plateau), of lr"
-    )
+    warmup_steps: Steps | Literal[0] = Field(50, description="linear warm-up")
+    final_factor: Fraction = Field(0.01, description="learning rate at the end (cosine) or at least (plateau), of lr")
     plateau_factor: float = Field(0.5, gt=0, lt=1, description="step down of the plateau schedule")
-    plateau_patience: int = Field(5, ge=0, description="validations without progress before a step down")
-    clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no clipping")
+    plateau_patience: Steps | Literal[0] = Field(5, description="validations without progress before a step down")
+    clip: Weight = Field(1.0, description="largest norm of the gradient; 0: no clipping")
     ema: float = Field(
         0.99, ge=0, lt=1, description="decay of the averaged parameters, which are validated and saved; 0: none"
     )
 
 
 class TrainingConfig(Section):
-    max_steps: int = Field(gt=0, description="steps; the cosine schedule ends here")
-    max_minutes: float | None = Field(
-        None, gt=0, description="stop earlier after this wall time, resumed parts included"
-    )
-    batch_frames: int = Field(4, gt=0, description="frames of a batch, at most")
-    batch_atoms: int = Field(2048, gt=0, description="atoms of a batch, at most: bounds the memory")
-    n_frames: int | None = Field(None, gt=0, description="use so many frames of `train` only")
+    max_steps: Steps = Field(description="steps; the cosine schedule ends here")
+    max_minutes: Minutes | None = Field(None, description="stop earlier after this wall time, resumed parts included")
+    batch_frames: Count = Field(4, description="frames of a batch, at most")
+    batch_atoms: Count = Field(2048, description="atoms of a batch, at most: bounds the memory")
+    n_frames: Frames | None = Field(None, description="use so many frames of `train` only")
     select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
-    valid_every: int = Field(100, gt=0, description="steps between validations")
-    checkpoint_every: int = Field(100, gt=0, description="steps between checkpoints")
-    early_stopping: int = Field(0, ge=0, description="stop after so many validations without progress; 0: never")
+    valid_every: Steps = Field(100, description="steps between validations")
+    checkpoint_every: Steps = Field(100, description="steps between checkpoints")
+    early_stopping: Steps | Literal[0] = Field(
+        0, description="stop after so many validations without progress; 0: never"
+    )
     dtype: Literal["float32", "float64"] = Field("float32", description="of parameters and positions")
     device: str = Field("auto", description="auto, cpu, cuda")
     backend: Literal["native", "torch"] | None = Field(
         None, description="gradients by the native engine (default on the CPU) or by torch"
     )
-    threads: int | None = Field(None, gt=0, description="torch threads of each process; absent: torch's choice")
+    threads: Threads | None = Field(None, description="torch threads of each process; absent: torch's choice")
     tensorboard: bool = Field(False, description="write event files into the run folder as well")
     plots: bool = Field(True, description="draw parity and history at the end")
 
@@ -129,14 +142,14 @@ class TransferConfig(Section):
         "keep", description="factor on the network: least squares of new on predicted forces, or the ratio of their rms"
     )
     freeze: list[str] = Field([], description="parts that stay as they are, e.g. embedding, messages.0, energy")
-    rates: dict[str, float] = Field({}, description="factors on lr for parts; the longest matching name counts")
+    rates: dict[str, Positive] = Field({}, description="factors on lr for parts; the longest matching name counts")
 
 
 class ReplayConfig(Section):
     frames: ConfigPath = Field(description="classical frames, with the reference energies of the pretrained model")
     fraction: float = Field(0.0, ge=0, lt=1, description="part of each batch; 0: only the errors on them are reported")
     labels: Literal["forces", "all"] = Field("forces", description="what replayed frames teach")
-    n_report: int = Field(20, gt=0, description="frames, spread over the file, for the errors before and after")
+    n_report: Frames = Field(20, description="frames, spread over the file, for the errors before and after")
 
 
 class FinetuneConfig(TrainConfig):
@@ -144,10 +157,6 @@ class FinetuneConfig(TrainConfig):
 
     transfer: TransferConfig
     replay: ReplayConfig | None = None
-
-
-Count = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class BackboneConfig(Section):
@@ -192,13 +201,13 @@ class KernelConfig(Section):
     solver: Literal["fourier", "nystroem", "exact"] = Field(
         "fourier", description="random Fourier features (gaussian), Nystroem's landmarks, or every atom (energies only)"
     )
-    n_features: Count = Field(1024, description="random features, or landmarks")
+    n_features: Columns = Field(1024, description="random features, or landmarks")
     lengths: list[Positive] = Field(
         [10.0],
         min_length=1,
         description="of the gaussian, in units of the median distance of scaled features; several are shared out",
     )
-    degree: Count = Field(2, description="of the polynomial")
+    degree: Degree = Field(2, description="of the polynomial")
     aggregation: Literal["mean", "sum"] = Field(
         "mean", description="K_alpha of means over atoms, or of sums: then composition plays no part"
     )
@@ -236,10 +245,10 @@ class FitConfig(Section):
 
 
 class FitTrainingConfig(Section):
-    n_frames: int | None = Field(None, gt=0, description="use so many frames of `train` only")
+    n_frames: Frames | None = Field(None, description="use so many frames of `train` only")
     select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
-    threads: int | None = Field(None, gt=0, description="of each process; absent: torch's choice")
-    checkpoint_minutes: float = Field(2.0, gt=0, description="time between two writings of the sums")
+    threads: Threads | None = Field(None, description="of each process; absent: torch's choice")
+    checkpoint_minutes: Minutes = Field(2.0, description="time between two writings of the sums")
     plots: bool = Field(True, description="draw parity plots at the end")
 
 
@@ -280,9 +289,9 @@ class MethodConfig(Section):
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
     set_energies: list[str] = Field([], description='further keys where labels = "energies": its best rates differ')
-    few: int = Field(0, ge=0, description="up to so many frames ...")
+    few: Frames | Literal[0] = Field(0, description="up to so many frames ...")
     set_few: list[str] = Field([], description="... further keys, for the same reason")
-    steps: Count | None = Field(None, description="budget of this method; absent: that of all; not for mekrr")
+    steps: Steps | None = Field(None, description="budget of this method; absent: that of all; not for mekrr")
     teacher: TeacherConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
     backbone: str | None = Field(
         None, description="mekrr only: the method whose model, of the same frames, labels and seed, gives the features"
@@ -301,7 +310,7 @@ class MethodConfig(Section):
 
 class ConvergeConfig(Section):
     gain: float = Field(0.03, ge=0, lt=1, description="smallest gain in the validation loss that earns more steps")
-    max_steps: Count = Field(description="longest budget")
+    max_steps: Steps = Field(description="longest budget")
 
 
 class CurveConfig(Section):
@@ -313,16 +322,16 @@ class CurveConfig(Section):
     )
     baseline: str | None = Field(None, description="the method that the others are compared with; absent: the first")
     sizes: list[Count | Literal["all"]] = Field(min_length=1, description="numbers of training frames")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([1, 2, 3], min_length=1, description="of frames and weights")
+    seeds: list[Seed] = Field([1, 2, 3], min_length=1, description="of frames and weights")
     labels: list[Literal["all", "energies"]] = Field(["all"], min_length=1, description="values of data.labels")
-    steps: Count = Field(description="budget: the same number of steps for every method and size")
+    steps: Steps = Field(description="budget: the same number of steps for every method and size")
     converge: ConvergeConfig | None = Field(None, description="double the budget as long as that pays")
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
     search: bool = Field(False, description="sort by validation errors, and leave the test frames alone")
     measure: Literal["mae", "rmse"] = Field("mae", description="of table and plot; curve.csv has both")
     keep_models: bool = Field(True, description="keep model.pt and checkpoint.pt of each finished run")
-    threads: Count = Field(1, description="of each run")
-    jobs: Count | None = Field(None, description="runs at once; absent: cores / threads")
+    threads: Threads = Field(1, description="of each run")
+    jobs: Threads | None = Field(None, description="runs at once; absent: cores / threads")
 
     @model_validator(mode="after")
     def _baseline_is_a_method(self) -> CurveConfig:

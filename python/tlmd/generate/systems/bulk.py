@@ -12,9 +12,9 @@ from pydantic import Field
 from tlmd.frames.frame import Frame
 from tlmd.generate import water
 from tlmd.generate.interfaces import System, SystemConfig, Teacher, draw_seed
-from tlmd.generate.quantities import Amplitude, Angle, Count, Density, Length, Part, Temperature, Time, between
 from tlmd.generate.registry import system
 from tlmd.generate.teachers.spcfw import MASS_G_MOL
+from tlmd.run.quantities import Amplitude, Angle, Count, Density, Length, Part, Temperature, Time, between
 from tlmd.units import GCM3_PER_GMOL_A3
 
 

@@ -12,8 +12,8 @@ from pydantic import Field
 from tlmd.frames.frame import Frame
 from tlmd.generate import water
 from tlmd.generate.interfaces import NotMade, System, SystemConfig, Teacher, draw_seed
-from tlmd.generate.quantities import Amplitude, Angle, Count, Frames, Length, Temperature, Time, between
 from tlmd.generate.registry import system
+from tlmd.run.quantities import Amplitude, Angle, Count, Frames, Length, Temperature, Time, between
 
 TRIES = 10_000  # orientations of a pair
 

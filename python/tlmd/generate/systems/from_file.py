@@ -11,10 +11,10 @@ from pydantic import Field
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_once
 from tlmd.generate.interfaces import System, SystemConfig, Teacher
-from tlmd.generate.quantities import Frames
 from tlmd.generate.registry import system
 from tlmd.run.config import ConfigPath
 from tlmd.run.errors import InputError
+from tlmd.run.quantities import Frames
 
 
 class FileConfig(SystemConfig):

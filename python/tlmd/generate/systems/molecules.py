@@ -15,7 +15,10 @@ from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate.dynamics import langevin, spaced
 from tlmd.generate.interfaces import NotMade, System, SystemConfig, Teacher, Unsuited, draw_seed
-from tlmd.generate.quantities import (
+from tlmd.generate.registry import system
+from tlmd.run.config import ConfigPath, Section
+from tlmd.run.errors import InputError
+from tlmd.run.quantities import (
     Amplitude,
     Angle,
     Count,
@@ -29,9 +32,6 @@ from tlmd.generate.quantities import (
     Timestep,
     between,
 )
-from tlmd.generate.registry import system
-from tlmd.run.config import ConfigPath, Section
-from tlmd.run.errors import InputError
 from tlmd.units import BOLTZMANN_EV_K
 
 if TYPE_CHECKING:

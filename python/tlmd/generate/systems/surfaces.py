@@ -12,11 +12,11 @@ from scipy.spatial.transform import Rotation
 
 from tlmd.frames.frame import Frame, minimum_image
 from tlmd.generate.interfaces import NotMade, SystemConfig, Teacher, draw_seed, require_periodic
-from tlmd.generate.quantities import Amplitude, Factor, Fraction, Frames, Shift, Temperature, Time, between
 from tlmd.generate.registry import system
 from tlmd.generate.systems.from_file import Read
 from tlmd.run.config import ConfigPath
 from tlmd.run.errors import InputError
+from tlmd.run.quantities import Amplitude, Factor, Fraction, Frames, Shift, Temperature, Time, between
 
 BONDED_A = (1.4, 2.0)  # of a transferred hydrogen from its new neighbour
 NEIGHBOURS = 4  # the nearest atoms of the surface, one of which gets it

@@ -16,7 +16,7 @@ from pydantic import Field
 from tlmd.frames.frame import Frame, shortest
 from tlmd.generate.dynamics import langevin, spaced
 from tlmd.generate.interfaces import Teacher, TeacherConfig
-from tlmd.generate.quantities import Length, Timestep
+from tlmd.run.quantities import Length, Timestep
 
 if TYPE_CHECKING:
     from tlmd.generate.molecule import MoleculeEnergy

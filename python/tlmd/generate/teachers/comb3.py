@@ -14,10 +14,10 @@ from pydantic import Field
 
 from tlmd.frames.frame import Frame, distances, shortest
 from tlmd.generate.interfaces import require_periodic
-from tlmd.generate.quantities import Length, Precision
 from tlmd.generate.registry import teacher
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
 from tlmd.run.errors import InputError
+from tlmd.run.quantities import Length, Precision
 
 ELEMENTS = ("H", "C", "N", "O", "Ti", "Cu", "Zn", "Zr")  # of ffield.comb3
 SWITCHED_A = (2.60, 2.72)  # C-Cu: where LAMMPS switches the bond off, the forces are off by up to 0.5 eV/A

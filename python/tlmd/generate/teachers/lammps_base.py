@@ -11,8 +11,8 @@ from pydantic import Field
 
 from tlmd.frames.frame import Frame
 from tlmd.generate.interfaces import Teacher, TeacherConfig, Unsuited
-from tlmd.generate.quantities import Timestep
 from tlmd.run.errors import InputError
+from tlmd.run.quantities import Timestep
 from tlmd.units import BAR_PER_EV_A3, LAMMPS_UNITS
 
 DAMP_FS = 100.0  # relaxation time of the Langevin thermostat

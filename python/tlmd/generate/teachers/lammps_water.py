@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from tlmd.frames.frame import Frame, minimum_image
-from tlmd.generate.quantities import Length, Precision
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
 from tlmd.run.errors import InputError
+from tlmd.run.quantities import Length, Precision
 from tlmd.units import EV_PER_KCAL_MOL
 
 CHARGES = (-0.82, 0.41, 0.41)  # of O H H in the data file, e

@@ -1,4 +1,4 @@
-"""Physical quantities of the TOMLs, with the bounds beyond which a value can only be a slip."""
+"""Quantities of the TOMLs, with the bounds beyond which a value can only be a slip."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def between(kind: type) -> type:
     return Annotated[tuple[kind, kind], AfterValidator(_ordered)]
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+Weight = Annotated[float, Field(ge=0, le=1e12)]  # of a part of a loss
+Rate = Annotated[float, Field(gt=0, le=1)]  # of learning
+Minutes = Annotated[float, Field(gt=0, le=1e7)]
+Steps = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Threads = Annotated[int, Field(gt=0, le=1024)]
+Cutoff = Annotated[float, Field(ge=0.5, le=20)]  # A, of a network: pairs grow with its third power
+Width = Annotated[int, Field(gt=0, le=4096)]  # channels, radial functions
+Degree = Annotated[int, Field(gt=0, le=10)]  # of a polynomial
+Columns = Annotated[int, Field(gt=0, le=200_000)]  # of a matrix whose square is kept in memory
 Temperature = Annotated[float, Field(gt=0, le=1e5)]  # K
 Density = Annotated[float, Field(gt=0, le=100)]  # g/cm3
 Time = Annotated[float, Field(gt=0, le=1e6)]  # ps
