@@ -1,6 +1,7 @@
 """tl-calibrate with real LAMMPS: the include gives the fitted energies, pairs repel below the data, refusals."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 
 from tlmd import cli
 from tlmd.calibrate.config import CalibrateConfig, CalibrateTermsConfig
-from tlmd.calibrate.fit import calibrate, normal, solve
+from tlmd.calibrate.fit import calibrate, normal, refuse_not_finite, solve, whole
 from tlmd.calibrate.forcefield import molecule, nuclear, pair_energies
 from tlmd.calibrate.terms import ANGLE, BOND_A, DEGREE, INTRAMOLECULAR, Terms, intramolecular, molecules_of
+from tlmd.evaluate.errors import Errors
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
@@ -196,6 +198,48 @@ def test_spcfw_by_the_same_class(folder):
     teacher.close()
 
 
+def test_splines_that_reach_no_pair_give_no_force_field(folder):
+    overrides = ["terms.cutoff_A=1.3", "terms.low_A=[0.5,0.5,0.5]"]
+    config = load_config(CalibrateConfig, folder / "calibrate.toml", overrides)
+    words = r"no O-O and no O-H and no H-H distance of two molecules below terms\.cutoff_A = 1\.3; .*raise terms\.cut"
+    with pytest.raises(InputError, match=words):
+        calibrate(config, folder / "short")
+    assert not list((folder / "short").glob("forcefield*"))
+
+
+def test_errors_that_are_not_numbers_are_refused():
+    errors = Errors(n_frames=1)
+    errors.number[0], errors.square[0], errors.absolute[0] = 1.0, float("nan"), 1.0
+    with pytest.raises(InputError, match=r"energy_rmse_mev_per_atom = nan on the test frames; wanted a finite number"):
+        refuse_not_finite({"train": Errors(n_frames=1), "test": errors})
+
+
+@pytest.mark.parametrize("name", ["it's $x", 'ünï "q"'])
+def test_a_run_folder_of_any_name(calibrated, folder, name, monkeypatch):
+    """The whole of tl-calibrate and tl-generate in a folder whose name LAMMPS' input cannot hold."""
+    here = folder / name
+    here.mkdir()
+    for file in ("train.extxyz", "test.extxyz", "calibrate.toml"):
+        shutil.copy(folder / file, here)
+    (here / "label.toml").write_text(
+        '[teacher]\nname = "calibrated"\ninclude = "field ü/forcefield.in"\n'
+        '[systems.same]\nkind = "file"\nfile = "train.extxyz"\nframes = 3\n'.replace("train", "ordered")
+    )
+    ordered = [whole([frame])[0] for frame in read_frames(here / "train.extxyz")]
+    write_frames(
+        here / "ordered.extxyz",
+        (Frame(np.tile([8, 1, 1], 27), m.positions.reshape(-1, 3), f.cell, f.pbc) for f, m in ordered),
+    )
+    monkeypatch.chdir(here)
+    for command, arguments in ((cli.calibrate, ["calibrate.toml", "field ü"]), (cli.generate, ["label.toml", "out"])):
+        monkeypatch.setattr(sys, "argv", ["tl", arguments[0], "--out", arguments[1]])
+        with pytest.raises(SystemExit) as ended:
+            command()
+        assert ended.value.code in (0, None)
+    assert (here / "field ü" / "forcefield.table").read_bytes() == (calibrated[2] / "forcefield.table").read_bytes()
+    assert len(read_frames(here / "out" / "frames.extxyz.xz")) == 3
+
+
 def test_refusals(folder, monkeypatch, capsys):
     salt = read_frames(folder / "train.extxyz")[0]
     write_frames(folder / "salt.extxyz", [salt.replace(numbers=np.where(salt.numbers == 8, 11, salt.numbers))])
@@ -204,7 +248,12 @@ def test_refusals(folder, monkeypatch, capsys):
         (
             ("data.train=salt.extxyz", "a frame that is not periodic H2O"),
             ("n_frames=7", "n_frames = 7"),
-            ("terms.spacing=1", "did you mean 'spacing_A'"),
+            ("terms.spacing=1", "spacing_A'"),
+            ("terms.cutoff_A=1.0", "terms"),
+            ("terms.cutoff_A=1e6", "terms.cutoff_A"),
+            ("terms.ridge=inf", "terms.ridge"),
+            ("strengths=[]", "strengths"),
+            ("strengths=[inf]", "strengths"),
         )
     ):
         monkeypatch.setattr(sys, "argv", [*arguments, str(folder / f"bad{number}"), "--set", override])

@@ -279,6 +279,35 @@ def test_bad_key_ends_in_one_line(toml, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: got unknown key 'systems.dimer.frame'")
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("scale=1e300", r"scale = 1e\+300 .*1000000"),
+        ("scale=inf", "scale = inf"),
+        ("scale=nan", "scale = nan"),
+        ("scale=1e6", "at most 10000000 frames in all, times scale"),
+        ("systems.dimer.frames=1000000000000000000", r"systems\.dimer\.frames = 1000000000000000000"),
+        ("systems.bulk.molecules=100000000", r"systems\.bulk\.molecules"),
+        ("systems.bulk.temperature_K=[1.0,inf]", r"systems\.bulk\.temperature_K"),
+        ("systems.bulk.spacing_ps=nan", r"systems\.bulk\.spacing_ps"),
+        ("systems.rattled.displacement_A=[0.0,1e9]", r"systems\.rattled\.displacement_A"),
+        ("systems.cluster.molecules=[9,2]", r"systems\.cluster\.molecules .*the low end first"),
+        ("teacher.cutoff_A=1e9", r"teacher\.cutoff_A"),
+        ("max_force=-1", "max_force"),
+    ],
+)
+def test_absurd_sizes_are_refused_at_once(toml, override, words):
+    with pytest.raises(InputError, match=words):
+        load_config(GenerateConfig, toml, [override])
+
+
+def test_what_a_killed_run_left_goes_from_a_finished_folder_too(finished, toml):
+    left = toml.parent / "whole" / ".unchecked.extxyz.xz.123.tmp"
+    left.write_bytes(b"half")
+    driver.generate(finished[0], left.parent)
+    assert not left.exists()
+
+
 def test_committed_configuration_is_a_large_mixture():
     config = load_config(GenerateConfig, COMMITTED)
     frames = {name: system.frames for name, system in config.systems.items()}

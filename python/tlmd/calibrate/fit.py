@@ -7,6 +7,7 @@ reported.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import torch
 
 from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.forcefield import charges, molecule, write_forcefield
-from tlmd.calibrate.terms import Design, Molecules, Terms, molecules_of
+from tlmd.calibrate.terms import PAIRS, Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
@@ -70,20 +71,42 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
         mean = np.mean([frame.energy / len(frame) for frame, _ in usable if frame.energy is not None] or [0.0])
         equations = [normal(*pair, terms, config, mean) for pair in zip(designs, usable, strict=True)]
         strength, coefficients = solve(equations, terms, config.strengths)
-        nearest = np.min([design.nearest for design in designs], axis=0) - MARGIN_A
-        text = f"strength {strength:g}"
-        include = write_forcefield(run.path, terms, coefficients, nearest, data.level_of_theory, len(usable), text)
+        nearest = shortest_pairs(designs, config) - MARGIN_A
+
+        def write(folder: Path) -> Path:
+            text, n = f"strength {strength:g}", len(usable)
+            return write_forcefield(folder, terms, coefficients, nearest, data.level_of_theory, n, text)
+
         bond, angle, _, _ = molecule(coefficients)
         run.say(
             f"{len(usable)} of {len(frames)} frames, {terms.size} coefficients, regularisation times {strength:g}; "
             f"charge of O {charges(coefficients)[0]:.3f} e, bond {bond[0]:.3f} A, angle {angle[0]:.1f} degrees"
         )
-        errors, difference = measure(include, sets, designs, coefficients)
-        run.say(f"{include}: LAMMPS and the fit agree within {difference:.1e} eV/A")
+        with tempfile.TemporaryDirectory() as folder:
+            errors, difference = measure(write(Path(folder)), sets, designs, coefficients)
+        refuse_not_finite(errors)
+        run.say(f"{write(run.path)}: LAMMPS and the fit agree within {difference:.1e} eV/A")
         write_errors(run.path, errors)
         run.finish(errors=sums_of(errors))
         run.table(error_table(errors, f"{run.path.name}: energies moved by one constant per atom"))
         return errors
+
+
+def shortest_pairs(designs: Sequence[Design], config: CalibrateConfig) -> np.ndarray:
+    """The shortest intermolecular O-O, O-H and H-H distances (3,) A; InputError if the splines do not reach one."""
+    nearest = np.min([design.nearest for design in designs], axis=0)
+    if missing := [name for name, length in zip(PAIRS, nearest, strict=True) if not np.isfinite(length)]:
+        got = f"no {' and no '.join(f'{a}-{b}' for a, b in missing)} distance of two molecules below terms.cutoff_A"
+        raise InputError(f"{got} = {config.terms.cutoff_A:g}", "one in the training frames", "raise terms.cutoff_A")
+    return nearest
+
+
+def refuse_not_finite(errors: dict[str, Errors]) -> None:
+    """InputError for an error that is no finite number: such a force field is not written."""
+    for name, found in errors.items():
+        for key, value in found.to_json().items():
+            if value is not None and not np.isfinite(value):
+                raise InputError(f"{key} = {value} on the {name} frames", "a finite number", "change `terms`")
 
 
 def whole(frames: Sequence[Frame]) -> list[tuple[Frame, Molecules]]:
@@ -131,7 +154,12 @@ def solve(equations: Sequence[Normal], terms: Terms, strengths: Sequence[float])
     constant[-1, -1] = 1e-12  # where no label has an energy
 
     def change(part: Normal, strength: float) -> np.ndarray:
-        return np.linalg.solve(part.matrix + strength * penalty + constant, part.right)
+        try:
+            return np.linalg.solve(part.matrix + strength * penalty + constant, part.right)
+        except np.linalg.LinAlgError:
+            raise InputError(
+                f"a singular fit at strength {strength:g}", "regularised terms", "raise strengths, terms.ridge"
+            ) from None
 
     total = sum(equations[1:], equations[0])
     best = 1.0
