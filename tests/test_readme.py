@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import Trajectory, write
 
+from tlmd.analysis.reference.table import read_references
 from tlmd.frames.frame import read_frames
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
@@ -78,6 +80,15 @@ def test_toml_of_a_teacher_is_valid(tmp_path):
     path = tmp_path / "teacher.toml"
     path.write_text("\n".join(line.strip() for line in block.splitlines()))
     assert load_config(GenerateConfig, path).systems["liquid"].frames == 2000
+
+
+def test_toml_of_references_is_valid(tmp_path):
+    text = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^ {4}\[experiment\]\n(?: {4}.*\n)+", text, flags=re.MULTILINE)
+    path = tmp_path / "values.toml"
+    path.write_text(textwrap.dedent(block))
+    known = read_references(path).experiment.known("diffusion coefficient", "m2/s", "")
+    assert (known.value, known.error, known.source) == (2.4e-9, 0.05e-9, "CRC Handbook")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""tl-demo: the whole road on liquid water, small but real, by the same commands that a user types."""
+"""tl-demo: the complete workflow on liquid water, small but real, by the same commands that a user types."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 COMMANDS = {"lmp", "mpirun"} | {f"tl-{stage}" for stage in ("calibrate", "generate", "pretrain", "finetune", "export")}
 EQUILIBRATION = 20_000  # steps before each of the two runs
 CAPTION = "Errors on 108 unseen revPBE0-D3 frames: energy E in meV/atom, force F in meV/A"
-NOTE = (
-    "The classical row: the network taught by the calibrated classical model; energies moved by one constant per atom."
-)
+NOTE = "The classical row: the network pretrained on the calibrated classical model; energies shifted by one constant."
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Size:
     md_steps: int
 
 
-class Road:
+class Workflow:
     """The demo in one folder: each stage prints its command and keeps its output; a killed training resumes."""
 
     def __init__(self, out: Path, size: Size, from_scratch: bool):
@@ -91,7 +89,7 @@ class Road:
     def run(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self.finish(self.start(command, log, **environment), log)
 
-    def teach(self) -> None:
+    def prepare(self) -> None:
         """A classical model matched to the DFT frames, its labels, and a network that learns them: from the shipped
         SPC/Fw model, or from nothing. Beside it, on the other core, the same network learns the DFT frames alone.
         """
@@ -121,7 +119,7 @@ class Road:
         self.finish(scratch, logs / "scratch.output")
 
     def errors(self) -> list[dict[str, str]]:
-        """Test errors of the three models, one row each; the classical energies are moved by one constant per atom."""
+        """Test errors of the three models, one row each; the classical energies are shifted by a constant per atom."""
         errors, parity = evaluate_file(self.out / "classical" / "model.pt", self.inputs / "test.extxyz.xz")
         error = 1e3 * (parity.energy[:, 1] - parity.energy[:, 0])
         error -= error.mean()
@@ -155,7 +153,7 @@ class Road:
             try:
                 self.run(command, self.out / "md" / f"{name}.output", **environment)
             except InputError as error:
-                self.fail(name, f"the run broke off, nothing of it is used; {error}")
+                self.fail(name, f"the run aborted, its data are discarded; {error}")
 
     def analyse(self) -> Measurement:
         """Density, diffusion and structure of the runs against experiment."""
@@ -208,38 +206,38 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 
 
 def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
-    """Run the road in the folder `out`, which gets classical/, scratch/ and finetuned/model.pt,
+    """Run the workflow in the folder `out`, which gets classical/, scratch/ and finetuned/model.pt,
     finetuned/model-lammps.pt, md/, results.json and report.html; ends with one table.
 
-    Raises InputError at the end if an MD run broke off: what else was measured is shown and kept.
+    Raises InputError at the end if an MD run aborted: what else was measured is shown and kept.
     """
-    road = Road(out, size, from_scratch)
-    road.say(f"tl-demo: liquid water, revPBE0-D3, in {road.out}")
-    road.teach()
-    errors = road.errors()
-    road.simulate()
-    result = road.analyse()
-    write_records(road.out / "results.json", result.records)
+    workflow = Workflow(out, size, from_scratch)
+    workflow.say(f"tl-demo: liquid water, revPBE0-D3, in {workflow.out}")
+    workflow.prepare()
+    errors = workflow.errors()
+    workflow.simulate()
+    result = workflow.analyse()
+    write_records(workflow.out / "results.json", result.records)
     figures = dict(result.figures)
     overview = comparison_figure(result.records)
     if overview is not None:
         figures = {"Computed over measured": overview, **figures}
     tables = {f"{CAPTION}. {NOTE}": errors}
-    write_report(road.out / "report.html", "tl-demo: liquid water", result.records, figures, tables)
-    show(road, errors, result.records)
-    if road.failed:
-        reasons = "; ".join(f"{name}: {why}" for name, why in road.failed.items())
+    write_report(workflow.out / "report.html", "tl-demo: liquid water", result.records, figures, tables)
+    show(workflow, errors, result.records)
+    if workflow.failed:
+        reasons = "; ".join(f"{name}: {why}" for name, why in workflow.failed.items())
         raise InputError(reasons, "MD to its end, long enough", "train with more frames, or give more --md-minutes")
 
 
-def show(road: Road, errors: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
+def show(workflow: Workflow, errors: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
     """The closing table: errors of the models, then computed against measured."""
     table = Table(*errors[0], title=CAPTION, caption=NOTE)
     for row in errors:
         table.add_row(*map(str, row.values()))
-    road.console.print(table)
+    workflow.console.print(table)
     results = Table(*columns(records), title="Computed and measured")
     for row in table_rows(records):
         results.add_row(*row)
-    road.console.print(results)
-    road.say(f"report: {road.out / 'report.html'}")
+    workflow.console.print(results)
+    workflow.say(f"report: {workflow.out / 'report.html'}")
