@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from tlmd.run.command import entry
+import tlmd
+from tlmd.run.command import Application, entry
 
 Config = Annotated[Path, typer.Argument(help="TOML file of this stage; paths in it are relative to it")]
 Out = Annotated[Optional[Path], typer.Option("--out", help="run folder to write (default: from the TOML)")]
@@ -150,3 +151,31 @@ def demo(
 
     classical_steps = classical_steps or (20_000 if from_scratch else 5_000)
     demo(out, Size(steps, frames, classical_frames, classical_steps, md_minutes, md_steps), from_scratch)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tlmd {tlmd.__version__}")
+        raise typer.Exit
+
+
+def tl() -> None:
+    """tl: every command as a sub-command, `tl finetune` for `tl-finetune`; --version, completion."""
+    app = Application(help="Machine-learning potentials for LAMMPS. `tl finetune` is `tl-finetune`, and so on.")
+
+    @app.callback()
+    def main(
+        version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="and exit")] = False,
+    ) -> None:
+        pass
+
+    @app.command("analyze", add_help_option=False, context_settings={"ignore_unknown_options": True})
+    def analyses(words: Annotated[Optional[list[str]], typer.Argument(metavar="ANALYSIS ...")] = None) -> None:
+        """Density, diffusion, structure and a report from LAMMPS logs and dumps."""
+        from tlmd.analysis.commands import app
+
+        app(words or [], prog_name="tl analyze")
+
+    for command in (generate, calibrate, pretrain, finetune, mekrr, curve, evaluate, export, plugin, demo):
+        app.command(command.__name__)(command.__wrapped__)
+    app()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tlmd.analysis.figures import comparison_figure
@@ -24,6 +23,7 @@ from tlmd.analysis.thermo import read_log
 from tlmd.evaluate.errors import evaluate_file
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
+from tlmd.run.console import console
 from tlmd.run.errors import InputError
 from tlmd.run.installed import plugin_folder, water_inputs
 
@@ -57,8 +57,7 @@ class Workflow:
     def __init__(self, out: Path, size: Size, from_scratch: bool):
         self.out, self.size, self.from_scratch = out.absolute(), size, from_scratch
         self.inputs = water_inputs()
-        console = Console()
-        self.console = console if console.is_terminal else Console(width=120)
+        self.console = console()
         self.started = time.monotonic()
         self.cores = min(2, os.cpu_count() or 1)
         self.failed: dict[str, str] = {}  # of the MD runs, those without a result, and why

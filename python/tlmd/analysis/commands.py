@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,10 +17,11 @@ from tlmd.analysis import records, report
 from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.registry import Analysis, Measurement, analyses, measure
 from tlmd.analysis.simulation import Simulation
-from tlmd.run.command import application
+from tlmd.run.command import Application
+from tlmd.run.console import console as new_console
 from tlmd.run.errors import InputError
 
-app = application(add_completion=False, help="Density, diffusion, structure.")
+app = Application(add_completion=False, help="Density, diffusion, structure.")
 Options = dict[str, tuple[Any, Any]]  # name -> annotation, default
 
 FILES = {
@@ -211,9 +211,7 @@ def _show(values: list[dict]) -> None:
         table.add_column(name, justify="left" if name in {"quantity", "unit"} else "right", no_wrap=name != "quantity")
     for row in records.table_rows(values):
         table.add_row(*map(Text, row))  # as text: a quantity may hold brackets
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)
+    console = new_console()
     console.print(table)
     sources = list(dict.fromkeys(record["source"] for record in values))
     for source in sources:

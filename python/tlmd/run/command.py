@@ -7,7 +7,8 @@ import functools
 import lzma
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from tlmd.run import collective
 from tlmd.run.errors import InputError
+from tlmd.run.files import refuse_input, target
 
 EXPECTED = (InputError, OSError, MemoryError, EOFError, zlib.error, lzma.LZMAError)
 ADVICE = {
@@ -26,6 +28,7 @@ ADVICE = {
     errno.ENOTDIR: "; wanted a folder",
     errno.EEXIST: "; choose another name",
 }
+OUTPUTS = ("json", "json_", "plot", "out")  # parameters of commands that name what is written
 INTERRUPTED = 130  # as shells count SIGINT
 
 
@@ -63,10 +66,25 @@ def ran_out_of_memory(error: Exception) -> bool:
 
 
 class Command(TyperCommand):
-    """A command whose errors are said in one line."""
+    """A command whose errors are said in one line, and that does not write over what it reads."""
 
     def invoke(self, ctx):
-        return guarded(functools.partial(super().invoke, ctx))
+        def work():
+            check_outputs(ctx.params)
+            return super(Command, self).invoke(ctx)
+
+        return guarded(work)
+
+
+def check_outputs(parameters: Mapping[str, Any]) -> None:
+    """InputError, before any work, for an output file that cannot be one or that is an input of the same command."""
+    paths = {name: value for name, value in parameters.items() if isinstance(value, Path)}
+    inputs = [path for name, path in paths.items() if name not in OUTPUTS]
+    inputs += [path for value in parameters.values() if isinstance(value, list | tuple) for path in value]
+    for path in (path for name, path in paths.items() if name in OUTPUTS):
+        refuse_input(path, inputs)
+        if not path.is_dir():  # else a run folder, or refused when it is written
+            target(path)
 
 
 class Group(TyperGroup):
@@ -76,9 +94,14 @@ class Group(TyperGroup):
         return guarded(functools.partial(super().invoke, ctx))
 
 
-def application(**settings: Any) -> typer.Typer:
-    """A typer application of sub-commands with guarded errors."""
-    return typer.Typer(cls=Group, pretty_exceptions_enable=False, no_args_is_help=True, **settings)
+class Application(typer.Typer):
+    """A typer application of sub-commands, all of them of the kind above."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(cls=Group, pretty_exceptions_enable=False, no_args_is_help=True, **settings)
+
+    def command(self, *arguments: Any, **settings: Any):
+        return super().command(*arguments, **{"cls": Command} | settings)
 
 
 def entry(function: Callable[..., None]) -> Callable[[], None]:
@@ -90,5 +113,4 @@ def entry(function: Callable[..., None]) -> Callable[[], None]:
         app.command(cls=Command)(function)
         app()
 
-    run.function = function
     return run

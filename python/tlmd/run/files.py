@@ -37,11 +37,11 @@ def write_text(path: Path | str, text: str) -> None:
 
 def target(path: Path | str) -> Path:
     """The file that writing to `path` replaces or makes; InputError if something else than a file is there."""
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "a device or a pipe"
-        raise InputError(f"{path}, {kind}", "a file, or a name that is free", "choose another output file")
-    return path
+    given = Path(path)
+    if given.exists() and not given.is_file():
+        kind = "a folder" if given.is_dir() else "a device or a pipe"
+        raise InputError(f"{given}, {kind}", "a file, or a name that is free", "choose another output file")
+    return Path(os.path.realpath(given))
 
 
 def refuse_input(out: Path | str | None, inputs: Iterable[Path | str | None]) -> None:
@@ -49,7 +49,7 @@ def refuse_input(out: Path | str | None, inputs: Iterable[Path | str | None]) ->
     if out is None or not os.path.exists(out):
         return
     for file in inputs:
-        if file is not None and os.path.exists(file) and os.path.samefile(out, file):
+        if isinstance(file, str | os.PathLike) and os.path.exists(file) and os.path.samefile(out, file):
             raise InputError(f"{out} as output", "another file than the inputs", f"it is {file}, which is read")
 
 
