@@ -1,4 +1,4 @@
-"""What every command does alike: outputs that would destroy something, errors in one line, `tl` and its sub-commands."""
+"""What every command does alike: outputs that would destroy something, errors in one line, `tl`."""
 
 import errno
 import os
