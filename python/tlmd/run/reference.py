@@ -105,6 +105,7 @@ def pages(root: Path) -> dict[str, str]:
     if (root / KEYWORDS).exists():
         texts["pair_style.md"] = _page(_keywords((root / KEYWORDS).read_text(encoding="utf-8")))
         index.append(("[pair_style tpainn, mekrr](pair_style.md)", "The keywords in LAMMPS."))
+    index.append(("`tl`", _sentence(importlib.import_module("tlmd.cli").tl.__doc__)))
     texts["README.md"] = _page(["# Reference", _table(("page", "what"), index)])
     return texts
 
@@ -114,8 +115,12 @@ def _page(parts: list[str]) -> str:
 
 
 def _summary(command: Any) -> str:
-    text = inspect.cleandoc(command.help or "").partition("\n\n")[0].replace("\n", " ")
-    text = re.sub(r"^tl-[\w-]+: ", "", text)
+    return _sentence(command.help or "")
+
+
+def _sentence(text: str) -> str:
+    """The first paragraph of a docstring without the command's name."""
+    text = re.sub(r"^tl[\w-]*: ", "", inspect.cleandoc(text).partition("\n\n")[0].replace("\n", " "))
     return text[:1].upper() + text[1:]
 
 
