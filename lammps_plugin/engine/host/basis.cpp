@@ -1,5 +1,7 @@
 #include "engine/basis.h"
 
+#include "quintic.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -41,26 +43,6 @@ void Basis::evaluate(double d, double *value, double *slope, double *curve) cons
   if (curve) curve[n_radial()] = ddf;
 }
 
-void quintic(double t, double *v) {
-  const double r = 1 - t, t2 = t * t, t3 = t2 * t, t4 = t2 * t2;
-  v[0] = r * r * r * r * r / 120;
-  v[1] = (26 - 50 * t + 20 * t2 + 20 * t3 - 20 * t4 + 5 * t4 * t) / 120;
-  v[2] = (66 - 60 * t2 + 30 * t4 - 10 * t4 * t) / 120;
-  v[3] = (26 + 50 * t + 20 * t2 - 20 * t3 - 20 * t4 + 10 * t4 * t) / 120;
-  v[4] = (1 + 5 * t + 10 * t2 + 10 * t3 + 5 * t4 - 5 * t4 * t) / 120;
-  v[5] = t4 * t / 120;
-}
-
-void quintic_curves(double t, double *c) {
-  const double r = 1 - t, t2 = t * t, t3 = t2 * t;
-  c[0] = r * r * r / 6;
-  c[1] = (2 + 6 * t - 12 * t2 + 5 * t3) / 6;
-  c[2] = (-6 + 18 * t2 - 10 * t3) / 6;
-  c[3] = (2 - 6 * t - 12 * t2 + 10 * t3) / 6;
-  c[4] = (1 + 3 * t + 3 * t2 - 5 * t3) / 6;
-  c[5] = t3 / 6;
-}
-
 std::vector<double> Basis::fit(int n_bins) const {
   // As many sites as splines: the knots, and the middles of the first two and the last two bins.
   std::vector<double> sites{0.5, 1.5, n_bins - 1.5, n_bins - 0.5};
@@ -70,9 +52,9 @@ std::vector<double> Basis::fit(int n_bins) const {
   std::vector<double> a((size_t) n * n), y((size_t) n * m), slope(m);
   for (int i = 0; i < n; i++) {
     const int bin = std::min((int) sites[i], n_bins - 1);
-    double value[6];
+    double value[SPLINE_WEIGHTS];
     quintic(sites[i] - bin, value);
-    for (int k = 0; k < 6; k++) a[(size_t) i * n + bin + k] = value[k];
+    for (int k = 0; k < SPLINE_WEIGHTS; k++) a[(size_t) i * n + bin + k] = value[k];
     evaluate(sites[i] * cutoff / n_bins, &y[(size_t) i * m], slope.data());
   }
   for (int k = 0; k < n; k++) {  // elimination within the band, with pivoting

@@ -2,9 +2,12 @@
 #ifndef TLMD_ENGINE_DENSE_GRADIENTS_H
 #define TLMD_ENGINE_DENSE_GRADIENTS_H
 
-#include "pack.h"
+#include "buffer.h"
+#include "kernels/arguments.h"
+#include "layout.h"
 
-#include <algorithm>
+#include <string>
+#include <utility>
 
 namespace tlmd::engine {
 
@@ -16,23 +19,24 @@ template <class real> struct Place {
   real *TrainGradients<real>::*weight, *TrainGradients<real>::*bias;
 };
 
-// The dense layers of an update and what follows it.
-template <class real> static std::vector<Place<real>> places(const Weights &w, int l) {
+// The dense layers of an update.
+template <class real> static std::vector<Place<real>> update_places(const Weights &w, int l) {
   using G = TrainGradients<real>;
-  const bool last = l == w.n_layers - 1;
-  const std::string update = "net.updates." + std::to_string(l), message = "net.messages." + std::to_string(l + 1);
-  std::vector<Place<real>> list{
-      {update + ".mix", &w.layers[l].mix, mix_layout(), &G::mix, nullptr},
-      {update + ".context.0", &w.layers[l].update0, update0_layout(), &G::update0, &G::update0_bias},
-      {update + ".context.2", &w.layers[l].update2, update2_layout(last), &G::update2, &G::update2_bias}};
-  if (last) {
-    list.push_back({"net.energy.0", &w.energy0, {}, &G::context0, &G::context0_bias});
-  } else {
-    const Weights::Layer &next = w.layers[l + 1];
-    list.push_back({message + ".context.0", &next.context0, {}, &G::context0, &G::context0_bias});
-    list.push_back({message + ".context.2", &next.context2, context2_layout(), &G::context2, &G::context2_bias});
-  }
-  return list;
+  const std::string update = "net.updates." + std::to_string(l);
+  const Weights::Layer &layer = w.layers[l];
+  return {{update + ".mix", &layer.VU, VU_layout(), &G::VU, nullptr},
+          {update + ".context.0", &layer.a0, a0_layout(), &G::a0, &G::a0_bias},
+          {update + ".context.2", &layer.a2, a2_layout(l == w.n_layers - 1), &G::a2, &G::a2_bias}};
+}
+
+// Those of what follows it: phi of the next layer, or the readout.
+template <class real> static std::vector<Place<real>> later_places(const Weights &w, int l) {
+  using G = TrainGradients<real>;
+  if (l == w.n_layers - 1) return {{"net.energy.0", &w.energy0, {}, &G::phi0, &G::phi0_bias}};
+  const std::string message = "net.messages." + std::to_string(l + 1);
+  const Weights::Layer &next = w.layers[l + 1];
+  return {{message + ".context.0", &next.phi0, {}, &G::phi0, &G::phi0_bias},
+          {message + ".context.2", &next.phi2, phi2_layout(), &G::phi2, &G::phi2_bias}};
 }
 
 template <class real> class DenseGradients {
@@ -40,7 +44,7 @@ template <class real> class DenseGradients {
 
  public:
   DenseGradients(const Weights &w, int n_threads)
-      : width(padded(w.width)), n_layers(w.n_layers), n_threads(n_threads), any(n_layers), inner(n_layers) {}
+      : width(padded(w.width)), n_layers(w.n_layers), n_threads(n_threads), update(n_layers), later(n_layers) {}
 
   // Places, all zero, for what is wanted, and for `moments` rows of layer 1.
   template <class Wanted> void choose(const Weights &w, const Wanted &wanted, int moments) {
@@ -53,43 +57,59 @@ template <class real> class DenseGradients {
         size += (n + 15) / 16 * 16;
       }
     };
-    for (int l = 0; l < n_layers; l++) {
-      any[l] = inner[l] = 0;
-      auto take_if = [&](const std::string &name, real *G::*which, size_t n) {
-        if (!which || !wanted(name)) return;
-        take(l, which, n);
-        const bool after = which != &G::mix && which != &G::update0 && which != &G::update0_bias &&
-                           which != &G::update2 && which != &G::update2_bias;
-        (after ? any : inner)[l] = 1;
-      };
-      for (const auto &place : places<real>(w, l)) {
+    auto take_if = [&](int l, const std::string &name, real *G::*which, size_t n, char &taken) {
+      if (!which || !wanted(name)) return;
+      take(l, which, n);
+      taken = 1;
+    };
+    auto take_places = [&](int l, const std::vector<Place<real>> &places, char &taken) {
+      for (const auto &place : places) {
         const size_t n = place.layout.columns(*place.linear);
-        take_if(place.name + ".weight", place.weight, place.layout.rows(*place.linear) * n);
-        take_if(place.name + ".bias", place.bias, n);
+        take_if(l, place.name + ".weight", place.weight, place.layout.rows(*place.linear) * n, taken);
+        take_if(l, place.name + ".bias", place.bias, n, taken);
       }
-      if (l < n_layers - 1) continue;
-      take_if("net.energy.2.weight", &G::energy, padded(w.energy2.n_in));
-      take_if("net.energy.2.bias", &G::energy_bias, 1);
+    };
+    const int last = n_layers - 1;
+    for (int l = 0; l < n_layers; l++) {
+      update[l] = later[l] = 0;
+      take_places(l, update_places<real>(w, l), update[l]);
+      take_places(l, later_places<real>(w, l), later[l]);
     }
+    take_if(last, "net.energy.2.weight", &G::energy, padded(w.energy2.n_in), later[last]);
+    take_if(last, "net.energy.2.bias", &G::energy_bias, 1, later[last]);
     if (moments)
-      for (auto which : {&G::scalar, &G::vector}) take(0, which, (size_t) padded(moments) * width);
+      for (auto which : {&G::moments_q, &G::moments_mu}) take(0, which, (size_t) padded(moments) * width);
     real *start = arena.reserve(size + 1);
     std::fill_n(start, size, real(0));
     for (auto [part, at] : parts) *part = start + at;
   }
 
-  // Whether something of the update (inner), or of what follows it, is wanted.
-  bool wanted(int l, bool of_update) const { return of_update ? inner[l] : any[l]; }
+  // Whether something of the update, or of what follows it, is wanted.
+  bool update_wanted(int l) const { return update[l]; }
+  bool later_wanted(int l) const { return later[l]; }
+  bool moments_wanted() const { return of(0, 0).moments_q; }
   const G &of(int l, int thread) const { return sums[(size_t) thread * n_layers + l]; }
   size_t bytes() const { return arena.bytes(); }
 
+  // visit(species, basis function, part, channel, gradient) of layer 1's product of filter and phi; parts: s, vs
+  template <class Visit> void for_moments(int n_species, int n_basis, const Visit &visit) const {
+    for (int t = 0; t < n_threads; t++)
+      for (int part = 0; part < 2; part++) {
+        const real *row = part == 0 ? of(0, t).moments_q : of(0, t).moments_mu;
+        for (int z = 0; z < n_species; z++)
+          for (int k = 0; k < n_basis; k++, row += width)
+            for (int c = 0; c < width; c++) visit(z, k, part, c, row[c]);
+      }
+  }
+
   template <class Put> void put(const Weights &w, const Put &put, int l) const {
-    for (const auto &place : places<real>(w, l)) {
-      if (const auto parts = of_threads(l, place.weight); !parts.empty())
-        put(place.name + ".weight", unpacked_weight(*place.linear, place.layout, parts));
-      if (const auto parts = of_threads(l, place.bias); !parts.empty())
-        put(place.name + ".bias", unpacked_bias(*place.linear, place.layout, parts));
-    }
+    for (const auto &places : {update_places<real>(w, l), later_places<real>(w, l)})
+      for (const auto &place : places) {
+        if (const auto parts = of_threads(l, place.weight); !parts.empty())
+          put(place.name + ".weight", unpacked_weight(*place.linear, place.layout, parts));
+        if (const auto parts = of_threads(l, place.bias); !parts.empty())
+          put(place.name + ".bias", unpacked_bias(*place.linear, place.layout, parts));
+      }
     const Linear row{w.energy2.n_in, 1, {}, {}};  // the weight, summed like a bias
     if (const auto parts = of_threads(l, &G::energy); !parts.empty())
       put("net.energy.2.weight", unpacked_bias(row, {}, parts));
@@ -106,8 +126,8 @@ template <class real> class DenseGradients {
   }
 
   int width, n_layers, n_threads;
-  std::vector<char> any, inner;
-  std::vector<G> sums;  // (threads, layers)
+  std::vector<char> update, later;  // of each layer, whether something is wanted
+  std::vector<G> sums;              // (threads, layers)
   Buffer<real> arena;
 };
 

@@ -1,11 +1,225 @@
+// The passes of an evaluation over the layers: forward, the kernel head, and in reverse.
 #include "painn_impl.h"
-
-#include <cmath>
-#include <stdexcept>
 
 namespace tlmd::engine {
 
-static constexpr int FEWEST_BINS = 96, USUAL_BINS = 256, MOST_BINS = 2048;
+template <class real>
+PaiNN<real>::Impl::Impl(const Weights &w, const Options &o, bool training)
+    : basis(w.basis), scale(w.scale), reference(w.reference), options(o), isa(choose_isa(o.isa)),
+      kernels(kernels_of<real>(isa.c_str())), training(training), by_moments(w.n_species <= o.moment_species),
+      packed(w, kernels.lanes, by_moments, !training), width(packed.width), n_blocks(width / kernels.lanes),
+      lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers), features(n_layers),
+      adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers),
+      head_layers(w.head.layers), head_adjoints(n_layers) {
+  moments.n_basis = w.basis.size();
+  moments.stride = padded(w.basis.size(), lanes);
+  moments.width = w.n_species * moments.n_basis;
+  moments.pitch = moments.width - moments.n_basis + moments.stride;
+  moments.adjoint_pitch = padded(moments.width);
+  if (options.n_bins > 0) {
+    table_basis = spline_basis(w.basis, options.n_bins);
+    make_tables();
+  }
+}
+
+template <class real> void PaiNN<real>::Impl::set_weights(const Weights &w) {
+  scale = w.scale, reference = w.reference;
+  packed.set(w);
+  if (options.n_bins > 0) make_tables();
+}
+
+// Tables of all layers, and of layer 1's basis.
+template <class real> void PaiNN<real>::Impl::make_tables() {
+  tables.build(table_basis, packed, kernels, by_moments ? 1 : 0);
+  if (!by_moments) return;
+  moments.table = basis_table.reserve((size_t) table_basis.rows * moments.stride);
+  for (int r = 0; r < table_basis.rows; r++)
+    for (int k = 0; k < moments.n_basis; k++)
+      basis_table.data()[(size_t) r * moments.stride + k] = (real) table_basis.at(r, k);
+}
+
+template <class real> void PaiNN<real>::Impl::reserve() {
+  const size_t n = pairs->n_owned, m = pairs->n_rows, n_pairs = pairs->neighbour.size(), f = width;
+  const size_t rows = n + SLACK;
+  bins.reserve(n_pairs);
+  geometry.reserve(n_pairs);
+  slopes.reserve(n_pairs * 4 * options.n_threads);
+  scratch.reserve(scratch_size(width) * options.n_threads);
+  state_block = n * 4 * lanes;
+  input_block = m * 5 * lanes;
+  state.reserve(n_blocks * state_block);
+  energies.resize(n);
+  for (int l = 0; l < n_layers; l++) {
+    const bool last = l == n_layers - 1;
+    auto place = [&](real *start) { return place_store(stores[l], start, rows, f, last, training, training); };
+    place(kept[l].reserve(place(nullptr)));
+    if (l > 0) inputs[l].reserve(n_blocks * input_block);
+    if (options.keep_features || read_by_head(l)) features[l].reserve(rows * f);
+    if (read_by_head(l)) head_adjoints[l].reserve(rows * f);
+  }
+  head_scratch.reserve(head_scratch_size((int) head_layers.size() * width, packed.head.n_out) * options.n_threads);
+  for (auto &of_layer : adjoints) of_layer.reserve(n_blocks * input_block);
+  for (auto &of_layer : state_adjoints) of_layer.reserve(n_blocks * state_block);
+  if (!by_moments) return;
+  const size_t sums = rows * 4 * moments.pitch, adjoint = rows * 4 * moments.adjoint_pitch;
+  moments.scalar = moment_sums.reserve(sums);
+  moments.vector = moments.scalar + rows * moments.pitch;
+  moments.scalar_adjoint = moment_adjoints.reserve(adjoint);
+  moments.vector_adjoint = moments.scalar_adjoint + rows * moments.adjoint_pitch;
+}
+
+template <class real> bool PaiNN<real>::Impl::read_by_head(int l) const {
+  return std::count(head_layers.begin(), head_layers.end(), l) > 0;
+}
+
+template <class real> size_t PaiNN<real>::Impl::memory() const {
+  size_t bytes = head_scratch.bytes() + tables.bytes() + basis_table.bytes() + bins.bytes() + geometry.bytes() +
+                 slopes.bytes() + state.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + scratch.bytes();
+  for (auto *of_layers : {&inputs, &kept, &features, &adjoints, &state_adjoints, &head_adjoints})
+    for (const auto &buffer : *of_layers) bytes += buffer.bytes();
+  return bytes;
+}
+
+template <class real> void PaiNN<real>::Impl::begin(const Pairs &system) {
+  pairs = &system;
+  const int n_pairs = (int) system.neighbour.size();
+  reserve();
+  in_shares(n_pairs, options.n_threads, [&](int first, int end, int thread) {
+    kernels.pair_geometry(system.vectors.data() + 3 * (size_t) first, end - first, std::max(options.n_bins, 1),
+                          basis.cutoff, bins.data() + first, geometry.data() + first);
+    std::fill_n(slopes.data() + (size_t) thread * n_pairs * 4, (size_t) n_pairs * 4, real(0));
+  });
+  if (options.n_bins <= 0) {
+    table_basis = exact_basis(basis, system, training, bins.data(), geometry.data());
+    make_tables();
+  }
+  list.n_atoms = system.n_owned;
+  list.first = system.first.data(), list.directed = system.directed.data();
+  list.neighbour = system.neighbour.data(), list.species = system.species.data();
+  list.bin = bins.data(), list.geometry = geometry.data();
+  first_layer();
+}
+
+template <class real> void PaiNN<real>::Impl::forward(int l) {
+  message(l, false);
+  update(l, false);
+}
+
+template <class real> void PaiNN<real>::Impl::backward(int l) {
+  update(l, true);
+  message(l, true);
+}
+
+template <class real> void PaiNN<real>::Impl::evaluate(const Pairs &system, Result &result) {
+  begin(system);
+  for (int l = 1; l < n_layers; l++) forward(l);
+  for (int l = n_layers - 1; l > 0; l--) backward(l);
+  finish(result);
+}
+
+template <class real> void PaiNN<real>::Impl::first_layer() {
+  if (!by_moments) {
+    std::fill_n(state.data(), n_blocks * state_block, real(0));
+    packed.start(*pairs, state.data());
+    message(0, false);
+  } else {
+    std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.pitch, real(0));
+    in_shares(pairs->n_owned, options.n_threads,
+              [&](int first, int end, int) { kernels.moments_forward(list, moments, first, end); });
+  }
+  update(0, false);
+}
+
+template <class real> void PaiNN<real>::Impl::first_layer_back() {
+  update(0, true);
+  if (!by_moments) return message(0, true);
+  in_shares(pairs->n_owned, options.n_threads, [&](int first, int end, int thread) {
+    Moments<real> of_thread = moments;
+    of_thread.slopes = slopes.data() + thread * pairs->neighbour.size() * 4;
+    kernels.moments_backward(list, of_thread, first, end);
+  });
+}
+
+template <class real> void PaiNN<real>::Impl::message(int l, bool reverse) {
+  const size_t n_pairs = pairs->neighbour.size();
+  in_shares(n_blocks, options.n_threads, [&](int first, int end, int thread) {
+    for (int b = first; b < end; b++) {
+      Message<real> m;
+      m.table = tables.block(l, b);
+      m.inputs = l == 0 ? packed.phi_of_species(b) : inputs[l].data() + b * input_block;
+      m.sums = (reverse ? state_adjoints_of(l) : state.data()) + b * state_block;
+      m.adjoints = adjoints_of(l) + b * input_block;
+      m.slopes = slopes.data() + thread * n_pairs * 4;
+      if (reverse && l > 0) std::fill_n(m.adjoints, input_block, real(0));
+      (reverse ? kernels.message_backward : kernels.message_forward)[l == 0](list, m);
+    }
+  });
+}
+
+template <class real> void PaiNN<real>::Impl::update(int l, bool reverse) {
+  Update<real> u;
+  u.width = width, u.n_rows = pairs->n_rows, u.n_owned = pairs->n_owned;
+  u.last = l == n_layers - 1;
+  u.weights = &packed.layers[l];
+  u.store = stores[l];
+  u.state = !reverse ? state.data() : u.last ? nullptr : state_adjoints_of(l + 1);
+  u.state_back = state_adjoints_of(l);
+  u.inputs = u.last ? nullptr : inputs[l + 1].data();
+  u.adjoints = u.last ? nullptr : adjoints_of(l + 1);
+  u.moments = l == 0 && by_moments ? &moments : nullptr;
+  u.embedding = packed.embedding.data();
+  u.species = pairs->species.data();
+  u.scale = packed.scale.data();
+  u.energies = energies.data();
+  u.features = features[l].data();
+  u.head_adjoint = head_adjoints[l].data();
+  in_tiles(pairs->n_owned, options.n_threads, [&](int first, int count, int thread) {
+    Update<real> of_thread = u;
+    of_thread.scratch = scratch.data() + thread * scratch_size(width);
+    (reverse ? kernels.update_backward : kernels.update_forward)(of_thread, first, count);
+  });
+  if (u.last && !reverse && !head_layers.empty()) head();
+}
+
+// Energies and adjoints of the features, once the last layer has its own.
+template <class real> void PaiNN<real>::Impl::head() {
+  const int n_in = (int) head_layers.size() * width;
+  std::vector<const real *> from;
+  std::vector<real *> to;
+  for (int l : head_layers) from.push_back(features[l].data()), to.push_back(head_adjoints[l].data());
+  KernelHead<real> h = packed.head;
+  h.features = from.data(), h.adjoints = to.data();
+  h.scale = packed.scale.data(), h.species = pairs->species.data(), h.energies = energies.data();
+  in_tiles(pairs->n_owned, options.n_threads, [&](int first, int count, int thread) {
+    KernelHead<real> of_thread = h;
+    of_thread.scratch = head_scratch.data() + thread * head_scratch_size(n_in, h.n_out);
+    kernels.kernel_head(of_thread, first, count);
+  });
+}
+
+template <class real> void PaiNN<real>::Impl::finish(Result &result) {
+  first_layer_back();
+  const int n_pairs = (int) pairs->neighbour.size();
+  result.energies.resize(pairs->n_owned);
+  result.slopes.resize(3 * (size_t) n_pairs);
+  for (int i = 0; i < pairs->n_owned; i++) {
+    const int z = pairs->species[i];
+    result.energies[i] = energies[i] * scale[z] + reference[z];
+  }
+  in_shares(n_pairs, options.n_threads, [&](int first, int end, int) {
+    for (int p = first; p < end; p++) {
+      const auto sum = sum_of_threads(slopes, options.n_threads, n_pairs, p);
+      const PairGeometry<real> &g = geometry.data()[p];
+      double u[3];
+      for (int k = 0; k < 3; k++) u[k] = g.unit[k];
+      const double along = u[0] * sum[1] + u[1] * sum[2] + u[2] * sum[3];
+      for (int k = 0; k < 3; k++)
+        result.slopes[3 * (size_t) p + k] = sum[0] * u[k] + (sum[1 + k] - along * u[k]) * g.inverse;
+    }
+  });
+}
+
+// The public class
 
 template <class real>
 PaiNN<real>::PaiNN(const Weights &w, const Options &o) : impl(std::make_unique<Impl>(w, o, false)) {}
@@ -37,31 +251,6 @@ double PaiNN<real>::memory_per_atom(const Weights &w, double pairs_per_atom, dou
       f * (15 * layers - 4 + 4 + 5 * layers * rows_per_atom + 2 * (double) w.head.layers.size()) + 8 * moments;
   return numbers * sizeof(real) +
          pairs_per_atom * (sizeof(PairGeometry<real>) + 2 * sizeof(int) + 4 * sizeof(real) + 6 * sizeof(double));
-}
-
-TableChoice choose_bins(const Weights &w, const Pairs &sample, double tolerance) {
-  auto forces = [&](int n_bins) {
-    Options options;
-    options.n_bins = n_bins;
-    Result result;
-    PaiNN<double>(w, options).evaluate(sample, result);
-    return forces_of(sample, result.slopes);
-  };
-  const auto truth = forces(0);
-  double square = 0;
-  for (double f : truth) square += f * f;
-  const double rms = std::sqrt(square / std::max<size_t>(truth.size(), 1));
-  if (rms == 0) return {USUAL_BINS, 0.0};  // a sample that says nothing
-  for (int n_bins = FEWEST_BINS;;) {
-    const auto f = forces(n_bins);
-    double worst = 0;
-    for (size_t k = 0; k < f.size(); k++) worst = std::max(worst, std::fabs(f[k] - truth[k]));
-    const double error = worst / rms;
-    if (error <= tolerance || n_bins >= MOST_BINS) return {n_bins, error};
-    // the error of a quintic spline goes with the sixth power of a bin's width
-    const double wanted = n_bins * std::pow(error / tolerance, 1.0 / 6);
-    n_bins = std::min(MOST_BINS, std::max(n_bins + 16, (int) std::ceil(wanted / 16) * 16));
-  }
 }
 
 template class PaiNN<float>;

@@ -3,6 +3,7 @@
 #define TLMD_ENGINE_PAIR_GRADIENTS_H
 
 #include "painn_impl.h"
+#include "quintic.h"
 
 #include <cmath>
 
@@ -11,27 +12,28 @@ namespace tlmd::engine {
 template <class real> class PairGradients {
  public:
   // For the pairs of an evaluation, their bins, and their changes (pairs, 4): of the distance and of the unit vector.
-  void start(const Pairs &given, const Basis &basis, int n_bins, int threads, const int *bins,
-             const real *given_changes) {
-    n_threads = threads, changes = given_changes;
-    n_pairs = (int) given.neighbour.size();
+  void start(const Pairs &pairs, const Basis &basis, int n_bins, int threads, const int *bins,
+             const real *pair_changes) {
+    n_threads = threads, changes = pair_changes;
+    n_pairs = (int) pairs.neighbour.size();
     slopes.reserve(4 * (size_t) n_pairs * n_threads);
-    bends.reserve(DEGREE * (size_t) n_pairs);
+    slope_weights.reserve(SPLINE_WEIGHTS * (size_t) n_pairs);
     const double scale = n_bins / basis.cutoff;
     in_shares(n_pairs, n_threads, [&](int first, int end, int thread) {
       std::fill_n(slopes_of(thread), 4 * (size_t) n_pairs, real(0));
       for (int p = first; p < end; p++) {
-        const double *r = &given.vectors[3 * (size_t) p];
-        double curves[DEGREE] = {0, 0, 1};  // without a table: the pair's own row of curvatures
+        const double *r = &pairs.vectors[3 * (size_t) p];
+        double curves[SPLINE_WEIGHTS] = {0, 0, 1};  // without a table: the pair's own row of curvatures
         if (n_bins > 0) quintic_curves(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]) * scale - bins[p], curves);
         const double factor = changes[4 * (size_t) p] * (n_bins > 0 ? scale * scale : 1);
-        for (int k = 0; k < DEGREE; k++) bends.data()[DEGREE * (size_t) p + k] = (real) (curves[k] * factor);
+        for (int k = 0; k < SPLINE_WEIGHTS; k++)
+          slope_weights.data()[SPLINE_WEIGHTS * (size_t) p + k] = (real) (curves[k] * factor);
       }
     });
   }
 
-  // (pairs, DEGREE) changes of the spline weights of the slope
-  const real *slope_changes() const { return bends.data(); }
+  // (pairs, SPLINE_WEIGHTS) changes of the spline weights of the slope
+  const real *slope_changes() const { return slope_weights.data(); }
   // (pairs, 4) tangents of dE/dd and dE/du of one thread, to be added to
   real *slopes_of(int thread) const { return slopes.data() + 4 * (size_t) n_pairs * thread; }
 
@@ -60,12 +62,12 @@ template <class real> class PairGradients {
     return gradient;
   }
 
-  size_t bytes() const { return slopes.bytes() + bends.bytes(); }
+  size_t bytes() const { return slopes.bytes() + slope_weights.bytes(); }
 
  private:
   const real *changes = nullptr;
   int n_pairs = 0, n_threads = 1;
-  Buffer<real> slopes, bends;
+  Buffer<real> slopes, slope_weights;
 };
 
 }  // namespace tlmd::engine

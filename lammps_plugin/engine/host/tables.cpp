@@ -28,22 +28,22 @@ template <class real> size_t Tables<real>::bytes() const {
 template <class real>
 Dense exact_basis(const Basis &basis, const Pairs &pairs, bool curves, int *bins, PairGeometry<real> *geometry) {
   const int n_pairs = (int) pairs.neighbour.size(), rows_each = curves ? 3 : 2;
-  Dense rows(rows_each * n_pairs + DEGREE, basis.size());
+  Dense rows(rows_each * n_pairs + SPLINE_WEIGHTS, basis.size());
   for (int p = 0; p < n_pairs; p++) {
     const double *r = &pairs.vectors[3 * (size_t) p];
     const int row = bins[p] = rows_each * p;
     basis.evaluate(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]), &rows.at(row, 0), &rows.at(row + 1, 0),
                    curves ? &rows.at(row + 2, 0) : nullptr);
     PairGeometry<real> &g = geometry[p];
-    std::fill_n(g.value, DEGREE, real(0));
-    std::fill_n(g.slope, DEGREE, real(0));
+    std::fill_n(g.value, SPLINE_WEIGHTS, real(0));
+    std::fill_n(g.slope, SPLINE_WEIGHTS, real(0));
     g.value[0] = g.slope[1] = 1;
   }
   return rows;
 }
 
 Dense spline_basis(const Basis &basis, int n_bins) {
-  Dense rows(n_bins + DEGREE - 1, basis.size());
+  Dense rows(n_bins + SPLINE_WEIGHTS - 1, basis.size());
   rows.values = basis.fit(n_bins);
   return rows;
 }

@@ -2,7 +2,9 @@
 #ifndef TLMD_ENGINE_TABLES_H
 #define TLMD_ENGINE_TABLES_H
 
-#include "pack.h"
+#include "engine/basis.h"
+#include "kernels/kernels.h"
+#include "packed.h"
 
 namespace tlmd::engine {
 

@@ -1,5 +1,4 @@
-// Weights by name, pairs from a matrix of neighbours, forces from slopes of pairs.
-#include "engine/painn.h"
+#include "engine/weights.h"
 
 #include <stdexcept>
 
@@ -50,63 +49,6 @@ Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon
   w.scale = numbers("scale", n_species);
   w.reference = numbers("reference", n_species);
   return w;
-}
-
-Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
-                   bool keep_slots) {
-  Pairs pairs;
-  pairs.n_owned = pairs.n_rows = n;
-  pairs.species.assign(species, species + n);
-  pairs.first.push_back(0);
-  for (int i = 0; i < n; i++) {
-    for (const bool self : {false, true}) {  // an atom's own images come last and stay directed
-      for (int s = i * k; s < (i + 1) * k; s++) {
-        const int j = neighbours[s];
-        const double *r = vectors + 3 * (size_t) s;
-        if ((self ? j != i : j <= i) || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= cutoff * cutoff) continue;
-        pairs.neighbour.push_back(j);
-        pairs.vectors.insert(pairs.vectors.end(), r, r + 3);
-        if (keep_slots) pairs.slots.push_back(s);
-      }
-      if (!self) pairs.directed.push_back((int) pairs.neighbour.size());
-    }
-    pairs.first.push_back((int) pairs.neighbour.size());
-  }
-  return pairs;
-}
-
-Pairs joined(const std::vector<const Pairs *> &systems) {
-  Pairs all;
-  all.first.push_back(0);
-  auto append = [](auto &to, const auto &from, int shift) {
-    for (auto value : from) to.push_back(value + shift);
-  };
-  for (const Pairs *pairs : systems) {
-    const int n_pairs = all.first.back();
-    append(all.neighbour, pairs->neighbour, all.n_owned);
-    append(all.directed, pairs->directed, n_pairs);
-    all.first.pop_back();
-    append(all.first, pairs->first, n_pairs);
-    all.species.insert(all.species.end(), pairs->species.begin(), pairs->species.end());
-    all.vectors.insert(all.vectors.end(), pairs->vectors.begin(), pairs->vectors.end());
-    all.n_owned += pairs->n_owned;
-  }
-  all.n_rows = all.n_owned;
-  return all;
-}
-
-std::vector<double> forces_of(const Pairs &pairs, const std::vector<double> &slopes) {
-  std::vector<double> forces(3 * (size_t) pairs.n_rows, 0.0);
-  for (int i = 0; i < pairs.n_owned; i++) {
-    double sum[3] = {};
-    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
-      for (int k = 0; k < 3; k++) {
-        sum[k] += slopes[3 * (size_t) p + k];
-        forces[3 * (size_t) pairs.neighbour[p] + k] -= slopes[3 * (size_t) p + k];
-      }
-    for (int k = 0; k < 3; k++) forces[3 * (size_t) i + k] += sum[k];
-  }
-  return forces;
 }
 
 }  // namespace tlmd::engine

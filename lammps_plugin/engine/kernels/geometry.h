@@ -10,20 +10,21 @@ namespace tlmd::engine::TLMD_ISA {
 template <class real>
 static void pair_geometry(const double *vectors, int n, int n_bins, double cutoff, int *bin, PairGeometry<real> *out) {
   constexpr int chunk = 32;
-  const double scale = n_bins / cutoff;
-  const real per_length = real(scale);
+  const double bins_per_A = n_bins / cutoff;
+  const real slope_unit = real(bins_per_A);
   for (int start = 0; start < n; start += chunk) {
     const int count = n - start < chunk ? n - start : chunk;
-    real unit[3][chunk], inverse[chunk], t[chunk], value[DEGREE][chunk], slope[DEGREE][chunk];
+    real unit[3][chunk], inverse[chunk], t[chunk], value[SPLINE_WEIGHTS][chunk], slope[SPLINE_WEIGHTS][chunk];
     int bins[chunk];
     double r[3][chunk];
     for (int k = 0; k < chunk; k++)
       for (int d = 0; d < 3; d++) r[d][k] = vectors[3 * (start + (k < count ? k : 0)) + d];
     for (int k = 0; k < chunk; k++) {
-      const double length = root(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]), one = 1 / length;
-      for (int d = 0; d < 3; d++) unit[d][k] = real(r[d][k] * one);
-      inverse[k] = real(one);
-      const double x = length * scale;
+      const double length = root(r[0][k] * r[0][k] + r[1][k] * r[1][k] + r[2][k] * r[2][k]),
+                   inverse_length = 1 / length;
+      for (int d = 0; d < 3; d++) unit[d][k] = real(r[d][k] * inverse_length);
+      inverse[k] = real(inverse_length);
+      const double x = length * bins_per_A;
       int b = (int) x;
       b = b < n_bins ? b : n_bins - 1;
       bins[k] = b;
@@ -31,7 +32,7 @@ static void pair_geometry(const double *vectors, int n, int n_bins, double cutof
     }
     for (int k = 0; k < chunk; k++) {
       const real x = t[k], y = 1 - x, x2 = x * x, x3 = x2 * x, x4 = x2 * x2, y4 = y * y * y * y;
-      const real a = real(1) / 120, b = per_length / 24;
+      const real a = real(1) / 120, b = slope_unit / 24;
       value[0][k] = a * y4 * y;
       value[1][k] = a * (26 + x * (-50 + x * (20 + x * (20 + x * (-20 + 5 * x)))));
       value[2][k] = a * (66 + x2 * (-60 + x2 * (30 - 10 * x)));
@@ -48,7 +49,7 @@ static void pair_geometry(const double *vectors, int n, int n_bins, double cutof
     for (int k = 0; k < count; k++) {
       PairGeometry<real> &g = out[start + k];
       bin[start + k] = bins[k];
-      for (int m = 0; m < DEGREE; m++) g.value[m] = value[m][k], g.slope[m] = slope[m][k];
+      for (int m = 0; m < SPLINE_WEIGHTS; m++) g.value[m] = value[m][k], g.slope[m] = slope[m][k];
       for (int d = 0; d < 3; d++) g.unit[d] = unit[d][k];
       g.inverse = inverse[k];
     }

@@ -1,6 +1,6 @@
-// The kernel head: energies of atoms from functions of their scaled scalar features, and dE/d(features), one tile of
-// atoms at a time. fourier: cos(p) and sin(p), gaussian: exp(p - parameter |x|^2), polynomial: p^parameter, with
-// p = x W + bias; linear: x itself.
+// The kernel head: energies of atoms from functions of their scaled scalar features x, and dE/d(features), one tile of
+// atoms at a time. With p = x W + bias: fourier cos(p) and sin(p), gaussian exp(p - parameter |x|^2), polynomial
+// p^parameter; linear: x itself.
 #ifndef TLMD_ENGINE_HEAD_H
 #define TLMD_ENGINE_HEAD_H
 
@@ -34,9 +34,9 @@ template <class real> static inline void cosine_and_sine(vec<real> x, vec<real> 
   s *= r;
   const bits quadrant = (bits) shifted;
   const auto swap = (quadrant & 1) != 0;
-  const vec<real> one = swap ? s : c, other = swap ? c : s;
-  cosine = ((quadrant + 1) & 2) != 0 ? -one : one;
-  sine = (quadrant & 2) != 0 ? -other : other;
+  const vec<real> abs_cosine = swap ? s : c, abs_sine = swap ? c : s;  // but for the sign of the quadrant
+  cosine = ((quadrant + 1) & 2) != 0 ? -abs_cosine : abs_cosine;
+  sine = (quadrant & 2) != 0 ? -abs_sine : abs_sine;
 }
 
 template <class real> static inline double lane_sum(vec<real> x) {
@@ -45,42 +45,41 @@ template <class real> static inline double lane_sum(vec<real> x) {
   return sum;
 }
 
-// The functions of one atom: p (n_out) becomes weight times their slopes; the energy. inner: sum of weight times value.
+// One atom: the sum of weight times function. p (n_out) becomes weight times slope.
 template <class real>
-static inline double functions(const KernelFunctions<real> &h, const real *weight, real square, real *p,
-                               double &inner) {
+static inline double weighted_functions(const KernelHead<real> &h, const real *weight, real square, real *p) {
   constexpr int n = lanes<real>;
-  vec<real> energy{};
+  vec<real> sum{};
   for (int c = 0; c < h.n_out; c += n) {
     const vec<real> w = load(weight + c), x = load(p + c);
     if (h.function == FOURIER) {
-      const vec<real> v = load(weight + h.n_out + c);
+      const vec<real> w_sine = load(weight + h.n_out + c);
       vec<real> cosine, sine;
       cosine_and_sine<real>(x, cosine, sine);
-      energy += w * cosine + v * sine;
-      store(p + c, v * cosine - w * sine);
+      sum += w * cosine + w_sine * sine;
+      store(p + c, w_sine * cosine - w * sine);
     } else if (h.function == GAUSSIAN) {
       const vec<real> value = w * exponential<real>(x - h.parameter * square);
-      energy += value;
+      sum += value;
       store(p + c, value);
     } else if (h.function == POLYNOMIAL) {
       vec<real> power = w;
       for (int k = 1; k < (int) h.parameter; k++) power *= x;
-      energy += power * x;
+      sum += power * x;
       store(p + c, h.parameter * power);
     } else {
-      energy += w * x;
+      sum += w * x;
       store(p + c, w);
     }
   }
-  return inner = lane_sum<real>(energy);
+  return lane_sum<real>(sum);
 }
 
-template <class real> static void kernel_head(const KernelFunctions<real> &h, int first, int count) {
+template <class real> static void kernel_head(const KernelHead<real> &h, int first, int count) {
   constexpr int n = lanes<real>;
   const int f = h.width, k = f * h.n_layers, d = h.n_out, rows = padded(count, ROWS);
   const bool linear = h.function == LINEAR;
-  real *x = h.scratch, *p = linear ? x : x + (size_t) TILE * k, *back = linear ? x : p + (size_t) TILE * d;
+  real *x = h.scratch, *p = linear ? x : x + (size_t) TILE * k, *x_adjoint = linear ? x : p + (size_t) TILE * d;
   for (int a = 0; a < count; a++)
     for (int l = 0; l < h.n_layers; l++) {
       const size_t z = (size_t) h.species[first + a] * k + (size_t) l * f;
@@ -88,23 +87,23 @@ template <class real> static void kernel_head(const KernelFunctions<real> &h, in
       for (int c = 0; c < f; c += n)
         store(x + (size_t) a * k + l * f + c, (load(q + c) - load(h.shift + z + c)) * load(h.factor + z + c));
     }
-  if (!linear) multiply(x, k, rows, h.there, p, d);
-  double inner[TILE];
+  if (!linear) multiply(x, k, rows, h.points.forward, p, d);
+  double energy[TILE];
   for (int a = 0; a < count; a++) {
     vec<real> square{};
     for (int c = 0; c < k; c += n) square += load(x + (size_t) a * k + c) * load(x + (size_t) a * k + c);
-    const int z = h.species[first + a];
-    h.energies[first + a] +=
-        functions(h, h.weights + (size_t) z * h.n_weights, (real) lane_sum<real>(square), p + (size_t) a * d, inner[a]);
+    const real *weight = h.weights + (size_t) h.species[first + a] * h.n_weights;
+    energy[a] = weighted_functions(h, weight, (real) lane_sum<real>(square), p + (size_t) a * d);
+    h.energies[first + a] += energy[a];
   }
-  if (!linear) multiply(p, d, rows, h.back, back, k);
+  if (!linear) multiply(p, d, rows, h.points.reverse, x_adjoint, k);
   for (int a = 0; a < count; a++) {
     const int z = h.species[first + a];
-    const real scale = h.scale[z], pull = h.function == GAUSSIAN ? (real) (2 * h.parameter * inner[a]) : real(0);
+    const real scale = h.scale[z], pull = h.function == GAUSSIAN ? (real) (2 * h.parameter * energy[a]) : real(0);
     for (int l = 0; l < h.n_layers; l++)
       for (int c = 0; c < f; c += n) {
         const size_t at = (size_t) a * k + l * f + c;
-        const vec<real> slope = load(back + at) - pull * load(x + at);
+        const vec<real> slope = load(x_adjoint + at) - pull * load(x + at);
         store(h.adjoints[l] + (size_t) (first + a) * f + c,
               scale * slope * load(h.factor + (size_t) z * k + l * f + c));
       }

@@ -21,9 +21,5 @@ struct Basis {
   std::vector<double> fit(int n_bins) const;
 };
 
-// The six B-splines that are not zero in a bin, at 0 <= t <= 1 of it, and their second derivatives with respect to t.
-void quintic(double t, double *value);
-void quintic_curves(double t, double *curve);
-
 }  // namespace tlmd::engine
 #endif

@@ -9,6 +9,8 @@
 
 #include "painn.h"
 
+#include <functional>
+
 namespace tlmd::engine {
 
 template <class real> class Training {
