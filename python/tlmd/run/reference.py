@@ -280,13 +280,18 @@ def _bounds(metadata: list[Any] | tuple[Any, ...]) -> str:
     metadata = [part for entry in metadata for part in getattr(entry, "metadata", None) or [entry]]
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     found = [
-        f"{sign} {getattr(entry, name):g}"
+        f"{sign} {_number(getattr(entry, name))}"
         for entry in metadata
         for name, sign in signs.items()
         if isinstance(getattr(entry, name, None), (int, float))
     ]
     even = ["even" for entry in metadata if getattr(entry, "multiple_of", None) == 2]
     return "".join(f", {text}" for text in even) + (f" {' and '.join(found)}" if found else "")
+
+
+def _number(value: float) -> str:
+    power = int(value).bit_length() - 1
+    return f"2^{power}" if power > 30 and value == 2**power else f"{value:g}"
 
 
 def _default(field: FieldInfo) -> str:
