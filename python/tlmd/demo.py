@@ -24,7 +24,7 @@ from tlmd.evaluate.errors import evaluate_file
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
 from tlmd.run.console import console
-from tlmd.run.errors import InputError
+from tlmd.run.errors import InputError, told
 from tlmd.run.installed import plugin_folder, water_inputs
 
 TEMPERATURE_K = 298.15
@@ -82,8 +82,8 @@ class Workflow:
     def finish(self, process: subprocess.Popen, log: Path) -> None:
         """Wait for a started command; InputError with the end of its log if it failed."""
         if process.wait() != 0:
-            last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise InputError(f"{last[0] if last else 'no output'}", "a command that ends well", f"see {log}")
+            last = [*log.read_text(errors="replace").strip().splitlines(), "no output"][-2:][0]
+            raise told(last) or InputError(last, "a command that ends well", f"see {log}")
 
     def run(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self.finish(self.start(command, log, **environment), log)

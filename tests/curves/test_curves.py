@@ -19,6 +19,7 @@ from tlmd.mekrr.fit import mekrr
 from tlmd.modelfile import load_model
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
+from tlmd.run.folder import Lock
 from tlmd.run.installed import SHIPPED, water_inputs
 from tlmd.run.workers import start_workers
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
@@ -395,3 +396,23 @@ teach = "teach.toml"
     assert inline == names
     with pytest.raises(InputError, match="stage finetune"):
         load_config(CurveConfig, tmp_path / "curve.toml", ["methods.taught.stage=pretrain"])
+
+
+def test_one_curve_at_a_time(water):
+    (water / "curve.toml").write_text(COMMON)
+    lock = Lock(water / "curve")
+    with pytest.raises(InputError, match=r"curve, in use by a run; wanted a free folder"):
+        run(water)
+    lock.close()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "errors.json"])
+@pytest.mark.parametrize("content", ["", "{", "step,minutes\n1", "[1]"])
+def test_damaged_runs_are_one_line(tmp_path, name, content):
+    (tmp_path / "metrics.csv").write_text("step,minutes,valid_loss\n4,0.1,0.5\n")
+    (tmp_path / "errors.json").write_text('{"test": {"n_frames": 3, "force_mae_mev_per_A": 1.0}}')
+    job = Job("scratch", "all", 2, 1, 4)
+    assert curves.run_row(job, tmp_path)["test_force_mae_mev_per_A"] == 1.0
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name}, which is damaged; wanted .*delete the folder to start again"):
+        curves.run_row(job, tmp_path)

@@ -87,6 +87,16 @@ def test_generate_ends_on_all_ranks_where_the_folder_is_a_file(tmp_path):
     assert (done.returncode, done.stderr) == (1, line)
 
 
+def test_generate_ends_on_all_ranks_where_the_disk_is_full(tmp_path):
+    (tmp_path / "monomer.toml").write_text('[systems.monomer]\nkind = "monomer"\nframes = 5\n')
+    program = "import resource\nfrom mpi4py import MPI\nfrom tlmd.cli import generate\n"
+    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))\ngenerate()"  # run.json is longer
+    done = run(("-c", program), tmp_path, "monomer.toml", "--out", "out")
+    assert (done.returncode, done.stderr) == (1, "error: out/run.json: file too large\n")
+    done = run(stage("generate"), tmp_path, "monomer.toml", "--out", "out")
+    assert done.returncode == 0 and (tmp_path / "out" / "frames.extxyz.xz").is_file(), done.stderr
+
+
 def test_mekrr_ends_on_all_ranks_in_the_folder_of_another_run(folder):
     from tlmd.run.config import load_config
     from tlmd.train.config import PretrainConfig

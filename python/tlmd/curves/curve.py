@@ -22,7 +22,7 @@ from tlmd.run.config import load_config
 from tlmd.run.console import console
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
-from tlmd.run.folder import Lock, refuse_another, run_record
+from tlmd.run.folder import Lock, damaged, refuse_another, run_record
 from tlmd.run.workers import start_workers
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
 from tlmd.train.finetune import finetune
@@ -160,11 +160,10 @@ class Curve:
     def ended(self, job: Job) -> bool:
         """Whether a run has ended, whose row is then taken; InputError if its folder holds another run."""
         config, folder = self.job_config(job), self.folder(job)
-        if not (folder / "run.json").exists():  # then its lesson may be missing as well
-            return False
+        if not (folder / "run.json").exists() or not (folder / "errors.json").exists():
+            return False  # its lesson may be missing as well; RunFolder refuses what another run has begun
         record = run_record(self.config.methods[job.method].stage, config, self.fingerprint)
-        if not refuse_another(folder, record) or not (folder / "errors.json").exists():
-            return False
+        refuse_another(folder, record)
         kept = {"model.pt"} if job.method in self.backbones else set()
         if kept and not (folder / "model.pt").exists():  # it ended when no kernel needed its model
             (folder / "errors.json").unlink()
@@ -280,12 +279,18 @@ def train(stage: str, config: RunConfig, folder: Path, lesson: Lesson | None) ->
 
 def run_row(job: Job, folder: Path) -> dict[str, Any]:
     """Row of curve.csv from the folder of a run that has ended: the job, steps, wall time, and errors of every set."""
-    with open(folder / "metrics.csv", encoding="utf-8") as file:
-        metrics = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
-    losses = [line["valid_loss"] for line in metrics if not math.isnan(line.get("valid_loss", math.nan))]
-    row: dict[str, Any] = {**job._asdict(), "steps": int(metrics[-1]["step"]), "minutes": metrics[-1]["minutes"]}
+    try:
+        with open(folder / "metrics.csv", encoding="utf-8") as file:
+            metrics = [{key: float(value) for key, value in line.items()} for line in csv.DictReader(file)]
+        losses = [line["valid_loss"] for line in metrics if not math.isnan(line.get("valid_loss", math.nan))]
+        row: dict[str, Any] = {**job._asdict(), "steps": int(metrics[-1]["step"]), "minutes": metrics[-1]["minutes"]}
+    except (ValueError, TypeError, KeyError, IndexError):
+        raise damaged(folder / "metrics.csv", "rows of numbers") from None
     row["valid_loss"] = min(losses, default=None)
-    errors = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
-    for name, values in errors.items():
-        row |= {f"{name}_{key}".replace(" ", "_"): value for key, value in values.items() if key != "n_frames"}
+    try:
+        errors = json.loads((folder / "errors.json").read_text(encoding="utf-8"))
+        for name, values in errors.items():
+            row |= {f"{name}_{key}".replace(" ", "_"): value for key, value in values.items() if key != "n_frames"}
+    except (ValueError, AttributeError):
+        raise damaged(folder / "errors.json", "errors by set") from None
     return row

@@ -22,6 +22,15 @@ class InputError(ValueError):
         return InputError, self._parts
 
 
+def told(line: str) -> InputError | None:
+    """The InputError that another command told in this line, None if it is none."""
+    text = line.strip().removeprefix("error: ")
+    parts = text.removeprefix("got ").split("; ", 2)
+    if not text.startswith("got ") or len(parts) < 3 or not parts[1].startswith("wanted "):
+        return None
+    return InputError(parts[0], parts[1].removeprefix("wanted "), parts[2])
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'cutoff'?)` for the known word nearest to `word`, or an empty string."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -17,14 +17,14 @@ def write_atomic(path: Path | str, write: Callable[[Path], Any]) -> None:
     A link is followed: the file that it names is replaced, not the link. Raises InputError if `path` is something else
     than a file (a folder, a device, a pipe), which a rename would destroy; OSError that names `path`.
     """
-    path = target(path)
+    given, path = path, target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, os.fspath(temporary), temporary):
-            raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+            raise type(error)(error.errno, error.strerror, os.fspath(given)) from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
