@@ -42,6 +42,11 @@ def test_units_types_and_defaults_are_told(pages):
     assert "| `train` | path |  | required | labelled frames" in pages["tl-finetune.md"]
     assert "| `energy_mae_mev_per_atom` | meV/atom, mean absolute" in pages["tl-evaluate.md"]
     assert '### [systems.NAME] kind = "bulk"' in pages["tl-generate.md"]
+    matrix = pages["tl-generate.md"].partition("### Which kinds of systems go with which teacher")[2]
+    teachers, *rows = [line.strip("| ").split(" | ") for line in matrix.splitlines() if line.startswith("| ")]
+    fits = {row[0]: {name for name, cell in zip(teachers[1:], row[1:], strict=True) if cell == "yes"} for row in rows}
+    assert fits["`file`"] == set(teachers[1:]) and fits["`bulk`"] == {"`calibrated`", "`spcfw`"}
+    assert "`mmff94`" in fits["`conformers`"] and "`comb3`" not in fits["`conformers`"]
 
 
 def test_keywords_come_from_the_table_of_the_pair_style():
