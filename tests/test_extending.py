@@ -92,3 +92,11 @@ def test_a_system(tmp_path):
     frames = read_frames(tmp_path / "gas" / "frames.extxyz.xz")
     assert len(frames) == 6 and {frame.info["kind"] for frame in frames} == {"gas"}
     assert len({frame.energy for frame in frames}) == 6
+
+
+def test_a_network(tmp_path):
+    """Trained and exported; tests/plugin/test_networks.py runs it in LAMMPS."""
+    write(tmp_path, "A teacher", "A system", "A network")
+    tl(tmp_path, "A system")
+    exported = tl(tmp_path, "A network")[1].strip()
+    assert exported == "trained/model-lammps.pt" and (tmp_path / exported).is_file()

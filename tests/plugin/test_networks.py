@@ -11,7 +11,7 @@ from tlmd.engine import Engine, TrainingEngine, choose_backend
 from tlmd.export import export_model, load_any
 from tlmd.modelfile import read_card
 from tlmd.models.architecture import Architecture, new_potential
-from tlmd.models.network import NETWORKS, engine_form
+from tlmd.models.network import engine_form, networks
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.train.config import PretrainConfig
@@ -60,7 +60,7 @@ print "END $(pe:%.15g) $(press:%.15g)"
 
 
 def test_what_evaluates_a_network_is_asked_of_the_network():
-    assert NETWORKS["scalars"] is Scalars and "painn" in NETWORKS
+    assert networks()["scalars"] is Scalars and "painn" in networks()
     potential = new_potential(["H", "O"], 3.0, Architecture(network="scalars", width=8))
     assert engine_form(potential.net) is None
     assert choose_backend(None, "cpu", potential.net) == "torch"

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from tlmd.models.kernel_head import KernelModule, KernelPaiNN
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
-from tlmd.models.network import NETWORKS
+from tlmd.models.network import networks
 from tlmd.models.painn import NORM_EPSILON
 from tlmd.models.potential import Potential, dtype_of
 from tlmd.run.errors import nearest
@@ -30,7 +30,7 @@ class Architecture(BaseModel):
     """What a network is built from, beside the elements and the cutoff; each takes what means something to it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    network: str = Field("painn", description="name of the network in models.network.NETWORKS")
+    network: str = Field("painn", description="painn, or the name of a network added in models/")
     width: int = Field(128, gt=0, le=4096, multiple_of=2, description="channels F")
     n_layers: int = Field(3, gt=0, le=16, description="message layers L")
     n_radial: int = Field(20, gt=1, le=1000, description="radial functions")
@@ -41,8 +41,8 @@ class Architecture(BaseModel):
     @field_validator("network")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in NETWORKS:
-            raise ValueError(f"one of {', '.join(NETWORKS)}{nearest(name, NETWORKS)}")
+        if name not in networks():
+            raise ValueError(f"one of {', '.join(networks())}{nearest(name, networks())}")
         return name
 
 
@@ -76,7 +76,7 @@ class KernelArchitecture(BaseModel):
 def new_potential(elements: list[str], cutoff: float, architecture: Architecture) -> Potential:
     """An untrained potential in float32 (parameters from torch's global generator)."""
     settings = architecture.model_dump(exclude={"network"})
-    net = NETWORKS[architecture.network](len(elements), cutoff=cutoff, **settings)
+    net = networks()[architecture.network](len(elements), cutoff=cutoff, **settings)
     return Potential(net, elements, cutoff)
 
 

@@ -1,13 +1,15 @@
 """The contract of a network, and the table of the networks that a model card can name.
 
-To add a network: a file in this folder with a subclass of Network under the decorator `network(NAME)`, imported by
-models/architecture.py. `model.network = "NAME"` in the TOML of tl-pretrain trains it. It runs in PyTorch and, exported,
+To add a network: a file in this folder with a subclass of Network under the decorator `network(NAME)`.
+`model.network = "NAME"` in the TOML of tl-pretrain trains it (docs/extending.md). It runs in PyTorch and, exported,
 in LAMMPS, where a rank evaluates it in one piece with ghosts out to n_layers times the cutoff. The native engine
 evaluates networks with an EngineForm.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
@@ -32,7 +34,7 @@ class EngineForm(NamedTuple):
 
 
 CLASSES: dict[str, type[Network]] = {}  # by the name of the class, which an exported file keeps
-NETWORKS: dict[str, type[Network]] = {}  # by the name that a card states
+NETWORKS: dict[str, type[Network]] = {}  # by the name that a card states, see networks()
 
 
 class Network(nn.Module):
@@ -83,6 +85,14 @@ def network(name: str) -> Callable[[type[Network]], type[Network]]:
         return cls
 
     return register
+
+
+def networks() -> dict[str, type[Network]]:
+    """NETWORKS, after all modules of tlmd.models are imported, so that the classes in them register."""
+    package = importlib.import_module("tlmd.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"tlmd.models.{module.name}")
+    return NETWORKS
 
 
 def class_of(net: Any) -> type[Network]:
