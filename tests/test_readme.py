@@ -22,7 +22,14 @@ from tlmd.run.config import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "inputs").rglob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "inputs").rglob("*.md"),
+        *(ROOT / "lammps_plugin").rglob("*.md"),
+    ]
+)
 NOT_OURS = re.compile(r"\b(roads?|lessons?|students?|bare|rivals?|taught|autotun\w*)\b", re.IGNORECASE)
 
 
@@ -112,3 +119,10 @@ def test_every_decision_is_in_the_index():
     entries = [slug(title) for title in re.findall(r"^## (.*)$", text, flags=re.MULTILINE)]
     assert len(entries) > 40 and sorted(entries) == sorted(re.findall(r"\]\(#([^)]+)\)", text))
     assert text.count("Decision:") == len(entries) == text.count("Cost:")
+
+
+def test_named_files_exist():
+    text = "\n".join(prose(page.read_text(encoding="utf-8")) for page in PAGES if page.name != "CHANGELOG.md")
+    named = set(re.findall(r"(?<![\w./*-])((?:docs|inputs|lammps_plugin|benchmarks|tests)/[\w./-]*\w)", text))
+    assert len(named) > 10
+    assert not sorted(name for name in named if not list(ROOT.glob(f"{name}*")))
