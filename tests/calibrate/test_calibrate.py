@@ -105,9 +105,9 @@ def test_a_harmonic_model_without_cross_terms_is_class2_of_itself():
 def test_fit_explains_its_own_kind(calibrated):
     _, errors, run = calibrated
     assert errors["train"].n_frames == 3 and errors["test"].n_frames == 1
-    assert errors["test"].rmse("force") < 12  # meV/A of some 1000: SPC/Fw lies nearly inside the terms
+    assert errors["test"].rmse("forces") < 12  # meV/A of some 1000: SPC/Fw lies nearly inside the terms
     record = json.loads((run / "errors.json").read_text())
-    assert record["test"]["force_rmse_mev_per_A"] == pytest.approx(errors["test"].rmse("force"))
+    assert record["test"]["force_rmse_mev_per_A"] == pytest.approx(errors["test"].rmse("forces"))
 
 
 def test_include_gives_what_was_fitted(calibrated, folder):

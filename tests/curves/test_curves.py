@@ -15,6 +15,7 @@ import pytest
 from tlmd.curves import curve as curves
 from tlmd.curves.curve import STAGES, Job, curve
 from tlmd.frames.extxyz import write_frames
+from tlmd.frames.split import select_frames
 from tlmd.mekrr.fit import mekrr
 from tlmd.modelfile import load_model
 from tlmd.run.config import load_config
@@ -25,7 +26,6 @@ from tlmd.run.workers import start_workers
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
 from tlmd.train.finetune import finetune, parameter_groups
 from tlmd.train.pretrain import pretrain
-from tlmd.train.stage import select_frames
 
 COMMON = """
 out = "curve"
@@ -135,7 +135,7 @@ def test_points_are_runs_of_the_stages_and_are_not_run_again(water, inline, monk
             for measure in ("mae", "rmse"):
                 value = getattr(errors[name], measure)(kind)
                 assert row[f"{prefix}_{measure}_{unit}"] == ("" if value is None else repr(value))
-    assert errors["valid"].mae("force") is None and errors["test"].mae("force") > 0
+    assert errors["valid"].mae("forces") is None and errors["test"].mae("forces") > 0
     assert errors["test even"].n_frames == errors["test odd"].n_frames == 3
     losses = [float(line.split(",")[5]) for line in (water / "alone" / "metrics.csv").read_text().splitlines()[1:]]
     assert float(row["valid_loss"]) == min(losses)
@@ -311,7 +311,7 @@ def test_kernels_follow_the_runs_of_their_backbones(water, inline):
     row = next(row for row in rows if row["method"] == "on_scratch")
     assert {"test", "test even", "test odd"} <= set(errors)
     for name, error in errors.items():
-        assert float(row[f"{name.replace(' ', '_')}_force_mae_mev_per_A"]) == pytest.approx(error.mae("force"))
+        assert float(row[f"{name.replace(' ', '_')}_force_mae_mev_per_A"]) == pytest.approx(error.mae("forces"))
     assert (water / "curve" / "table.md").read_text().count("on_scratch") >= 2
 
     inline.clear()

@@ -9,7 +9,8 @@ import torch
 
 from tlmd import cli
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import evaluate_file, evaluate_frames
+from tlmd.evaluate.errors import Errors, evaluate_file, evaluate_frames
+from tlmd.evaluate.table import error_table, write_errors
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
 from tlmd.graph import build_graph
@@ -67,11 +68,40 @@ def test_missing_labels_are_null(model, frames, tmp_path):
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_prediction_that_is_not_a_number_is_no_missing_label(model, frames):
-    data = FrameSet(frames[:2], model.elements, model.cutoff, model.dtype)
+def test_a_prediction_that_is_not_a_number_is_no_result(model, frames, tmp_path):
+    data = FrameSet(frames[:2], model.elements, model.cutoff, model.dtype, "the test frames")
     with torch.no_grad():
         model.net.embedding.weight[0, 0] = torch.nan
-    assert np.isnan(evaluate_frames(model, data)[0].mae("force"))
+    with pytest.raises(InputError, match="the test frames: energy predicted as NaN or infinite"):
+        evaluate_frames(model, data)
+    errors = Errors(2)
+    errors.add("forces", torch.tensor([[1.0, torch.inf]]))
+    for use in (lambda: error_table({"test": errors}, "a title"), lambda: write_errors(tmp_path, {"test": errors})):
+        with pytest.raises(InputError, match="the test frames: force predicted as NaN or infinite"):
+            use()
+    assert not (tmp_path / "errors.json").exists()
+
+
+def test_frames_without_labels(model, frames, tmp_path, monkeypatch, capsys):
+    bare = [frame.replace(energy=None, forces=None, stress=None) for frame in frames]
+    write_frames(tmp_path / "data.extxyz", bare)
+    monkeypatch.setattr(sys, "argv", ["tl-evaluate", str(tmp_path / "model.pt"), str(tmp_path / "data.extxyz")])
+    with pytest.raises(SystemExit, match="1"):
+        cli.evaluate()
+    assert "data.extxyz without labels; wanted frames with an energy, forces or a stress" in capsys.readouterr().err
+
+
+def test_outputs(model, frames, tmp_path):
+    """Of a kind that can be written, and not in the place of what is read."""
+    write_frames(tmp_path / "data.extxyz", frames)
+    read = {name: (tmp_path / name).read_bytes() for name in ("model.pt", "data.extxyz")}
+    with pytest.raises(InputError, match=r"a picture .*p\.xyz; wanted the suffix .*png"):
+        evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, tmp_path / "p.xyz")
+    for name in read:
+        for outputs in ((tmp_path / name, None), (None, tmp_path / name)):
+            with pytest.raises(InputError, match="as output; wanted another file than the inputs"):
+                evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", *outputs)
+    assert read == {name: (tmp_path / name).read_bytes() for name in read}
 
 
 def test_command_line(model, frames, tmp_path, monkeypatch, capsys):

@@ -132,16 +132,16 @@ def test_a_fit_learns_and_its_file_gives_the_same(kind, folder):
     result = fit(folder, "run")
     path = folder / "run" / "model.pt"
     rms = 1e3 * np.sqrt(np.mean(np.concatenate([f.forces.ravel() for f in read_frames(folder / "train.extxyz")]) ** 2))
-    assert result.errors["train"].rmse("force") < 0.7 * rms
+    assert result.errors["train"].rmse("forces") < 0.7 * rms
     rows = (folder / "run" / "grid.csv").read_text().splitlines()
     best = min((dict(zip(rows[0].split(","), map(float, r.split(",")), strict=True)) for r in rows[1:]),
                key=lambda row: row["score"])  # fmt: skip
-    assert result.errors["valid"].rmse("force") == pytest.approx(1e3 * best["forces_rmse"], rel=1e-4)
+    assert result.errors["valid"].rmse("forces") == pytest.approx(1e3 * best["forces_rmse"], rel=1e-4)
     card = read_card(path)
     assert card.kernel.backbone == "module" and card.architecture is None and card.dtype == "float64"
     (folder / "backbone.model").unlink()  # the model file has all that it needs
-    assert evaluate_file(path, folder / "valid.extxyz")[0].rmse("force") == pytest.approx(
-        result.errors["valid"].rmse("force"), rel=1e-9
+    assert evaluate_file(path, folder / "valid.extxyz")[0].rmse("forces") == pytest.approx(
+        result.errors["valid"].rmse("forces"), rel=1e-9
     )
     check_export(kind, path)
     with pytest.raises(InputError, match="backend torch"):

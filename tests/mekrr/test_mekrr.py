@@ -80,11 +80,11 @@ def test_grid_foretells_the_errors_of_the_model(folder, aggregation, baseline):
     assert result.choice == Choice(float(best["alpha"]), 0.5, float(best["lambda"]))
     valid = result.errors["valid"]
     assert valid.rmse("energy") == pytest.approx(1e3 * float(best["energy_rmse"]), rel=1e-4)
-    assert valid.rmse("force") == pytest.approx(1e3 * float(best["forces_rmse"]), rel=1e-4)
+    assert valid.rmse("forces") == pytest.approx(1e3 * float(best["forces_rmse"]), rel=1e-4)
     # six components in the grid, nine in the table
     assert valid.rmse("stress") == pytest.approx(1e3 * float(best["stress_rmse"]), rel=0.2)
     trained = result.errors["train"]
-    assert trained.rmse("force") < 0.5 * labels_rms(folder / "train.extxyz")
+    assert trained.rmse("forces") < 0.5 * labels_rms(folder / "train.extxyz")
 
 
 def labels_rms(path) -> float:
@@ -116,8 +116,8 @@ def test_exported_model_agrees(folder, baseline):
     for path in (folder / "run" / "model.pt", exported):
         for backend in ("native", "torch"):
             errors = evaluate_file(path, folder / "valid.extxyz", backend=backend)[0]
-            assert errors.rmse("force") == pytest.approx(
-                evaluate_file(path, folder / "valid.extxyz", backend="torch")[0].rmse("force"), rel=1e-6
+            assert errors.rmse("forces") == pytest.approx(
+                evaluate_file(path, folder / "valid.extxyz", backend="torch")[0].rmse("forces"), rel=1e-6
             )
 
 
@@ -146,7 +146,7 @@ def test_a_killed_run_goes_on_and_an_update_equals_a_fit_of_all(folder, monkeypa
     updated = fit(folder, "updated", 'update="whole"', 'data.train="all.extxyz"')
     assert "10 frames" in updated.card.training_data
     assert updated.errors["train"].n_frames == 10
-    assert whole.errors["valid"].rmse("force") != updated.errors["valid"].rmse("force")
+    assert whole.errors["valid"].rmse("forces") != updated.errors["valid"].rmse("forces")
     with pytest.raises(InputError, match="n_features"):
         fit(folder, "refused", 'update="whole"', "kernel.n_features=42")
 
@@ -169,7 +169,7 @@ def test_nystroem_polynomial_and_linear_kernels(folder):
         "linear": ['kernel.kind="linear"'],
     }.items():
         result = fit(folder, name, *settings)
-        assert result.errors["train"].rmse("force") < 0.8 * labels_rms(folder / "train.extxyz")
+        assert result.errors["train"].rmse("forces") < 0.8 * labels_rms(folder / "train.extxyz")
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum"])
@@ -188,7 +188,7 @@ def test_exact_solver(folder, aggregation):
 
 def test_random_directions_fit_a_part_of_the_forces(folder):
     result = fit(folder, "run", "fit.directions=10")
-    assert result.errors["train"].rmse("force") < labels_rms(folder / "train.extxyz")
+    assert result.errors["train"].rmse("forces") < labels_rms(folder / "train.extxyz")
 
 
 def test_few_directions_of_the_validation_frames_judge_the_grid(folder):
@@ -208,7 +208,7 @@ def test_few_directions_of_the_validation_frames_judge_the_grid(folder):
 def test_one_frame_teaches_forces(folder):
     """Its energy is that of the reference energies, so that only forces are left to learn."""
     result = fit(folder, "run", "training.n_frames=1", "fit.force_weight=[0.9]")
-    assert result.errors["train"].rmse("force") < 0.9 * labels_rms(folder / "train.extxyz")
+    assert result.errors["train"].rmse("forces") < 0.9 * labels_rms(folder / "train.extxyz")
 
 
 def test_a_bad_configuration_is_refused(folder):

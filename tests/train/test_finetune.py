@@ -15,6 +15,7 @@ from tlmd.train import loop
 from tlmd.train.config import FinetuneConfig, PretrainConfig
 from tlmd.train.finetune import finetune, parameter_groups, scale_factor
 from tlmd.train.pretrain import pretrain
+from tlmd.units import BOHR_A, EV_PER_HARTREE
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_refit_finds_the_references_and_scale_that_made_the_labels(folder, old):
     settings = ['transfer.scale="least_squares"', "training.max_steps=1", 'training.dtype="float64"']
     result = tune(folder, "new", *settings)
     before = result.errors["valid before"]
-    assert before.rmse("energy") < 1e-4 and before.rmse("force") < 1e-4  # meV: as exact as the file's nine digits
+    assert before.rmse("energy") < 1e-4 and before.rmse("forces") < 1e-4  # meV: as exact as the file's nine digits
     assert np.allclose(result.model.reference.numpy(), [-13.6, -2041.0], atol=1e-6)
     assert np.allclose(result.model.scale.numpy(), 1.7 * old.scale.numpy(), rtol=1e-6)
 
@@ -65,7 +66,7 @@ def test_keep_leaves_references_and_scale(folder, old):
 
 def test_scale_factors():
     class Pairs:
-        force = np.array([[3.0, 1.0], [0.0, 1.0], [4.0, 2.0]])
+        forces = np.array([[3.0, 1.0], [0.0, 1.0], [4.0, 2.0]])
 
     assert scale_factor(Pairs, "keep") == 1.0
     assert scale_factor(Pairs, "least_squares") == pytest.approx(11 / 6)
@@ -123,7 +124,7 @@ def test_forgetting_is_reported_with_the_classical_references(folder, old):
         found = result.errors[name]
         assert found.n_frames == 8
         assert found.rmse("energy") == pytest.approx(truth.rmse("energy"), rel=1e-4)
-        assert found.rmse("force") == pytest.approx(truth.rmse("force"), rel=1e-6)
+        assert found.rmse("forces") == pytest.approx(truth.rmse("forces"), rel=1e-6)
 
 
 @pytest.mark.parametrize("labels", ["forces", "all"])
@@ -151,8 +152,8 @@ def test_replay_keeps_the_old_level_better(folder, old):
         tune(folder, f"r{part}", f'replay={{frames="classical.extxyz", fraction={part}}}', "training.max_steps=40")
         for part in (0.5, 0.0)
     )
-    assert kept.errors["classical before"].rmse("force") == lost.errors["classical before"].rmse("force")
-    assert lost.errors["valid"].rmse("force") < lost.errors["valid before"].rmse("force")
+    assert kept.errors["classical before"].rmse("forces") == lost.errors["classical before"].rmse("forces")
+    assert lost.errors["valid"].rmse("forces") < lost.errors["valid before"].rmse("forces")
     assert "classical" in lost.errors and kept.steps == lost.steps == 40
 
 
@@ -183,3 +184,32 @@ def test_another_pretrained_model_is_another_run(folder, old):
     with pytest.raises(InputError, match=r"transfer\.start_from"):
         tune(folder, "new", 'transfer.start_from="other/model.pt"')
     assert load_model(folder / "new" / "model.pt")[1].training_data == "train.extxyz, 10 frames"
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(BOHR_A / EV_PER_HARTREE, "forces 0.0194 times those"), (-1.0, "forces against those of the pretrained model")],
+)
+def test_doubtful_labels_are_said_in_the_log_and_below_the_table(folder, old, capsys, factor, words):
+    """Forces in hartree/bohr, gradients instead of forces: the start model knows better."""
+    relabel(folder, old, "train.extxyz", (-13.6, -2041.0), factor)
+    tune(folder, "tuned", "training.max_steps=2")
+    for text in ((folder / "tuned" / "log.txt").read_text(), capsys.readouterr().out):
+        after = text.rindex("best at step")
+        assert text.index(f"doubtful labels: {words}") < after and f"doubtful labels: {words}" in text[after:]
+
+
+def test_frames_without_labels_are_refused(folder, old):
+    bare = [f.replace(energy=None, forces=None, stress=None) for f in read_frames(folder / "train.extxyz")]
+    write_frames(folder / "bare.extxyz", [f.replace(positions=f.positions + 1) for f in bare])
+    for key in ("train", "valid", "test"):
+        with pytest.raises(InputError, match="bare.extxyz without labels"):
+            tune(folder, "tuned", f"data.{key}={folder / 'bare.extxyz'}")
+    assert not (folder / "tuned" / "model.pt").exists()
+
+
+def test_replayed_frames_without_what_they_are_for(folder, old):
+    energies = [f.replace(forces=None, stress=None) for f in read_frames(folder / "classical.extxyz")]
+    write_frames(folder / "energies.extxyz", energies)
+    with pytest.raises(InputError, match="energies.extxyz without labels"):
+        tune(folder, "tuned", f'replay={{frames="{folder / "energies.extxyz"}", fraction=0.3}}')

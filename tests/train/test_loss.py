@@ -162,7 +162,7 @@ def test_pairs_of_a_batch_give_the_same_loss_as_its_graph(model, frames):
 
 def test_spread_takes_frames_evenly(model, frames):
     data = frame_set(frames, model)
-    assert data.spread(4).frames == [frames[i] for i in (0, 5, 10, 15)] and data.spread(16) is data
+    assert data.evenly(4).frames == [frames[i] for i in (0, 5, 10, 15)] and data.evenly(16) is data
 
 
 def test_labels_are_kept_in_double_precision(model, frames):

@@ -276,7 +276,7 @@ def test_keep_memory(setting):
 
 
 def test_whole_trajectories_are_held_out(frames):
-    from tlmd.train.stage import hold_out
+    from tlmd.frames.split import hold_out
 
     named = [frame.replace(info={"source": f"run {i // 4}"}) for i, frame in enumerate(frames)]
     train, valid = hold_out(named, 0.5)
@@ -284,3 +284,18 @@ def test_whole_trajectories_are_held_out(frames):
     assert len(train) == 8 and not {f.info["source"] for f in train} & {f.info["source"] for f in valid}
     train, valid = hold_out(frames, 0.25)
     assert train == frames[:12] and valid == frames[12:]
+
+
+def test_plateau_goes_by_validation_frames(folder):
+    settings = ['optimizer.schedule="plateau"', "data.valid_fraction=0"]
+    text = (folder / "pretrain.toml").read_text().replace('valid = "valid.extxyz"\n', "")
+    (folder / "pretrain.toml").write_text(text)
+    with pytest.raises(InputError, match='optimizer.schedule = "plateau" without validation frames; wanted some'):
+        run(folder, "run", *settings)
+    assert not (folder / "run" / "model.pt").exists()
+
+
+def test_a_device_that_cannot_train(folder):
+    for device in ("meta", "cuda:99", "nonsense"):
+        with pytest.raises(InputError, match=f'training.device = "{device}"; wanted a device that this torch can use'):
+            run(folder, "run", f'training.device="{device}"')

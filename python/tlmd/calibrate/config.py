@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tlmd.frames.config import DataConfig
 from tlmd.run.config import Section, StageConfig
 from tlmd.run.quantities import Count
-from tlmd.train.config import DataConfig
 
 Strength = Annotated[float, Field(gt=0, le=1e12)]
 Start = Annotated[float, Field(gt=0, le=30)]

@@ -19,12 +19,13 @@ from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.forcefield import charges, molecule, write_forcefield
 from tlmd.calibrate.terms import PAIRS, Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
+from tlmd.evaluate.table import error_table, show_finished, sums_of, write_errors
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
+from tlmd.frames.split import select_frames
 from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
-from tlmd.train.stage import error_table, say_finished, select_frames, sums_of, write_errors
 
 MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued
 
@@ -57,7 +58,7 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     data = config.data
     with RunFolder(out, "calibrate", config, ("forcefield.in", "forcefield.table", "errors.json")) as run:
         if run.finished:
-            return say_finished(run)
+            return show_finished(run)
         frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
         if data.labels == "energies":
             frames = [frame.replace(forces=None, stress=None) for frame in frames]
@@ -208,11 +209,11 @@ def measure(
         if energies:
             table = torch.tensor(energies)
             shift = (table[:, 0] - table[:, 1]).mean() if shift is None else shift
-            errors[name].add(0, table + torch.tensor([0.0, float(shift)]))
+            errors[name].add("energy", table + torch.tensor([0.0, float(shift)]))
         for (frame, molecules), label in zip(pairs, labelled, strict=True):
             if frame.forces is not None:
                 both = np.stack([frame.forces[molecules.atoms].ravel(), label.forces.ravel()], axis=1)
-                errors[name].add(1, torch.from_numpy(both))
+                errors[name].add("forces", torch.from_numpy(both))
     teacher.close()
     return errors, difference
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from tlmd.calibrate.config import CalibrateConfig
 from tlmd.curves.recipe import Lesson, learn, lesson_of
 from tlmd.curves.report import KINDS, key_of, mean_gain, number, write_report
+from tlmd.frames.split import read_sets
 from tlmd.mekrr.fit import mekrr
 from tlmd.run.config import load_config
 from tlmd.run.console import console
@@ -27,7 +28,6 @@ from tlmd.run.workers import start_workers
 from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
 from tlmd.train.finetune import finetune
 from tlmd.train.pretrain import pretrain
-from tlmd.train.stage import read_data
 
 STAGES = {"pretrain": (PretrainConfig, pretrain), "finetune": (FinetuneConfig, finetune), "mekrr": (MekrrConfig, mekrr)}
 RunConfig = TrainConfig | MekrrConfig
@@ -108,8 +108,7 @@ class Curve:
 
     def check_frames(self, config: RunConfig) -> int:
         """Number of frames for training; InputError for sets that are missing or too small."""
-        training = config.training.model_copy(update={"n_frames": None})
-        data = read_data(config.model_copy(update={"training": training}))
+        data = read_sets(config.data, None, "first", config.seed)
         largest = max((n for n in self.config.sizes if n != "all"), default=1)
         if largest > len(data.train):
             raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from tlmd._engine import Pairs
 from tlmd.engine import pairs_within
 from tlmd.frames.frame import Frame
+from tlmd.frames.split import Sets
 from tlmd.graph import Graph, batch_graphs, build_graph, species_of
 from tlmd.run.errors import InputError
 
@@ -73,8 +74,8 @@ class FrameSet:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def spread(self, n: int) -> FrameSet:
-        """At most `n` of the frames, evenly spread over the set; the set itself if it is not larger."""
+    def evenly(self, n: int) -> FrameSet:
+        """At most `n` of the frames, at equal steps through the set; the set itself if it is not larger."""
         if len(self) <= n:
             return self
         return self.subset(np.linspace(0, len(self) - 1, n).round().astype(int))
@@ -115,6 +116,15 @@ class FrameSet:
         """The frames `indices` in order, in batches of at most `n_frames` frames and `n_atoms` atoms."""
         for pack in packs(np.asarray(indices, dtype=int), self.sizes, n_frames, n_atoms):
             yield self.batch(pack, device)
+
+
+def frame_sets(sets: Sets, elements: Sequence[str], cutoff: float, dtype: torch.dtype) -> dict[str, FrameSet | None]:
+    """Frame sets of train, valid and test for a model; None where there are no frames."""
+    parts = {"train": sets.train, "valid": sets.valid, "test": sets.test}
+    return {
+        name: FrameSet(frames, elements, cutoff, dtype, f"the {name} frames") if frames or name == "train" else None
+        for name, frames in parts.items()
+    }
 
 
 def check_finite(frame: Frame, where: str) -> None:

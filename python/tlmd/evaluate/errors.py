@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,32 @@ from tlmd.engine import predictor
 from tlmd.evaluate.dataset import Batch, FrameSet
 from tlmd.export import load_any
 from tlmd.frames.read import read_frames
+from tlmd.frames.split import check_labels
 from tlmd.graph import Graph
 from tlmd.models.potential import Prediction, stress
 from tlmd.run import collective
-from tlmd.run.files import write_atomic
+from tlmd.run.errors import InputError
+from tlmd.run.files import refuse_input, write_text
 
-KINDS = ("energy", "force", "stress")
+
+class Kind(NamedTuple):
+    """A kind of label: its word in tables and metrics.csv, the unit of its errors, its key in JSON (mae or rmse)."""
+
+    word: str
+    unit: str
+    key: str
+
+    @property
+    def pretty(self) -> str:
+        """The unit as figures have it."""
+        return self.unit.replace("A", "Å").replace("^3", "³")
+
+
+KINDS = {  # in the order of the sums
+    "energy": Kind("energy", "meV/atom", "energy_{}_mev_per_atom"),
+    "forces": Kind("force", "meV/A", "force_{}_mev_per_A"),
+    "stress": Kind("stress", "meV/A^3", "stress_{}_mev_per_A3"),
+}
 JSON_KEYS = {  # docs/reference is written from it
     "tl-evaluate": {
         "n_frames": "number of frames",
@@ -32,7 +53,6 @@ JSON_KEYS = {  # docs/reference is written from it
         "stress_mae_mev_per_A3": "meV/A^3, mean absolute error of the stress components",
     }
 }
-UNITS = {"energy": "meV/atom", "force": "meV/A", "stress": "meV/A^3"}
 
 
 @dataclass
@@ -44,21 +64,31 @@ class Errors:
     absolute: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     square: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
 
-    def add(self, kind: int, pairs: Tensor) -> None:
-        """Take in pairs of label and prediction (n, 2)."""
-        error = pairs[:, 1] - pairs[:, 0]
-        self.number[kind] += error.numel()
-        self.absolute[kind] += error.abs().sum()
-        self.square[kind] += (error * error).sum()
+    def add(self, kind: str, pairs: Tensor) -> None:
+        """Take in pairs of label and prediction (n, 2), eV and A."""
+        error, i = pairs[:, 1] - pairs[:, 0], list(KINDS).index(kind)
+        self.number[i] += error.numel()
+        self.absolute[i] += error.abs().sum()
+        self.square[i] += (error * error).sum()
+
+    def check(self, where: str) -> None:
+        """InputError if an error is not finite: `where` says of which frames."""
+        for kind, absolute, square in zip(KINDS.values(), self.absolute, self.square, strict=True):
+            if not math.isfinite(absolute + square):
+                raise InputError(
+                    f"{where}: {kind.word} predicted as NaN or infinite",
+                    "finite numbers",
+                    "look for atoms far from all training frames, or train or copy the model again",
+                )
 
     def mae(self, kind: str) -> float | None:
-        """Mean absolute error in meV/atom, meV/A or meV/A^3; None without labels."""
-        i = KINDS.index(kind)
+        """Mean absolute error in the unit of `kind` (a key of KINDS); None without labels."""
+        i = list(KINDS).index(kind)
         return float(1e3 * self.absolute[i] / self.number[i]) if self.number[i] else None
 
     def rmse(self, kind: str) -> float | None:
-        """Root mean square error in the same units; None without labels."""
-        i = KINDS.index(kind)
+        """Root mean square error in the same unit; None without labels."""
+        i = list(KINDS).index(kind)
         return float(1e3 * (self.square[i] / self.number[i]).sqrt()) if self.number[i] else None
 
     def loss(self, weights: Sequence[float]) -> float:
@@ -66,22 +96,18 @@ class Errors:
         return float(sum(w * s / n for w, s, n in zip(weights, self.square, self.number, strict=True) if n))
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of `tl-evaluate --json`."""
-        return {
-            "n_frames": self.n_frames,
-            "energy_mae_mev_per_atom": self.mae("energy"),
-            "energy_rmse_mev_per_atom": self.rmse("energy"),
-            "force_mae_mev_per_A": self.mae("force"),
-            "force_rmse_mev_per_A": self.rmse("force"),
-            "stress_mae_mev_per_A3": self.mae("stress"),
-        }
+        """The keys of `tl-evaluate --json`; null without labels."""
+        found: dict[str, Any] = {"n_frames": self.n_frames}
+        for name, kind in KINDS.items():
+            found |= {kind.key.format("mae"): self.mae(name), kind.key.format("rmse"): self.rmse(name)}
+        return {key: found[key] for key in JSON_KEYS["tl-evaluate"]}
 
     def line(self) -> str:
         """One line for the log: RMSE (MAE)."""
         parts = [
-            f"{kind} {self.rmse(kind):.2f} ({self.mae(kind):.2f}) {UNITS[kind]}"
-            for kind in KINDS
-            if self.mae(kind) is not None
+            f"{kind.word} {self.rmse(name):.2f} ({self.mae(name):.2f}) {kind.unit}"
+            for name, kind in KINDS.items()
+            if self.mae(name) is not None
         ]
         return ", ".join(parts) or "no labels"
 
@@ -91,7 +117,7 @@ class Parity:
     """Label and prediction, (n, 2) each: energy per atom (eV), force components (eV/A), stress components (eV/A^3)."""
 
     energy: np.ndarray
-    force: np.ndarray
+    forces: np.ndarray
     stress: np.ndarray
 
 
@@ -115,14 +141,14 @@ def evaluate_frames(
     backend: str | None = None,
 ) -> tuple[Errors, Parity]:
     """Errors of `model` on `frames`, and the pairs behind them; split: each process does a share and has its pairs.
-    backend: as for tlmd.engine.predictor.
+    backend: as for tlmd.engine.predictor. Raises InputError for a prediction that is not finite.
     """
     predict = predictor(model, backend, device, frames.graph(int(np.argmax(frames.sizes))) if len(frames) else None)
     errors = Errors()
-    pairs: list[list[Tensor]] = [[], [], []]
+    pairs: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
     mine = range(collective.rank(), len(frames), collective.world()) if split else range(len(frames))
     for batch in frames.batches(mine, len(frames), batch_atoms, device):
-        for kind, (label, predicted) in enumerate(batch_pairs(predict, batch)):
+        for kind, (label, predicted) in zip(KINDS, batch_pairs(predict, batch), strict=True):
             known = torch.stack([label, predicted], dim=-1)[torch.isfinite(label)].to("cpu")
             errors.add(kind, known)
             pairs[kind].append(known)
@@ -130,8 +156,9 @@ def evaluate_frames(
         sums = collective.total(torch.stack([errors.number, errors.absolute, errors.square]))
         errors = Errors(0, *sums)
     errors.n_frames = len(frames)
+    errors.check(frames.name)
     empty = torch.zeros(0, 2, dtype=torch.float64)
-    return errors, Parity(*(torch.cat([empty, *part]).numpy() for part in pairs))
+    return errors, Parity(*(torch.cat([empty, *part]).numpy() for part in pairs.values()))
 
 
 def evaluate_file(
@@ -141,16 +168,25 @@ def evaluate_file(
     plot_path: Path | None = None,
     backend: str | None = None,
 ) -> tuple[Errors, Parity]:
-    """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked."""
-    model, card = load_any(model_path)
-    dtype = getattr(torch, card.dtype)
-    frames = FrameSet(read_frames(data_path), card.elements, card.cutoff, dtype, str(data_path))
-    errors, parity = evaluate_frames(model, frames, backend=backend)
-    if json_path is not None:
-        text = json.dumps(errors.to_json(), indent=1)
-        write_atomic(json_path, lambda temporary: temporary.write_text(text + "\n"))
-    if plot_path is not None:
-        from tlmd.evaluate.plots import parity_plot
+    """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked.
 
+    Raises InputError for frames without labels, a prediction that is not finite, and an output that would replace what
+    is read.
+    """
+    from tlmd.evaluate.plots import parity_plot, refuse_format
+
+    for path in (json_path, plot_path):
+        refuse_input(path, [model_path, data_path])
+    refuse_format(plot_path)
+    model, card = load_any(model_path)
+    labelled = read_frames(data_path)
+    notes = check_labels(labelled, str(data_path))
+    frames = FrameSet(labelled, card.elements, card.cutoff, getattr(torch, card.dtype), str(data_path))
+    errors, parity = evaluate_frames(model, frames, backend=backend)
+    for note in notes:
+        print(note)
+    if json_path is not None:
+        write_text(json_path, json.dumps(errors.to_json(), indent=1) + "\n")
+    if plot_path is not None:
         parity_plot(plot_path, parity, errors, f"{model_path.name} on {data_path.name}")
     return errors, parity

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from tlmd.engine import predictor
-from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.dataset import FrameSet, frame_sets
 from tlmd.evaluate.errors import Errors
+from tlmd.evaluate.table import RESULTS, error_table, errors_by_set, held_out, show_finished, sums_of, write_errors
 from tlmd.frames.references import elements_of, energy_labels, isolated_atoms, least_squares
+from tlmd.frames.split import Sets, read_sets
 from tlmd.graph import Graph
 from tlmd.mekrr.accumulate import Accumulation, Rows, accumulate, sample_features
 from tlmd.mekrr.backbones import Backbone, open_backbone
@@ -35,18 +37,6 @@ from tlmd.run.errors import InputError
 from tlmd.run.files import sha256
 from tlmd.run.folder import RunFolder, read_run
 from tlmd.train.config import MekrrConfig
-from tlmd.train.stage import (
-    RESULTS,
-    Data,
-    error_table,
-    frame_sets,
-    held_out,
-    read_data,
-    reported_errors,
-    say_finished,
-    sums_of,
-    write_errors,
-)
 
 SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
 
@@ -73,12 +63,15 @@ def mekrr(config: MekrrConfig, out: Path) -> Fit:
         torch.set_num_threads(config.training.threads)
     with collective.processes(), RunFolder(out, "mekrr", config, RESULTS) as run:
         if run.finished:
-            errors, (model, card) = say_finished(run), load_model(out / "model.pt")
+            errors, (model, card) = show_finished(run), load_model(out / "model.pt")
             return Fit(model, card, out, Choice(*run.result["choice"]), errors, run.minutes)
-        data = read_data(config)
+        training = config.training
+        data = read_sets(config.data, training.n_frames, training.select, config.seed)
+        for note in data.notes:
+            run.say(note)
         elements, part = elements_of(data.train + data.valid + data.test), config.backbone
         backbone = open_backbone(part.kind, part.file(), part.layers, elements)
-        sets = frame_sets(data, backbone)
+        sets = frame_sets(data, backbone.elements, backbone.cutoff, backbone.dtype)
         earlier = Earlier.read(config, backbone) if config.update else None
         model, kernel = (earlier.model, earlier.kernel) if earlier else new_model(config, backbone, sets["train"])
         if kernel.map == "atoms":
@@ -156,7 +149,7 @@ def fit_exactly(
 def new_model(config: MekrrConfig, backbone: Backbone, train: FrameSet) -> tuple[Potential, KernelArchitecture]:
     """A kernel model without weights: scaling, feature map and reference energies of the training frames."""
     generator = torch.Generator().manual_seed(config.seed)
-    sample = train.spread(SAMPLE_FRAMES)
+    sample = train.evenly(SAMPLE_FRAMES)
     h, species, _ = sample_features(backbone, sample, range(len(sample)))
     shift, factor = scaling(h.double(), species, len(backbone.elements))
     scaled = (h.double() - shift[species]) * factor[species]
@@ -379,12 +372,12 @@ def new_card(
 
 
 def conclude(
-    config: MekrrConfig, run: RunFolder, model: Potential, card: Card, sets: dict[str, FrameSet | None], data: Data
+    config: MekrrConfig, run: RunFolder, model: Potential, card: Card, sets: dict[str, FrameSet | None], data: Sets
 ) -> dict[str, Errors]:
     """Errors on every set, model.pt, errors.json, pictures and table; rank 0 alone does it."""
     if not run.main:
         return {}
-    errors = reported_errors(model, sets, config, run, batch_atoms=256)
+    errors = errors_by_set(model, sets, run, config.data.split_by, config.training.plots, batch_atoms=256)
     card = card.model_copy(update={"held_out_errors": held_out(errors)})
     save_model(run.path / "model.pt", model, card, data.train[0])
     write_errors(run.path, errors)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from tlmd.frames.config import DataConfig, ReferencesConfig
 from tlmd.models.architecture import Architecture, Elements
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
@@ -39,34 +40,10 @@ def shipped_or_absolute(path: Path, info: ValidationInfo) -> Path:
 ModelPath = Annotated[Path, AfterValidator(shipped_or_absolute)]
 
 
-class DataConfig(Section):
-    train: ConfigPath = Field(description="labelled frames, extxyz or extxyz.xz")
-    valid: ConfigPath | None = Field(
-        None, description="frames that choose the best step; absent: whole trajectories of `train`"
-    )
-    valid_fraction: float = Field(0.1, ge=0, lt=1, description="part of `train` held out when `valid` is absent")
-    test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")
-    labels: Literal["all", "energies"] = Field(
-        "all", description="energies: train and validate as if these frames had no forces and stresses"
-    )
-    split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
-    level_of_theory: str = Field("unknown", description="written into the model card")
-
-
 class ModelConfig(Section, Architecture):
     width: Width = Field(64, multiple_of=2, description="channels F")
     cutoff: Cutoff = Field(5.0, description="A, distance to which atoms see each other in one layer")
     elements: Elements = Field([], description="order of elements; empty: those of the frames by atomic number")
-
-
-class ReferencesConfig(Section):
-    method: Literal["least_squares", "isolated_atoms"] = Field(
-        "least_squares",
-        description="one energy for each element, fitted to the training frames or given; frames of one composition "
-        "determine only their sum",
-    )
-    energies: dict[str, float] = Field({}, description="eV, of isolated atoms, by element")
-    file: ConfigPath | None = Field(None, description="isolated atoms: frames of one atom")
 
 
 class LossConfig(Section):

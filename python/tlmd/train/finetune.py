@@ -1,4 +1,4 @@
-"""tl-finetune (T-PaiNN): a pretrained potential is moved to another level of theory by a few labels.
+"""tl-finetune: a pretrained potential is moved to another level of theory by a few labels (T-PaiNN, "autotuning").
 
 Reference energies and scale are set first; then parts of the network move at their own rates, with old frames replayed
 if asked for.
@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import Parity, evaluate_frames
+from tlmd.evaluate.dataset import FrameSet, frame_sets
+from tlmd.evaluate.doubts import doubts
+from tlmd.evaluate.errors import Errors, Parity, evaluate_frames
+from tlmd.evaluate.table import RESULTS
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_once
 from tlmd.frames.references import carry, energy_labels, isolated_atoms, least_squares
-from tlmd.modelfile import load_model
+from tlmd.frames.split import check_labels, read_sets
+from tlmd.modelfile import Card, load_model
 from tlmd.models.potential import Potential
 from tlmd.run import collective
 from tlmd.run.errors import InputError, nearest
 from tlmd.run.folder import RunFolder
 from tlmd.train.config import FinetuneConfig
+from tlmd.train.device import prepare
 from tlmd.train.loop import Loop, Task
-from tlmd.train.stage import RESULTS, Result, conclude, finished, frame_sets, new_card, read_data, setup
+from tlmd.train.result import Result, card_of, finished_result, write_result
 
 
 def finetune(config: FinetuneConfig, out: Path) -> Result:
@@ -36,49 +40,52 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
     Raises InputError for data, configuration, pretrained model or a run folder that do not fit.
     """
     with collective.processes():
-        device = setup(config)
-        run = RunFolder(out, "finetune", config, RESULTS)
-        try:
+        device, training = prepare(config), config.training
+        with RunFolder(out, "finetune", config, RESULTS) as run:
             if run.finished:
-                return finished(run)
-            data = read_data(config)
-            model, pretrained = load_model(config.transfer.start_from)
-            if pretrained.kernel is not None:
-                raise InputError(
-                    f"{config.transfer.start_from} of kind mekrr", "kind tpainn", "start from its backbone"
-                )
-            model.cast(getattr(torch, config.training.dtype))
+                return finished_result(run)
+            sets = read_sets(config.data, training.n_frames, training.select, config.seed)
+            model, pretrained = pretrained_model(config)
             groups = parameter_groups(model, config.transfer.freeze, config.transfer.rates)
-            sets = frame_sets(data, model)
+            frames = frame_sets(sets, model.elements, model.cutoff, model.dtype)
             old_references = model.reference.numpy().copy()
-            first = "valid" if sets["valid"] is not None else "train"
-            batch_atoms = config.training.batch_atoms
-            adapt(model, sets["train"], config, run)
-            model.to(device)
-            earlier = {f"{first} before": evaluate_frames(model, sets[first], batch_atoms, device)[0]}
-            replay, sample = classical_sets(config, model, old_references)
-            if sample is not None:
-                earlier["classical before"] = evaluate_frames(model, sample, batch_atoms, device)[0]
-            for name, errors in earlier.items():
-                run.say(f"{name} the first step, RMSE (MAE): {errors.line()}")
-            card = new_card(model, config, len(data.train), pretrained.architecture)
+            parity = predict_train(model, frames["train"], config, run)
+            notes = [*sets.notes, *doubts(parity)]
+            adapt(model, frames["train"], parity, config, run)
+            for note in notes:
+                run.say(note)
+            replay, sample = replay_sets(config, model, old_references)
+            before = errors_before(model.to(device), frames, sample, config, run, device)
+            card = card_of(model, config, len(sets.train), pretrained.architecture)
             fraction = config.replay.fraction if config.replay else 0.0
-            loop = Loop(Task(model, sets["train"], sets["valid"], groups, card, replay, fraction), config, run, device)
+            task = Task(model, frames["train"], frames["valid"], groups, card, replay, fraction)
+            loop = Loop(task, config, run, device)
             loop.run()
-            return conclude(loop, sets | {"classical": sample}, config, earlier)
-        finally:
-            run.close()
+            return write_result(loop, frames | {"classical": sample}, config, before, notes)
+
+
+def pretrained_model(config: FinetuneConfig) -> tuple[Potential, Card]:
+    """The model to start from, in the dtype of the run, and its card. InputError for a kernel model."""
+    model, card = load_model(config.transfer.start_from)
+    if card.kernel is not None:
+        raise InputError(f"{config.transfer.start_from} of kind mekrr", "kind tpainn", "start from its backbone")
+    return model.cast(getattr(torch, config.training.dtype)), card
+
+
+def predict_train(model: Potential, frames: FrameSet, config: FinetuneConfig, run: RunFolder) -> Parity:
+    """Labels of the training frames and what the pretrained model predicts for them."""
+    errors, parity = evaluate_frames(model, frames, config.training.batch_atoms)
+    run.say(f"train, pretrained model as it is, RMSE (MAE): {errors.line()}")
+    return parity
 
 
 @torch.no_grad()
-def adapt(model: Potential, frames: FrameSet, config: FinetuneConfig, run: RunFolder) -> None:
-    """Set scale and reference energies for the new labels; the network stays as it is.
+def adapt(model: Potential, frames: FrameSet, parity: Parity, config: FinetuneConfig, run: RunFolder) -> None:
+    """Set scale and reference energies for the new labels of `frames`; the network stays as it is.
 
-    The refit corrects the old reference energies by the least-squares solution of least norm for what the scaled
-    network leaves over.
+    parity: of the pretrained model on these frames. The refit corrects the old reference energies by the least-squares
+    solution of least norm for what the scaled network leaves over.
     """
-    errors, parity = evaluate_frames(model, frames, config.training.batch_atoms)
-    run.say(f"train, pretrained model as it is, RMSE (MAE): {errors.line()}")
     factor = scale_factor(parity, config.transfer.scale)
     counts, labels = energy_labels(frames.frames, model.elements)
     old = model.reference.numpy().copy()
@@ -91,12 +98,14 @@ def adapt(model: Potential, frames: FrameSet, config: FinetuneConfig, run: RunFo
     model.scale.mul_(factor)
     model.reference.copy_(torch.as_tensor(new))
     energies = ", ".join(f"{e} {value:.6f}" for e, value in zip(model.elements, new, strict=True))
-    run.say(f"scale times {factor:.4f}; reference energies {energies} eV")
+    one = len({tuple(np.sort(frame.numbers)) for frame in frames.frames}) == 1 and len(model.elements) > 1
+    remark = " (one composition: only their sum over a frame is fixed)" if one else ""
+    run.say(f"scale times {factor:.4f}; reference energies {energies} eV{remark}")
 
 
 def scale_factor(parity: Parity, how: str) -> float:
     """Factor on the network's output from labelled against predicted forces; 1 without forces."""
-    label, predicted = parity.force.T
+    label, predicted = parity.forces.T
     square = float(predicted @ predicted)
     if how == "keep" or square == 0.0:
         return 1.0
@@ -105,10 +114,29 @@ def scale_factor(parity: Parity, how: str) -> float:
     return float(label @ predicted / square)
 
 
-def classical_sets(
-    config: FinetuneConfig, model: Potential, old: np.ndarray
-) -> tuple[FrameSet | None, FrameSet | None]:
-    """Replayed frames with the labels they teach, and a sample of them with all labels for the errors before and after.
+def errors_before(
+    model: Potential,
+    frames: Mapping[str, FrameSet | None],
+    sample: FrameSet | None,
+    config: FinetuneConfig,
+    run: RunFolder,
+    device: torch.device,
+) -> dict[str, Errors]:
+    """Errors before the first step on the validation (or else the training) frames and a sample of replayed ones."""
+    first = "valid" if frames["valid"] is not None else "train"
+    found = {f"{first} before": frames[first], "classical before": sample}
+    errors = {
+        name: evaluate_frames(model, part, config.training.batch_atoms, device)[0]
+        for name, part in found.items()
+        if part is not None
+    }
+    for name, each in errors.items():
+        run.say(f"{name} the first step, RMSE (MAE): {each.line()}")
+    return errors
+
+
+def replay_sets(config: FinetuneConfig, model: Potential, old: np.ndarray) -> tuple[FrameSet | None, FrameSet | None]:
+    """Replayed frames with the labels that are trained on, and a sample with all labels for errors before and after.
 
     Their energies are carried from the `old` reference energies (n_elements,) eV of the pretrained model to the new.
     """
@@ -123,8 +151,9 @@ def classical_sets(
 
     if replay.fraction == 0:
         return None, frame_set(sample)
-    taught = frames if replay.labels == "all" else [frame.replace(energy=None) for frame in frames]
-    return frame_set(taught), frame_set(sample)
+    labelled = frames if replay.labels == "all" else [frame.replace(energy=None) for frame in frames]
+    check_labels(labelled, str(replay.frames))
+    return frame_set(labelled), frame_set(sample)
 
 
 def parameter_groups(model: Potential, freeze: Iterable[str], rates: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from tlmd.engine import TrainingEngine, choose_backend
 from tlmd.evaluate.dataset import Counts, FrameSet, Shuffled, collate
-from tlmd.evaluate.errors import Errors, evaluate_frames
+from tlmd.evaluate.errors import KINDS, Errors, evaluate_frames
 from tlmd.modelfile import Card, save_model
 from tlmd.models.potential import Potential
 from tlmd.run import collective
@@ -54,9 +54,17 @@ def optimizer_of(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch
 class Loop:
     """A run in progress. `run` goes on from the checkpoint of the run folder, if there is one, to the end."""
 
+    PLAIN = ("step", "minutes", "finished", "loss_sum", "loss_steps", "best_loss", "best_step", "stale")
+
     def __init__(self, task: Task, config: TrainConfig, run: RunFolder, device: torch.device):
         self.task, self.config, self.run_folder, self.device = task, config, run, device
         training, world = config.training, collective.world()
+        if task.valid is None and config.optimizer.schedule == "plateau":
+            raise InputError(
+                'optimizer.schedule = "plateau" without validation frames',
+                "some, whose loss it goes by",
+                "set data.valid or data.valid_fraction, or take another schedule",
+            )
         self.model: nn.Module = task.model
         self.engine = self.start_engine()
         self.parameters = [p for group in task.groups for p in group["params"]]
@@ -164,9 +172,9 @@ class Loop:
         rate = self.config.optimizer.lr * self.schedule.factor(self.step - 1)
         row = {"step": self.step, "epoch": self.stream.epoch, "minutes": self.minutes, "lr": rate}
         row |= {"train_loss": self.loss_sum / self.loss_steps, "valid_loss": loss}
-        for kind in ("energy", "force", "stress"):
-            rmse = errors.rmse(kind)
-            row[f"valid_{kind}_rmse"] = math.nan if rmse is None else rmse
+        for name, kind in KINDS.items():
+            rmse = errors.rmse(name)
+            row[f"valid_{kind.word}_rmse"] = math.nan if rmse is None else rmse
         self.run_folder.metrics(row)
         left = self.minutes / self.step * (self.config.training.max_steps - self.step)
         self.run_folder.say(
@@ -184,8 +192,6 @@ class Loop:
         if self.task.replay is not None:
             state["replay"] = [self.replay_order.epoch, self.replay_order.position]
         return state
-
-    PLAIN = ("step", "minutes", "finished", "loss_sum", "loss_steps", "best_loss", "best_step", "stale")
 
     def save(self) -> None:
         """Write the checkpoint."""
