@@ -39,9 +39,11 @@ def frames() -> list[Frame]:
 
 @pytest.fixture
 def folder(tmp_path, frames):
-    """A folder with train, valid and classical frames and the configurations pretrain.toml and finetune.toml."""
+    """A folder with train, valid, test and classical frames and the configurations pretrain.toml and finetune.toml."""
     write_frames(tmp_path / "train.extxyz", frames[:10])
     write_frames(tmp_path / "valid.extxyz", frames[10:])
+    rng = np.random.default_rng(4)
+    write_frames(tmp_path / "test.extxyz", [pair_frame(rng, int(rng.integers(6, 15)), bool(k % 2)) for k in range(6)])
     shifted = [frame.replace(energy=frame.energy + 0.7 * len(frame)) for frame in frames[:8]]
     write_frames(tmp_path / "classical.extxyz", shifted)
     common = """

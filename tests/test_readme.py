@@ -16,7 +16,7 @@ from ase.calculators.emt import EMT
 from ase.io import Trajectory, write
 
 from tlmd.analysis.reference.table import read_references
-from tlmd.frames.frame import read_frames
+from tlmd.frames.read import read_frames
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
 

@@ -82,7 +82,7 @@ def evaluate(
     backend: Annotated[Optional[str], typer.Option(help="native (the engine) or torch")] = None,
 ) -> None:
     """tl-evaluate: errors of a model on labelled frames."""
-    from tlmd.evaluate.errors import evaluate_file
+    from tlmd.evaluate.file import evaluate_file
     from tlmd.run.memory import keep_memory
 
     keep_memory()

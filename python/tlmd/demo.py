@@ -20,7 +20,7 @@ from tlmd.analysis.registry import Measurement, measure
 from tlmd.analysis.report import write_report
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.thermo import read_log
-from tlmd.evaluate.errors import evaluate_file
+from tlmd.evaluate.file import evaluate_file
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
 from tlmd.run.console import console

@@ -15,6 +15,7 @@ import pytest
 from tlmd.curves import curve as curves
 from tlmd.curves.curve import STAGES, Job, curve
 from tlmd.frames.extxyz import write_frames
+from tlmd.frames.read import read_frames
 from tlmd.frames.split import select_frames
 from tlmd.mekrr.fit import mekrr
 from tlmd.modelfile import load_model
@@ -73,7 +74,8 @@ backbone = "scratch"
 @pytest.fixture
 def water(folder, frames):
     """The folder with test frames of two kinds, named in both TOMLs, and curve.toml with the method scratch."""
-    test = [frame.replace(info={"set": "odd" if i % 2 else "even"}) for i, frame in enumerate(frames[4:10])]
+    test = read_frames(folder / "test.extxyz")
+    test = [frame.replace(info={"set": "odd" if i % 2 else "even"}) for i, frame in enumerate(test)]
     write_frames(folder / "test.extxyz", test)
     for name in ("pretrain.toml", "finetune.toml"):
         text = (folder / name).read_text().replace("[data]\n", '[data]\ntest = "test.extxyz"\n')
@@ -130,8 +132,8 @@ def test_points_are_runs_of_the_stages_and_are_not_run_again(water, inline, monk
     replay = ['replay.frames="classical.extxyz"', "replay.n_report=3", "data.split_by=set"]
     errors = finetune(load_config(FinetuneConfig, water / "finetune.toml", same + replay), water / "alone").errors
     for name in ("valid", "test", "test even", "test odd", "classical before", "classical", "valid before", "train"):
-        for kind, unit in (("energy", "mev_per_atom"), ("force", "mev_per_A")):
-            prefix = f"{name.replace(' ', '_')}_{kind}"
+        for kind, word, unit in (("energy", "energy", "mev_per_atom"), ("forces", "force", "mev_per_A")):
+            prefix = f"{name.replace(' ', '_')}_{word}"
             for measure in ("mae", "rmse"):
                 value = getattr(errors[name], measure)(kind)
                 assert row[f"{prefix}_{measure}_{unit}"] == ("" if value is None else repr(value))
@@ -253,7 +255,10 @@ def test_search_goes_by_validation_and_leaves_the_test_frames_alone(water, inlin
         ("seed=1", r"unknown key 'seed'.*did you mean 'seeds'"),
         ("baseline=stratch", r"baseline 'stratch' that is one of the methods: scratch"),
         ('methods."a b"={stage="pretrain", config="pretrain.toml"}', r"methods"),
-        ('methods.b={stage="pretrain", config="pretrain.toml", set=["training.max_step=3"]}', r"mean 'max_steps'"),
+        (
+            'methods.b={stage="pretrain", config="pretrain.toml", set=["training.max_step=3"]}',
+            r"mean 'training.max_steps'",
+        ),
         ('methods.b={stage="pretrain", config="absent.toml"}', r"no file .*absent.toml"),
         ('methods.b={stage="finetune", config="finetune.toml"}', r"old/model.pt"),
         (

@@ -9,7 +9,8 @@ import torch
 
 from tlmd import cli
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import Errors, evaluate_file, evaluate_frames
+from tlmd.evaluate.errors import Errors, evaluate_frames
+from tlmd.evaluate.file import evaluate_file
 from tlmd.evaluate.table import error_table, write_errors
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames

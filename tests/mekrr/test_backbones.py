@@ -7,7 +7,7 @@ from ase import Atoms
 from torch import Tensor, nn
 
 from tlmd.calculator import TLCalculator
-from tlmd.evaluate.errors import evaluate_file
+from tlmd.evaluate.file import evaluate_file
 from tlmd.export import export_model, load_exported
 from tlmd.frames.read import read_frames
 from tlmd.graph import batch_graphs, build_graph

@@ -13,7 +13,7 @@ from ase import Atoms
 
 from tlmd.calculator import TLCalculator
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import evaluate_file
+from tlmd.evaluate.file import evaluate_file
 from tlmd.export import export_model, load_any
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
@@ -31,7 +31,7 @@ SETTINGS = """
 [data]
 train = "train.extxyz"
 valid = "valid.extxyz"
-test = "valid.extxyz"
+test = "test.extxyz"
 [backbone]
 model = "backbone.pt"
 layers = [0, -1]

@@ -28,7 +28,7 @@ def test_a_network_of_one_file_is_trained_and_runs_in_lammps(folder, tmp_path, r
     result = pretrain(load_config(PretrainConfig, folder / "pretrain.toml", SETTINGS), folder / "run")
     assert isinstance(result.model.net, Scalars)
     untrained = pretrain(load_config(PretrainConfig, folder / "pretrain.toml", SETTINGS[:1]), folder / "short")
-    assert result.errors["train"].rmse("force") < 0.9 * untrained.errors["train"].rmse("force")
+    assert result.errors["train"].rmse("forces") < 0.9 * untrained.errors["train"].rmse("forces")
     assert read_card(folder / "run" / "model.pt").architecture.network == "scalars"
 
     model = export_model(folder / "run" / "model.pt", dtype="float64")

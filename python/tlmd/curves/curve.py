@@ -93,6 +93,10 @@ class Curve:
             sets = config.data.files()
             files = {key: self.fingerprint(sets[key]) if key in sets else None for key in ("train", "valid", "test")}
             hashes[name] = dict(files)
+            made = {"transfer.start_from"} if method.teacher else {"backbone.model"} if method.backbone else set()
+            for key, path in config.input_files().items():
+                if key not in made and not path.is_file():
+                    raise InputError(f"{key} = {path} in {method.config}, no file", "a file", "correct the path")
             if method.teacher is not None:
                 taught = load_config(CalibrateConfig, method.teacher.calibrate).data.train
                 hashes[name]["train"] = hashes[name]["train"] if self.fingerprint(taught) == files["train"] else None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +13,10 @@ from torch import Tensor, nn
 
 from tlmd.engine import predictor
 from tlmd.evaluate.dataset import Batch, FrameSet
-from tlmd.export import load_any
-from tlmd.frames.read import read_frames
-from tlmd.frames.split import check_labels
 from tlmd.graph import Graph
 from tlmd.models.potential import Prediction, stress
 from tlmd.run import collective
 from tlmd.run.errors import InputError
-from tlmd.run.files import refuse_input, write_text
 
 
 class Kind(NamedTuple):
@@ -159,34 +153,3 @@ def evaluate_frames(
     errors.check(frames.name)
     empty = torch.zeros(0, 2, dtype=torch.float64)
     return errors, Parity(*(torch.cat([empty, *part]).numpy() for part in pairs.values()))
-
-
-def evaluate_file(
-    model_path: Path,
-    data_path: Path,
-    json_path: Path | None = None,
-    plot_path: Path | None = None,
-    backend: str | None = None,
-) -> tuple[Errors, Parity]:
-    """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked.
-
-    Raises InputError for frames without labels, a prediction that is not finite, and an output that would replace what
-    is read.
-    """
-    from tlmd.evaluate.plots import parity_plot, refuse_format
-
-    for path in (json_path, plot_path):
-        refuse_input(path, [model_path, data_path])
-    refuse_format(plot_path)
-    model, card = load_any(model_path)
-    labelled = read_frames(data_path)
-    notes = check_labels(labelled, str(data_path))
-    frames = FrameSet(labelled, card.elements, card.cutoff, getattr(torch, card.dtype), str(data_path))
-    errors, parity = evaluate_frames(model, frames, backend=backend)
-    for note in notes:
-        print(note)
-    if json_path is not None:
-        write_text(json_path, json.dumps(errors.to_json(), indent=1) + "\n")
-    if plot_path is not None:
-        parity_plot(plot_path, parity, errors, f"{model_path.name} on {data_path.name}")
-    return errors, parity

@@ -1,0 +1,45 @@
+"""tl-evaluate: a model on the frames of a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from tlmd.evaluate.dataset import FrameSet
+from tlmd.evaluate.errors import Errors, Parity, evaluate_frames
+from tlmd.evaluate.plots import parity_plot, refuse_format
+from tlmd.export import load_any
+from tlmd.frames.read import read_frames
+from tlmd.frames.split import check_labels
+from tlmd.run.files import refuse_input, write_text
+
+
+def evaluate_file(
+    model_path: Path,
+    data_path: Path,
+    json_path: Path | None = None,
+    plot_path: Path | None = None,
+    backend: str | None = None,
+) -> tuple[Errors, Parity]:
+    """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked.
+
+    Raises InputError for frames without labels, a prediction that is not finite, and an output that would replace what
+    is read.
+    """
+    for path in (json_path, plot_path):
+        refuse_input(path, [model_path, data_path])
+    refuse_format(plot_path)
+    model, card = load_any(model_path)
+    labelled = read_frames(data_path)
+    notes = check_labels(labelled, str(data_path))
+    frames = FrameSet(labelled, card.elements, card.cutoff, getattr(torch, card.dtype), str(data_path))
+    errors, parity = evaluate_frames(model, frames, backend=backend)
+    for note in notes:
+        print(note)
+    if json_path is not None:
+        write_text(json_path, json.dumps(errors.to_json(), indent=1) + "\n")
+    if plot_path is not None:
+        parity_plot(plot_path, parity, errors, f"{model_path.name} on {data_path.name}")
+    return errors, parity
