@@ -22,6 +22,7 @@ from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.thermo import read_log
 from tlmd.evaluate.file import evaluate_file
 from tlmd.generate.config import GenerateConfig
+from tlmd.run import collective
 from tlmd.run.config import load_config
 from tlmd.run.console import console
 from tlmd.run.errors import InputError, told
@@ -76,7 +77,7 @@ class Workflow:
         words = [str(SCRIPTS / word) if word in COMMANDS else word for word in words]
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
-            env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+            env = {**collective.alone(), "OMP_NUM_THREADS": "1", **environment}
             return subprocess.Popen(words, cwd=log.parent, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
     def finish(self, process: subprocess.Popen, log: Path) -> None:

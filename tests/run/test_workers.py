@@ -2,6 +2,7 @@
 
 import pytest
 
+from tlmd.run import collective
 from tlmd.run.config import StageConfig, load_config
 from tlmd.run.errors import InputError
 from tlmd.run.memory import keep_memory
@@ -22,3 +23,12 @@ def test_modules_of_the_working_folder_are_not_imported(tmp_path, monkeypatch):
 def test_an_input_error_is_raised_here():
     with start_workers(1, 1) as workers, pytest.raises(InputError, match="no file absent.toml"):
         workers.submit(load_config, StageConfig, "absent.toml").result(timeout=120)
+
+
+def test_a_worker_is_none_of_the_ranks(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not {"PMI_SIZE", "PMI_RANK", "WORLD_SIZE"} & set(collective.alone())
+    with start_workers(1, 1) as workers:
+        workers.submit(collective.agree, True).result(timeout=120)

@@ -6,13 +6,16 @@ import platform
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tlmd.modelfile import load_model, read_card
+from tlmd.run import collective
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder, to_toml
@@ -89,12 +92,16 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(folder):
     assert without_clock[0] == without_clock[1] and len(without_clock[0]) == 10
 
 
-def test_two_processes_equal_one_with_the_double_batch(folder):
+@pytest.mark.parametrize("launcher", ["torchrun", "mpirun"])
+def test_two_processes_equal_one_with_the_double_batch(folder, launcher):
     common = ["pretrain.toml", "--set", 'training.dtype="float64"', "--set", "training.max_steps=10"]
     script = folder / "script.py"
     script.write_text("from tlmd.cli import pretrain\npretrain()\n")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    two = subprocess.run([*launcher, *common, "--out", "two"], cwd=folder, capture_output=True, text=True)
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    if launcher == "mpirun":
+        words = [Path(sysconfig.get_path("scripts")) / "mpirun", "-n", "2", sys.executable, str(script)]
+    words += [*common, "--out", "two"]
+    two = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=collective.alone())
     assert two.returncode == 0, two.stderr
     assert '"processes": 2' in (folder / "two" / "run.json").read_text()
     run(folder, "one", "training.batch_frames=6", 'training.dtype="float64"', "training.max_steps=10")

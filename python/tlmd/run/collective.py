@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Result = TypeVar("Result")
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what mpirun (MPICH's, Open MPI's) tells its processes
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # of mpirun (MPICH, Open MPI) and srun
+LAUNCHERS = (
+    "PMI",
+    "OMPI_",
+    "HYDRA_",
+    "MPI",
+    "TORCHELASTIC_",
+    "SLURM_STEP_NUM_TASKS",
+    "WORLD_SIZE",
+    "RANK",
+    "LOCAL_RANK",
+)
 FAILED = 911  # tag of the messages of ranks that have failed
 PATIENCE_S = 2.0  # how long a rank that has failed waits for the same of all others
 
@@ -43,6 +54,11 @@ def processes() -> Iterator[None]:
             dist.destroy_process_group()
 
 
+def alone() -> dict[str, str]:
+    """The environment for a process that is not one of the ranks: without what mpirun or torchrun told this one."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
+
+
 def _torch():
     """torch.distributed, if torchrun's process group is there."""
     dist = sys.modules.get("torch.distributed")
@@ -51,7 +67,7 @@ def _torch():
 
 def _mpi():
     """mpi4py.MPI, if mpirun started this process or somebody has loaded it already."""
-    started = "PMIX_RANK" in os.environ or any(int(os.environ.get(name, "1")) > 1 for name in SIZES)
+    started = any(int(os.environ.get(name, "1")) > 1 for name in SIZES)
     if not started and "mpi4py.MPI" not in sys.modules:
         return None
     from mpi4py import MPI

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from tlmd.run import collective
 from tlmd.run.errors import InputError
 from tlmd.run.memory import keep_memory
 
@@ -40,7 +41,9 @@ class Workers:
         process = getattr(self.own, "process", None)
         if process is None or process.poll() is not None:
             command = [sys.executable, "-P", "-m", "tlmd.run.workers"]  # -P: not the modules of the working folder
-            process = self.own.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process = self.own.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=collective.alone()
+            )
             self.processes.append(process)
         try:
             pickle.dump((function, arguments), process.stdin)
