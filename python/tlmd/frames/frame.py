@@ -91,12 +91,3 @@ def distances(frame: Frame) -> np.ndarray:
 def shortest(frame: Frame) -> float:
     """The shortest distance (A) between two atoms, minimum image where periodic; inf for a single one."""
     return float(distances(frame)[~np.eye(len(frame), dtype=bool)].min(initial=np.inf))
-
-
-def __getattr__(name: str) -> Any:
-    """Names that lived here before: read_frames, read_once, write_frames."""
-    if name not in ("read_frames", "read_once", "write_frames"):
-        raise AttributeError(name)
-    from tlmd.frames import extxyz, read
-
-    return getattr(extxyz if name == "write_frames" else read, name)
