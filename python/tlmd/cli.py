@@ -52,10 +52,10 @@ def finetune(config: Config, out: Out = None, set_: Set = None) -> None:
 @entry
 def mekrr(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-mekrr: kernel ridge regression on the features of a frozen network; mpirun shares the frames among ranks."""
+    from tlmd.mekrr.config import MekrrConfig
     from tlmd.mekrr.fit import mekrr
     from tlmd.run.config import load_config
     from tlmd.run.memory import keep_memory
-    from tlmd.train.config import MekrrConfig
 
     keep_memory()
     settings = load_config(MekrrConfig, config, set_)

@@ -8,9 +8,9 @@ import torch
 from typer.testing import CliRunner
 
 from tlmd.analysis.commands import app
-from tlmd.analysis.kernel import distances, explained, spectral_clusters
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
+from tlmd.mekrr.heatmaps import distances, explained, spectral_clusters
 from tlmd.modelfile import Card, save_model
 from tlmd.models.architecture import Architecture, new_potential
 from tlmd.run.errors import InputError
@@ -70,3 +70,18 @@ def test_clusters_are_the_blocks_of_a_kernel():
     np.testing.assert_array_equal(spectral_clusters(kernel, 3), labels)
     assert explained(labels.astype(float), labels) == pytest.approx(1)
     assert explained(np.tile([1.0, 2.0], 12), np.repeat([0, 1], 12)) == pytest.approx(0)
+
+
+def test_numbers_that_give_no_kernel_are_refused(reaction):
+    """One line, no NaN."""
+    folder, frames = reaction
+    write_frames(folder / "one.extxyz", frames[:1])
+    cases = {
+        "got 1 frame; wanted two or more": ("one.extxyz", []),
+        "got --clusters 1000; wanted 2 to 40": ("trajectory.extxyz", ["--clusters", "1000"]),
+        "got --alpha 2; wanted 0 to 1": ("trajectory.extxyz", ["--alpha", "2"]),
+    }
+    for words, (file, options) in cases.items():
+        result = CliRunner().invoke(app, ["kernel", str(folder / "model.pt"), str(folder / file), *options])
+        assert result.exit_code == 1 and words in " ".join(result.output.split())
+        assert "nan" not in result.output.lower()

@@ -17,6 +17,7 @@ from tlmd.curves.curve import STAGES, Job, curve
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
 from tlmd.frames.split import select_frames
+from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.fit import mekrr
 from tlmd.modelfile import load_model
 from tlmd.run.config import load_config
@@ -24,7 +25,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.folder import Lock
 from tlmd.run.installed import SHIPPED, water_inputs
 from tlmd.run.workers import start_workers
-from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
+from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
 from tlmd.train.finetune import finetune, parameter_groups
 from tlmd.train.pretrain import pretrain
 

@@ -18,10 +18,11 @@ from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.items import items_of, make
 from tlmd.generate.systems import molecules
 from tlmd.generate.teachers.mmff94 import MMFF94, STRAIGHT_DEG, MMFF94Config
+from tlmd.mekrr.config import MekrrConfig
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.folder import PARTS, RunFolder
-from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig
+from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
 from tlmd.units import BOLTZMANN_EV_K, EV_PER_KCAL_MOL
 
 INPUTS = Path(__file__).parents[2] / "inputs" / "molecules"

@@ -12,12 +12,12 @@ from tlmd.export import export_model, load_exported
 from tlmd.frames.read import read_frames
 from tlmd.graph import batch_graphs, build_graph
 from tlmd.mekrr.backbones import open_backbone
+from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.fit import mekrr
 from tlmd.modelfile import load_model, load_sample, read_card
 from tlmd.models.potential import evaluate
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
-from tlmd.train.config import MekrrConfig
 
 from ..modules import scripted, small_mace, write_mace
 

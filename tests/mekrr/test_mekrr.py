@@ -18,6 +18,7 @@ from tlmd.export import export_model, load_any
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
 from tlmd.mekrr import accumulate
+from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.fit import mekrr
 from tlmd.mekrr.ridge import Blocks, Choice, Solver, Sums
 from tlmd.modelfile import Card, load_model, save_model
@@ -25,7 +26,6 @@ from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import evaluate
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
-from tlmd.train.config import MekrrConfig
 
 SETTINGS = """
 [data]
@@ -243,7 +243,7 @@ def test_primal_solution_is_kernel_ridge_regression(alpha):
     rows, labels = data["energy"]
     choice = Choice(alpha, 1.0, 0.1)
     gram, _, prior = Solver(sums, blocks).normal(alpha, 1.0)
-    ridge = 0.1 * float(gram.diagonal().mean()) * sums["energy"].number * sums["energy"].spread()
+    ridge = 0.1 * float(gram.diagonal().mean()) * sums["energy"].number * sums["energy"].mean_square()
     phi = (rows.view(9, 2, 5).transpose(1, 2) @ prior).transpose(1, 2).flatten(1)
     kernel = phi @ phi.T
     expected = kernel @ torch.linalg.solve(kernel + ridge * torch.eye(9, dtype=torch.float64), labels)
@@ -252,7 +252,7 @@ def test_primal_solution_is_kernel_ridge_regression(alpha):
     torch.testing.assert_close(rows @ u, expected)
     assert sums["energy"].mse(u) == pytest.approx(float(((rows @ u - labels) ** 2).mean()))
     # the same variance as that of the Gaussian process of this kernel
-    spread, k = rows[0] @ solver.spread(choice), kernel[0]
+    spread, k = rows[0] @ solver.covariance_root(choice), kernel[0]
     process = k[0] - k @ torch.linalg.solve(kernel + ridge * torch.eye(9, dtype=torch.float64), k)
     assert 0.1 * float(gram.diagonal().mean()) * float(spread @ spread) == pytest.approx(float(process), rel=1e-9)
 
@@ -310,3 +310,34 @@ def test_deviations(folder, aggregation):
     with pytest.raises(InputError, match="without deviations"):
         fit(folder, "other", "fit.deviation=false")
         TLCalculator(folder / "other" / "model.pt").deviations(atoms)
+
+
+def test_settings_that_do_not_fit_are_refused_before_anything_is_computed(folder, monkeypatch):
+    """Also a kernel model as the backbone of another."""
+    fit(folder, "run")
+
+    def computed(*_):
+        raise AssertionError("features were computed")
+
+    monkeypatch.setattr("tlmd.mekrr.untrained.sample_features", computed)
+    cases = {
+        "backbone.baseline; wanted the last layer": ["backbone.baseline=true", "backbone.layers=[0]"],
+        "and a solver that is not exact": ["backbone.baseline=true", 'kernel.solver="exact"'],
+        "model.pt of kind mekrr; wanted kind tpainn; give the model that it is on": ['backbone.model="run/model.pt"'],
+    }
+    for number, (words, settings) in enumerate(cases.items()):
+        with pytest.raises(InputError, match=words):
+            fit(folder, f"refused{number}", *settings)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors", None])
+def test_damaged_sums_are_one_line(folder, content):
+    fit(folder, "whole")
+    sums = folder / "whole" / "sums-train.pt"
+    sums.write_bytes(sums.read_bytes()[:3000] if content is None else content)
+    with pytest.raises(InputError, match="sums-train.pt, which is damaged.*delete it and start again"):
+        fit(folder, "updated", 'update="whole"')
+    (folder / "again").mkdir()
+    (folder / "again" / "sums-train.pt").write_bytes(sums.read_bytes())
+    with pytest.raises(InputError, match="sums-train.pt, which is damaged"):
+        fit(folder, "again")

@@ -18,6 +18,7 @@ from tlmd.calibrate.config import CalibrateConfig
 from tlmd.curves.recipe import Lesson, learn, lesson_of
 from tlmd.curves.report import KINDS, key_of, mean_gain, number, write_report
 from tlmd.frames.split import read_sets
+from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.fit import mekrr
 from tlmd.run.config import load_config
 from tlmd.run.console import console
@@ -25,7 +26,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
 from tlmd.run.folder import Lock, damaged, refuse_another, run_record
 from tlmd.run.workers import start_workers
-from tlmd.train.config import CurveConfig, FinetuneConfig, MekrrConfig, PretrainConfig, TrainConfig
+from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig, TrainConfig
 from tlmd.train.finetune import finetune
 from tlmd.train.pretrain import pretrain
 

@@ -127,6 +127,11 @@ def fingerprint(frame: Frame) -> str:
     return digest.hexdigest()
 
 
+# what reading a damaged file of tensors raises
+DAMAGED = (RuntimeError, pickle.UnpicklingError, LookupError, TypeError, AttributeError, EOFError, ValueError)
+DAMAGED += (StopIteration,)
+
+
 @dataclass
 class Accumulation:
     """Sums over the frames whose fingerprints are in `frames`."""
@@ -167,13 +172,14 @@ class Accumulation:
         write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
     @staticmethod
-    def read(path: Path, n_columns: int) -> Accumulation:
+    def read(path: Path) -> Accumulation:
         """The sums in a file; InputError if it is damaged."""
         try:
             content = torch.load(path, weights_only=True)
-            found = Accumulation(n_columns, set(content["frames"]))
-            found.sums |= {kind: Sums(*values) for kind, values in content["sums"].items()}
-        except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError) as error:
+            sums = {kind: Sums(*values) for kind, values in content["sums"].items()}
+            found = Accumulation(next(iter(sums.values())).cross.numel(), set(content["frames"]))
+            found.sums |= sums
+        except DAMAGED as error:
             raise InputError(
                 f"{path}, which is damaged ({type(error).__name__})", "sums of tl-mekrr", "delete it and start again"
             ) from None
@@ -198,7 +204,7 @@ def accumulate(
     """
     total = before
     for part in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
-        found = Accumulation.read(part, before.n_columns)
+        found = Accumulation.read(part)
         if total.frames <= found.frames:
             total = found
         elif not found.frames <= total.frames:

@@ -23,7 +23,8 @@ from tlmd.run.errors import InputError
 
 class Backbone(Protocol):
     """elements and cutoff (A) of the graphs that it takes; width: features of an atom; layers: those that they come
-    from, if it knows; architecture: PaiNN's up to the last of them; origin: a word on its training."""
+    from, if it knows; architecture: PaiNN's up to the last of them; has_last_layer: whether that is the model's own
+    last one; origin: a word on its training."""
 
     elements: list[str]
     cutoff: float
@@ -31,6 +32,7 @@ class Backbone(Protocol):
     dtype: torch.dtype
     layers: list[int]
     architecture: Architecture | None
+    has_last_layer: bool
     origin: str
 
     def features(self, graph: Graph) -> Tensor:
@@ -50,7 +52,10 @@ def open_backbone(kind: str, model: Path, layers: Sequence[int], elements: Seque
     elements: of the frames. Modules are often for many more, and each would have its own weights.
     """
     if kind == "painn":
-        return PaiNNBackbone(model, layers)
+        backbone = PaiNNBackbone(model, layers)
+        if backbone.kernel is not None:
+            raise InputError(f"backbone.model = {model} of kind mekrr", "kind tpainn", "give the model that it is on")
+        return backbone
     if kind == "mace":
         origin = f"MACE, layers {', '.join(map(str, layers))}"
         return ModuleBackbone(mace_features(model, layers), elements, origin)
@@ -71,8 +76,9 @@ class PaiNNBackbone:
         if wrong or not layers:
             raise InputError(f"layers {list(layers)}", f"some of 0 to {depth - 1}", "correct backbone.layers")
         self.layers = sorted({layer % depth for layer in layers})
+        self.has_last_layer = self.layers[-1] == depth - 1
         self.architecture = card.architecture.model_copy(update={"n_layers": self.layers[-1] + 1})
-        self.origin = card.level_of_theory
+        self.origin, self.kernel = card.level_of_theory, card.kernel
         self.elements, self.cutoff = self.potential.elements, self.potential.cutoff
         self.dtype = self.potential.dtype
         self.width = len(self.layers) * self.potential.net.width
@@ -100,7 +106,7 @@ class ModuleBackbone:
     respect to u along a change of the vectors is the tangent. One forward pass for all the tangents of a graph.
     """
 
-    architecture = None
+    architecture, has_last_layer = None, False
 
     def __init__(self, module: Any, elements: Sequence[str], origin: str):
         missing = [e for e in elements if e not in module.elements]

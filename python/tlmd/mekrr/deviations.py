@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.plots import save
 from tlmd.models.kernel_head import deviations
 from tlmd.models.potential import Potential
+from tlmd.run.folder import RunFolder
 
 BINS = 8
 
@@ -44,6 +46,40 @@ def reliability(model: Potential, frames: FrameSet) -> Reliability:
             parts[2].append(of_atoms)
             parts[3].append((prediction.forces - labels.forces).norm(dim=1))
     return Reliability(*(torch.cat(part) if part else torch.zeros(0, dtype=torch.float64) for part in parts))
+
+
+def calibrate_deviations(
+    model: Potential, root: Tensor, sets: dict[str, FrameSet | None], run: RunFolder, plots: bool
+) -> None:
+    """Give the model's head its predicted standard deviations, in the size of the errors on the validation frames.
+
+    root (blocks, D, K): of the weights' covariance but for its scale. Without frames with energies its scale stays one;
+    nothing is kept where the predicted deviations or the errors are not finite, or the deviations vanish.
+    """
+    head = model.net.head
+    head.spread = root.to(head.common.dtype)
+    name = "valid" if sets["valid"] is not None else "train"
+    found = reliability(model, sets[name])
+    if not len(found.energies):
+        return
+    factor = float((found.errors / found.energies).square().mean().sqrt())
+    if not math.isfinite(factor):
+        head.spread = head.spread[:0, :, :0]
+        run.say(f"no standard deviations: those predicted for the {name} frames vanish, or errors are not finite")
+        return
+    head.spread *= factor
+    scaled = found._replace(energies=factor * found.energies, atoms=factor * found.atoms)
+    run.say(f"standard deviations of energies in the size of the errors on the {name} frames")
+    for name in ("valid", "test"):
+        if sets[name] is None:
+            continue
+        found = scaled if name == "valid" else reliability(model, sets[name])
+        if len(found.energies):
+            inside = [float((found.errors < k * found.energies).double().mean()) for k in (1, 2)]
+            one, two = (f"{100 * share:.0f} %" for share in inside)
+            run.say(f"{name}: {one} of energies within one, {two} within two of them")
+        if plots:
+            reliability_plot(run.path / f"deviation_{name}.png", found, f"{run.path.name}: {name} frames")
 
 
 def reliability_plot(path: Path, found: Reliability, title: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.mekrr.accumulate import sample_features
 from tlmd.mekrr.backbones import Backbone
+from tlmd.mekrr.grid import NO_VALID, best_row
 from tlmd.mekrr.ridge import Choice
 from tlmd.models.kernel_head import KernelHead
 from tlmd.models.kernels import Aggregation, Atoms, Kernel, aggregation_factors, alpha_kernel
@@ -52,7 +52,7 @@ def per_atom_kernel(kernel: Kernel, a: Atoms, b: Atoms, alpha: float, aggregatio
 def exact_grid(
     kernel: Kernel, train: Labelled, valid: Labelled | None, alphas: list[float], ridges: list[float], aggregation
 ) -> tuple[list[dict[str, float]], dict[tuple[float, float], Tensor]]:
-    """Validation errors of each (alpha, lambda), as train.ridge.grid, and the coefficients c (T,) of each; lambda in
+    """Validation errors of each (alpha, lambda), as mekrr.ridge.grid, and the coefficients c (T,) of each; lambda in
     units of the mean diagonal element of K_alpha."""
     rows, solutions = [], {}
     for alpha in alphas:
@@ -88,8 +88,8 @@ def exact_choice(rows: list[dict[str, float]], solutions: dict) -> Choice:
     """The one with the smallest validation error; without validation frames the only one."""
     if not rows:
         if len(solutions) > 1:
-            raise InputError("no validation frames", "some, to choose from the grid", "set data.valid or single values")
+            raise InputError(*NO_VALID)
         alpha, ridge = next(iter(solutions))
         return Choice(alpha, 1.0, ridge)
-    best = rows[int(np.nanargmin([row["score"] for row in rows]))]
+    best = rows[best_row(rows)]
     return Choice(best["alpha"], 1.0, best["lambda"])

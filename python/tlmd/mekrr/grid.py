@@ -1,17 +1,60 @@
-"""The grid of a kernel model's hyper-parameters: as a file and as a table."""
+"""The grid of a kernel model's hyper-parameters: the choice by the validation frames, as a file and as a table."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
+from torch import Tensor
 
-from tlmd.mekrr.ridge import Choice
-from tlmd.run.files import write_atomic
+from tlmd.mekrr.accumulate import Accumulation
+from tlmd.mekrr.config import FitConfig
+from tlmd.mekrr.ridge import Choice, Solver, grid
+from tlmd.run import collective
+from tlmd.run.errors import InputError
+from tlmd.run.files import write_text
+from tlmd.run.folder import RunFolder
+
+NO_VALID = ("no validation frames", "some, to choose from the grid", "set data.valid, or give single values in fit")
+
+
+def choose(fit: FitConfig, solver: Solver, valid: Accumulation | None, run: RunFolder) -> tuple[Choice, Tensor]:
+    """The choice with the smallest validation score, and its solution; the ranks share the grid."""
+    weights = fit.force_weight if len(solver.sums) > 1 else [1.0]
+    choices = [Choice(*each) for each in itertools.product(fit.alpha, weights, fit.ridge)]
+    if valid is None:
+        if len(choices) > 1:
+            raise InputError(*NO_VALID)
+        return choices[0], solver.solve(choices[0])
+    start, world = time.monotonic(), collective.world()
+    parts = collective.gather(grid(solver, valid.sums, choices[collective.rank() :: world]))
+    rows = [parts[i % world][i // world] for i in range(len(choices))]
+    best = choices[best_row(rows)]
+    run.say(f"{len(choices)} solutions in {time.monotonic() - start:.1f} s")
+    show_grid(run, rows, best)
+    return best, solver.solve(best)
+
+
+def best_row(rows: list[dict[str, Any]]) -> int:
+    """The row with the smallest score; InputError if none is finite."""
+    best = int(np.argmin([row["score"] if math.isfinite(row["score"]) else math.inf for row in rows]))
+    if not math.isfinite(rows[best]["score"]):
+        raise InputError("no solution for any choice", "a larger lambda", "add larger values to fit.ridge")
+    return best
+
+
+def show_grid(run: RunFolder, rows: list[dict[str, Any]], best: Choice) -> None:
+    """grid.csv, and the best choices as a table."""
+    if rows and run.main:
+        write_grid(run.path / "grid.csv", rows)
+        run.table(grid_table(rows, best))
 
 
 def write_grid(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -20,7 +63,7 @@ def write_grid(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    write_atomic(path, lambda temporary: temporary.write_text(text.getvalue()))
+    write_text(path, text.getvalue())
 
 
 def grid_table(rows: list[dict[str, Any]], best: Choice) -> Table:

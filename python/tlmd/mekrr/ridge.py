@@ -93,7 +93,7 @@ class Sums:
         total = float(u @ (self.gram @ u) - 2 * (u @ self.cross)) + self.square
         return (0.0 if total < 0 else total) / self.number
 
-    def spread(self) -> float:
+    def mean_square(self) -> float:
         """Mean square of the labels."""
         return self.square / self.number
 
@@ -122,7 +122,7 @@ class Solver:
         weights = kind_weights(self.sums, force_weight)
         gram, cross = 0.0, 0.0
         for kind, sums in self.sums.items():
-            unit = max(sums.spread(), FINEST) if kind == "energy" else sums.spread()
+            unit = max(sums.mean_square(), FINEST) if kind == "energy" else sums.mean_square()
             factor = weights[kind] / (sums.number * unit)
             g, c = self._reduce(kind, alpha, prior)
             gram, cross = gram + factor * g, cross + factor * c
@@ -147,7 +147,7 @@ class Solver:
         w = torch.cholesky_solve(cross[:, None], factor)[:, 0]
         return (prior @ w.view(prior.shape[1], -1)).flatten()
 
-    def spread(self, choice: Choice) -> Tensor:
+    def covariance_root(self, choice: Choice) -> Tensor:
         """V (P, R D) with V V^T the covariance of u but for its scale: the variance of a row x is |x V|^2 times it."""
         gram, _, prior = self.normal(choice.alpha, choice.force_weight)
         factor = torch.linalg.cholesky(ridged(gram, choice.ridge))
@@ -180,6 +180,6 @@ def grid(solver: Solver, valid: dict[str, Sums], choices: Sequence[Choice]) -> l
         for kind, sums in valid.items():
             if sums.number:
                 row[f"{kind}_rmse"] = float(np.sqrt(sums.mse(u)))
-                row["score"] += row[f"{kind}_rmse"] / np.sqrt(sums.spread())
+                row["score"] += row[f"{kind}_rmse"] / np.sqrt(sums.mean_square())
         rows.append(row)
     return rows

@@ -26,7 +26,7 @@ class KernelHead(nn.Module):
     """Features of atoms (N, F), species (N,), ratio (N,) -> energies (N,).
 
     Buffers: shift and factor (S, F) scale the features of each species, common (D,) is w_0, own (S, D) the w_Z. spread
-    (blocks, D, K) is a root of the weights' covariance, in the columns of train.ridge.Blocks: a block for each species,
+    (blocks, D, K) is a root of the weights' covariance, in the columns of mekrr.ridge.Blocks: a block for each species,
     or one more and first for w_0; no blocks: not known. centre (S, D) is the mean phi of each species: deviations are
     of energies relative to it, since energies of frames do not tell how a constant is shared among species.
     """

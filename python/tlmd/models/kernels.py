@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 Aggregation = Literal["mean", "sum"]
 SAMPLE = 2000  # atoms for the median distance
-SMALLEST = 1e-3  # of the median spread of features: those that spread less are left out
+SMALLEST = 1e-3  # of the median standard deviation of features: those that vary less are left out
 
 
 class Kernel(NamedTuple):
@@ -48,9 +48,9 @@ def scaling(h: Tensor, species: Tensor, n_species: int) -> tuple[Tensor, Tensor]
     for z in range(n_species):
         mine = h[species == z]
         if len(mine) > 1:
-            spread = mine.std(0)
+            deviation = mine.std(0)
             shift[z] = mine.mean(0)
-            factor[z] = torch.where(spread > SMALLEST * spread.median(), 1 / spread, 0.0)
+            factor[z] = torch.where(deviation > SMALLEST * deviation.median(), 1 / deviation, 0.0)
     return shift, factor
 
 
