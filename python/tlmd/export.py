@@ -1,7 +1,7 @@
-"""Export of a trained model to TorchScript with its card, checked against the eager model. The only user of torch.jit.
+"""Export of a trained model to TorchScript with its card, checked against the eager model.
 
-The file also carries a small test cluster with the slopes dE/dr_ij that the eager model gives: `pair_style tpainn ...
-check yes` evaluates it in its own libtorch before the first step.
+The file also carries a small test cluster with the atom energies and the slopes dE/dr_ij that the eager model gives:
+`pair_style tpainn ... check yes` evaluates it in its own libtorch before the first step.
 """
 
 from __future__ import annotations
