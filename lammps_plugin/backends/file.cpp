@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <fstream>
 #include <iterator>
 
@@ -13,8 +14,12 @@ std::string read_everywhere(const char *file, MPI_Comm world) {
   int me;
   MPI_Comm_rank(world, &me);
   if (me == 0) {
-    std::ifstream stream(file, std::ios::binary);
-    bytes.assign(std::istreambuf_iterator<char>(stream), {});
+    try {
+      std::ifstream stream(file, std::ios::binary);
+      bytes.assign(std::istreambuf_iterator<char>(stream), {});
+    } catch (const std::exception &) {  // a folder
+      bytes.clear();
+    }
   }
   int64_t size = (int64_t) bytes.size();
   MPI_Bcast(&size, 1, MPI_INT64_T, 0, world);

@@ -9,7 +9,7 @@
 
 namespace tlmd {
 
-// Collective: rank 0 reads, all ranks get the bytes; none if the file is missing or empty.
+/// Collective: rank 0 reads, all ranks get the bytes; none if the file is missing, empty or a folder.
 std::string read_everywhere(const char *file, MPI_Comm world);
 
 }  // namespace tlmd

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+#include "card.h"
+
+#include "refusal.h"
+
+#include <nlohmann/json.hpp>  // MIT; the copy that comes with LAMMPS
+
+#include <cmath>
+#include <set>
+#include <sstream>
+
+namespace tlmd {
+
+using Json = nlohmann_lmp::json;
+
+static constexpr int FORMAT_VERSION = 2;
+
+static void check_kind(const Json &card, const std::string &name, const std::string &wanted) {
+  const int version = card.value("format_version", 0);
+  const std::string kind = card.value("kind", "unknown");
+  if (version > FORMAT_VERSION)
+    refuse(name + " of format " + std::to_string(version), "format " + std::to_string(FORMAT_VERSION) + " or older",
+           "install a newer tlmd plugin");
+  if (kind != wanted) refuse(name + " of kind " + kind, "kind " + wanted, "use pair_style " + kind);
+}
+
+// Whether the network is evaluated in one piece: it is none that the engine knows, or a kernel's feature module.
+static bool in_one_piece(const Json &card) {
+  const Json architecture = card.value("architecture", Json()), kernel = card.value("kernel", Json());
+  if (kernel.is_object() && kernel.value("backbone", "painn") == "module") return true;
+  return architecture.is_object() && architecture.value("network", "painn") != "painn";
+}
+
+static void check_values(const Card &card, const std::string &name) {
+  std::set<std::string> known;
+  for (const auto &element : card.elements)
+    if (!known.insert(element).second)
+      refuse(name + " with element " + element + " twice", "each element once", "train and export it again");
+  if (card.elements.empty()) refuse(name + " without elements", "one at least", "train and export it again");
+  if (!std::isfinite(card.cutoff) || card.cutoff <= 0)
+    refuse(name + " with cutoff " + std::to_string(card.cutoff), "a length above zero", "export it again");
+}
+
+static std::string kernel_words(const Json &kernel) {
+  std::ostringstream words;
+  words << kernel.at("n_features") << " features of a " << kernel.at("kind").get<std::string>() << " kernel, alpha "
+        << kernel.at("alpha");
+  return words.str();
+}
+
+Card read_card(const std::string &json, const std::string &name, const std::string &kind) {
+  if (json.empty()) refuse(name + " without a card", "a file written by tl-export", "run `tl-export model.pt`");
+  Card card;
+  try {
+    const Json content = Json::parse(json);
+    check_kind(content, name, kind);
+    card.elements = content.at("elements").get<std::vector<std::string>>();
+    card.cutoff = content.at("cutoff").get<double>();
+    card.float64 = content.at("dtype") == "float64";
+    card.theory = content.value("level_of_theory", "unknown");
+    card.whole = in_one_piece(content);
+    if (kind == "mekrr") card.kernel = kernel_words(content.at("kernel"));
+  } catch (const Json::exception &error) {
+    refuse(name + " with a card that cannot be read (" + error.what() + ")", "a file written by tl-export",
+           "run `tl-export model.pt`");
+  }
+  check_values(card, name);
+  return card;
+}
+
+}  // namespace tlmd
