@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "rows.h"
 
+#include "backends/refusal.h"
+
 #include "atom.h"
 #include "comm.h"
 #include "neigh_list.h"
 #include "pair.h"
+#include "utils.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <numeric>
 
 using namespace LAMMPS_NS;
 using tlmd::Owner;
 
-static constexpr double CELL = 3.0;  // A, of the curve that orders the rows
+static constexpr double CELL = 3.0;                   // A, of the curve that orders the rows
+static constexpr double NEAR2 = 1e-12, FAR2 = 1e300;  // A^2, squared distances beyond which positions are no use
+
+// Whether a pair's squared distance is none: atoms at one place, or positions that are not finite.
+static bool no_distance(double r2) { return !(r2 >= NEAR2 && r2 <= FAR2); }
 
 // Position on a Morton curve: the bits of three numbers of cells in turn.
 static uint64_t morton(const double *x, const double *low) {
@@ -138,13 +146,16 @@ void Rows::gather_layer() {
   int n_pairs = 0;
   int *neighbour = pairs.neighbour.data();
   double *vectors = pairs.vectors.data();
+  bool bad = false;
   auto take = [&](const double *centre, int begin, int end) {  // written always, kept if within the cutoff
     for (int k = begin; k < end; k++) {
       const double *there = x[candidates[k].atom];
       double *r = vectors + 3 * (size_t) n_pairs;
       for (int d = 0; d < 3; d++) r[d] = there[d] - centre[d];
       neighbour[n_pairs] = candidates[k].row;
-      n_pairs += r[0] * r[0] + r[1] * r[1] + r[2] * r[2] < cutoff2;
+      const double r2 = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+      bad |= no_distance(r2);
+      n_pairs += r2 < cutoff2;
     }
   };
   for (int c = 0; c < pairs.n_owned; c++) {
@@ -154,9 +165,29 @@ void Rows::gather_layer() {
     pairs.directed[c] = n_pairs;
     take(centre, first_directed[c], first[c + 1]);
   }
+  if (bad) refuse_positions();
   pairs.first[pairs.n_owned] = n_pairs;
   pairs.neighbour.resize(n_pairs);
   pairs.vectors.resize(3 * (size_t) n_pairs);
+}
+
+void Rows::refuse_pair(int i, int j) const {
+  const double *a = atom->x[i], *b = atom->x[j];
+  const double r =
+      std::sqrt((b[0] - a[0]) * (b[0] - a[0]) + (b[1] - a[1]) * (b[1] - a[1]) + (b[2] - a[2]) * (b[2] - a[2]));
+  tlmd::refuse(fmt::format("atoms {} and {} at {}", atom->tag[i], atom->tag[j],
+                           r < 1 ? "the same place" : fmt::format("a distance of {} A", r)),
+               "atoms apart and finite positions", "correct the input, or shorten the timestep");
+}
+
+void Rows::refuse_positions() const {
+  for (int c = 0; c < pairs.n_owned; c++)
+    for (int k = first[c]; k < first[c + 1]; k++) {
+      const double *a = atom->x[atom_of[c]], *b = atom->x[candidates[k].atom];
+      double r2 = 0;
+      for (int d = 0; d < 3; d++) r2 += (b[d] - a[d]) * (b[d] - a[d]);
+      if (no_distance(r2)) refuse_pair(atom_of[c], candidates[k].atom);
+    }
 }
 
 // Breadth first from the own atoms: the image through which another rank's atom is first reached has all its neighbours
@@ -179,7 +210,10 @@ void Rows::gather_whole() {
     for (int jj = 0; jj < n_neighbours; jj++) {
       const int j = list->firstneigh[i][jj] & NEIGHMASK;
       const double r[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
-      if (row[j] < 0 || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= cutoff * cutoff) continue;
+      const double r2 = r[0] * r[0] + r[1] * r[1] + r[2] * r[2];
+      if (row[j] < 0) continue;
+      if (no_distance(r2)) refuse_pair(i, j);
+      if (r2 >= cutoff * cutoff) continue;
       int &found = place[row[j]];
       if (found < 0) {
         found = (int) atom_of.size();

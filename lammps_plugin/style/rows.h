@@ -12,7 +12,7 @@ namespace LAMMPS_NS {
 class NeighList;
 class Pair;
 
-// The atoms of this rank as rows, and their pairs within the cutoff, from LAMMPS' full neighbour list. An image of an
+/// The atoms of this rank as rows, and their pairs within the cutoff, from LAMMPS' full neighbour list. An image of an
 // atom of the same rank is that atom's row, found without an atom map.
 //
 // Layer by layer (hops 0): pairs of the own atoms, and ghost rows that the halo fills. In one piece (hops > 0): all
@@ -22,14 +22,15 @@ class Rows : protected Pointers {
  public:
   explicit Rows(LAMMPS *lmp) : Pointers(lmp), halo(world) {}
 
-  // After a neighbour-list build; collective. `map`: species of each atom type, -1 for none. `pair` passes its
+  /// After a neighbour-list build; collective. `map`: species of each atom type, -1 for none. `pair` passes its
   // forward communication (two numbers an atom) to pack and unpack. The list has those of ghosts if rows have ghosts
   // nearer than `hops` pairs.
   void plan(Pair *pair, NeighList *list, const int *map, double cutoff, int hops);
   void pack(int n, const int *list, double *buf) const;
   void unpack(int n, int first, const double *buf);
 
-  void gather();  // positions -> pairs
+  /// Positions -> pairs. Throws std::runtime_error if two atoms are at one place or a distance is not finite.
+  void gather();
 
   tlmd::engine::Pairs pairs;
   tlmd::Halo halo;
@@ -43,6 +44,8 @@ class Rows : protected Pointers {
   void list_candidates();
   void gather_layer();
   void gather_whole();
+  [[noreturn]] void refuse_pair(int i, int j) const;
+  void refuse_positions() const;
 
   NeighList *list = nullptr;
   const int *map = nullptr;
