@@ -34,6 +34,7 @@ def files(models, tmp_path):
     (tmp_path / "text.pt").write_text("not a model\n")
     (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
     (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "folder.pt").mkdir()
     torch.jit.save(load_exported(good)[0], str(tmp_path / "nocard.pt"))
     edited(good, tmp_path / "newer.pt", lambda card: card.update(format_version=99))
     edited(good, tmp_path / "mekrr.pt", lambda card: card.update(kind="mekrr"))
@@ -41,22 +42,35 @@ def files(models, tmp_path):
 
 
 BAD = {
-    "a text file": ("{text} O H", "", "not an exported model or cut short; wanted a file written by tl-export"),
-    "a truncated file": ("{cut} O H", "", "not an exported model or cut short"),
+    "a text file": (
+        "{text} O H",
+        "",
+        "cut short or damaged (cut short); wanted a file written by tl-export",
+    ),
+    "a truncated file": ("{cut} O H", "", "not an exported model, cut short or damaged"),
     "an empty file": ("{empty} O H", "", "missing or empty; wanted a file written by tl-export; check the path"),
+    "a folder": ("{folder} O H", "", "missing or empty; wanted a file written by tl-export; check the path"),
     "no file": ("{absent} O H", "", "missing or empty; wanted a file written by tl-export; check the path"),
     "no card": ("{nocard} O H", "", "without a card; wanted a file written by tl-export"),
-    "a newer format": ("{newer} O H", "", "of format 99; wanted format 1 or older; install a newer tlmd plugin"),
+    "a newer format": ("{newer} O H", "", "of format 99; wanted format 2 or older; install a newer tlmd plugin"),
     "another kind": ("{mekrr} O H", "", "of kind mekrr; wanted kind tpainn"),
     "an unknown element": ("{good} O Xe", "", "got element Xe; wanted one that the model knows: H C O"),
     "fewer names": ("{good} O", "", "got 1 elements; wanted 2, one for each atom type"),
     "more names": ("{good} O H H", "", "got 3 elements; wanted 2, one for each atom type"),
     "NULL without hybrid": ("{good} O NULL", "", "got NULL for type 2; wanted an element for every type"),
-    "a misspelt keyword": ("{good} O H", "devise cpu", "got keyword devise; wanted backend, device or check"),
-    "a misspelt value": ("{good} O H", "device gpu", "device: got gpu; wanted one of cpu, cuda, auto"),
+    "a misspelt keyword": (
+        "{good} O H",
+        "devise cpu",
+        "got keyword devise; wanted one of backend, device, check",
+    ),
+    "a misspelt value": (
+        "{good} O H",
+        "device gpu",
+        "got gpu for device; wanted one of cpu, cuda, auto; correct",
+    ),
     "the native engine on a GPU": ("{good} O H", "backend native device cuda", "wanted device cpu or auto"),
-    "a misspelt backend": ("{good} O H", "backend fast", "backend: got fast; wanted one of native, torchscript"),
-    "a keyword without value": ("{good} O H", "check", "check: got nothing; wanted one of yes, no"),
+    "a misspelt backend": ("{good} O H", "backend fast", "got fast for backend; wanted one of native, torchscript"),
+    "a keyword without value": ("{good} O H", "check", "got nothing for check; wanted one of yes, no"),
 }
 
 
@@ -72,7 +86,7 @@ def test_refused(water, files, run_lammps, what):
 
 def test_refused_on_every_rank(water, files, run_lammps):
     deck = ATOMS + f"pair_style tpainn\npair_coeff * * {files['cut']} O H\nrun 0\n"
-    assert "not an exported model or cut short" in run_lammps(deck, ranks=2, ok=False).text
+    assert "not an exported model, cut short or damaged" in run_lammps(deck, ranks=2, ok=False).text
 
 
 SETTINGS = {

@@ -1,4 +1,4 @@
-"""Runs of the plugin: pressure against strain, energy conservation, restart, hybrid styles, exclusions, several
+"""Runs of the plugin: pressure against strain, energy conservation, restart, hybrid styles, several
 instances."""
 
 from __future__ import annotations
@@ -96,26 +96,6 @@ print "END $(pe:%.15g)"
     assert printed(run_lammps(deck, ranks).text, "END")[0, 0] == pytest.approx(oxygens.get_potential_energy(), rel=1e-9)
 
 
-def test_excluded_pairs_do_not_interact(water, models, run_lammps):
-    deck = (
-        HEAD
-        + style(models["float64"])
-        + """
-group a id <= 40
-group b subtract all a
-neigh_modify exclude group a b
-thermo_style custom step pe
-run 0
-print "END $(pe:%.15g)"
-"""
-    )
-    expected = 0.0
-    for part in (water[:40], water[40:]):
-        part.calc = TLCalculator(models["float64"])
-        expected += part.get_potential_energy()
-    assert printed(run_lammps(deck, 2).text, "END")[0, 0] == pytest.approx(expected, rel=1e-9)
-
-
 def test_deleted_and_added_atoms(water, models, run_lammps):
     deck = (
         HEAD
@@ -137,6 +117,26 @@ print "END $(pe:%.15g)"
     for value, atoms in zip(values, (left, left + left.__class__("O", [[1.5] * 3])), strict=True):
         atoms.calc = TLCalculator(models["float64"])
         assert value == pytest.approx(atoms.get_potential_energy(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["tpainn", "mekrr"])
+def test_minimize_to_a_millionth(tmp_path, models, kernel_models, run_lammps, kind):
+    """The largest force of a molecule comes to 1e-6 eV/A, and the energy there is lower than all on the way."""
+    model = (models if kind == "tpainn" else kernel_models)["float64"]
+    water = water_box(1, 20.0)
+    write_data(tmp_path / "water.data", water)
+    deck = (
+        HEAD + style(model, kind) + "thermo_style custom step pe fmax\nthermo 1\nmin_modify norm max line quadratic\n"
+    )
+    deck += "minimize 0.0 1e-6 5000 20000\n"
+    deck += 'print "END $(fmax:%.6g)"\n'
+    text = run_lammps(deck).text
+    assert printed(text, "END")[0, 0] <= 1e-6
+    assert "Stopping criterion = force tolerance" in text
+    rows = [line.split() for line in text.splitlines() if re.fullmatch(r" +\d+( +[-\d.e+]+){2} *", line)]
+    energies = np.array([row[1] for row in rows], float)
+    assert len(energies) > 3 and energies[0] - energies[-1] > 1e-3
+    assert energies.min() >= energies[-1] - 1e-9
 
 
 def test_two_instances_and_a_second_style_in_one_process(water, models, tmp_path, backend):

@@ -319,7 +319,7 @@ def _keywords(source: str) -> list[str]:
     found = {name.lower(): row.findall(body) for name, body in tables}
     for style, rows in found.items():
         other = "tpainn" if style != "tpainn" else ""
-        words = [f"[{name} {values}]" for name, values, *_ in found.get(other, []) + rows]
+        words = [f"[keywords of {other}]"] * (other in found) + [f"[{name} {values}]" for name, values, *_ in rows]
         usage = f"    pair_style {style} {' '.join(words)}\n    pair_coeff * * MODEL-lammps.pt ELEMENT ..."
         cells = [(f"`{name}`", f"`{values}`", usual, meaning) for name, values, usual, meaning in rows]
         more = " The keywords of `pair_style tpainn`, and:" if other else ""
