@@ -15,6 +15,7 @@ from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.config import GenerateConfig
+from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.items import finished as finished_item
 from tlmd.generate.items import items_of, make
 from tlmd.generate.teachers.lammps_water import nearest_contact
@@ -269,6 +270,11 @@ def test_other_atom_orders_and_cells_are_refused(teacher):
         teacher.label(Frame(np.array([8, 1, 1]), water, turned, np.ones(3, bool)))
     with pytest.raises(InputError, match="all directions periodic or none"):
         teacher.label(Frame(np.array([8, 1, 1]), water, np.eye(3) * 9, np.array([True, True, False])))
+    for refuse in (teacher.unfit, teacher.label):
+        with pytest.raises(InputError, match="got 2 atoms in another order; wanted water as O H H"):
+            refuse(Frame(np.array([8, 1]), water[:2]))
+    with pytest.raises(Unsuited, match=r"a cell of 3000 A; wanted edges of at most 200 A"):
+        teacher.label(Frame(np.array([8, 1, 1]), water, np.eye(3) * 3000.0, np.ones(3, bool)))
 
 
 def test_bad_key_ends_in_one_line(toml, monkeypatch, capsys):
@@ -283,8 +289,8 @@ def test_bad_key_ends_in_one_line(toml, monkeypatch, capsys):
     ("override", "words"),
     [
         ("scale=1e300", r"scale = 1e\+300 .*1000000"),
-        ("scale=inf", "scale = inf"),
-        ("scale=nan", "scale = nan"),
+        ("scale=inf", "scale = "),
+        ("scale=nan", "scale = "),
         ("scale=1e6", "at most 10000000 frames in all, times scale"),
         ("systems.dimer.frames=1000000000000000000", r"systems\.dimer\.frames = 1000000000000000000"),
         ("systems.bulk.molecules=100000000", r"systems\.bulk\.molecules"),
@@ -299,6 +305,29 @@ def test_bad_key_ends_in_one_line(toml, monkeypatch, capsys):
 def test_absurd_sizes_are_refused_at_once(toml, override, words):
     with pytest.raises(InputError, match=words):
         load_config(GenerateConfig, toml, [override])
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "..", "x" * 51, "a\nb"])
+def test_names_of_systems_stay_in_the_run_folder(name):
+    with pytest.raises(ValueError, match="systems named by up to 50 letters"):
+        GenerateConfig(systems={name: {"kind": "monomer", "frames": 1}})
+    GenerateConfig(systems={"größte Boxen 2.0": {"kind": "monomer", "frames": 1}})
+
+
+def test_a_frame_that_lammps_cannot_evaluate_costs_no_other(teacher):
+    torn = Frame(np.array([8, 1, 1]), np.array([[0, 0, np.nan], [1, 0, 0], [0, 1.0, 0]]))
+    with pytest.raises(Unsuited, match="LAMMPS: Unknown identifier in data file"):
+        teacher.label(torn)
+    assert np.isfinite(teacher.label(torn.replace(positions=np.nan_to_num(torn.positions))).energy)
+
+
+def test_trajectories_that_explode_are_counted(toml):
+    overrides = ["teacher.timestep_fs=50.0", "systems.bulk.equilibrate_ps=1.0"]
+    config = load_config(GenerateConfig, toml, overrides)
+    kept = {name: config.systems[name] for name in ("bulk", "monomer")}
+    config = config.model_copy(update={"out": toml.parent / "exploded", "systems": kept})
+    assert len(read_frames(driver.generate(config))) == 5
+    assert "bulk: 4 not made: LAMMPS: Lost atoms" in (config.out / "log.txt").read_text()
 
 
 def test_what_a_killed_run_left_goes_from_a_finished_folder_too(finished, toml):

@@ -233,6 +233,17 @@ def test_langevin_samples_the_temperature(teacher):
     assert np.mean(energies) - field.evaluate(start)[0] == pytest.approx(6 * BOLTZMANN_EV_K * 50 / 2, rel=0.2)
 
 
+def test_dynamics_that_fly_apart_end(teacher):
+    energy = teacher.energy_of("C=O")
+    start = energy.molecule.conformers(1, 1)[0]
+    walk = langevin(
+        lambda x: energy.evaluate(x)[1], energy.molecule.numbers, start, 300.0, 100.0, np.random.default_rng(1)
+    )
+    with pytest.raises(Unsuited, match="dynamics of 4 atoms that flew apart.*lower timestep_fs"):
+        for _ in range(1000):
+            next(walk)
+
+
 def test_without_rdkit_the_error_names_the_extra(toml, monkeypatch):
     monkeypatch.setattr(topology, "Chem", None)
     with pytest.raises(InputError, match=r"no RDKit; wanted the extra \[molecules\]; pip install rdkit"):

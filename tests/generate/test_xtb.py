@@ -78,6 +78,15 @@ def test_labels_are_derivatives(teacher, ice):
         assert labelled.stress[i, j] * np.linalg.det(ice.cell) == pytest.approx((up - down) / 2e-3, abs=5e-3)
 
 
+def test_stress_of_fully_periodic_frames_only(ice):
+    half = ice.replace(cell=np.diag([5.0, 5.0, 0.0]), pbc=np.array([True, True, False]))
+    try:
+        label = XTB(XTBConfig(name="xtb")).label(half)
+    except Unsuited:
+        return
+    assert label.stress is None and np.isfinite(label.forces).all()
+
+
 def test_charge_and_spin_count():
     anion = Frame(np.array([8, 1]), np.array([[0.0, 0, 0], [0.96, 0, 0]]))
     charged, radical = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Union
 
 from pydantic import Field, model_validator
@@ -16,7 +17,7 @@ scan(teachers)
 scan(systems)
 AnyTeacherConfig = Annotated[Union[configs_of(TEACHERS)], Field(discriminator="name")]
 AnySystemConfig = Annotated[Union[configs_of(SYSTEMS)], Field(discriminator="kind")]
-Scale = Annotated[float, Field(gt=0, le=1e6)]
+NAME = r"\w[\w .+-]{0,49}"  # of a system: it goes into names of files
 Tolerance = Annotated[float, Field(gt=0, le=1e6)]
 
 
@@ -45,6 +46,8 @@ class GenerateConfig(StageConfig):
     def _has_systems(self) -> GenerateConfig:
         if not self.systems:
             raise ValueError("at least one table [systems.NAME]")
+        if strange := [name for name in self.systems if not re.fullmatch(NAME, name)]:
+            raise ValueError(f"systems named by up to 50 letters, digits, _ - + . and spaces, not '{strange[0][:60]}'")
         if sum(system.frames for system in self.systems.values()) * self.scale > FRAMES_AT_MOST:
             raise ValueError(f"at most {FRAMES_AT_MOST} frames in all, times scale")
         for name, system in self.systems.items():

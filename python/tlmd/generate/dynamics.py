@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ase.data import atomic_masses
 
+from tlmd.generate.interfaces import Unsuited
 from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
 
+FARTHEST_A = 1e5  # of a coordinate in dynamics
 FRICTION_FS = 100.0  # relaxation time of the thermostat
 
 
@@ -32,6 +34,8 @@ def langevin(
         positions = positions + 0.5 * timestep_fs * velocities
         velocities = keep * velocities + np.sqrt(1 - keep**2) * thermal * rng.normal(size=positions.shape)
         positions = positions + 0.5 * timestep_fs * velocities
+        if not np.abs(positions).max() < FARTHEST_A:
+            raise Unsuited(f"dynamics of {len(numbers)} atoms that flew apart", "stable dynamics", "lower timestep_fs")
         force = forces(positions)
         velocities = velocities + 0.5 * timestep_fs * force / masses
         yield positions

@@ -43,7 +43,8 @@ Angle = Annotated[float, Field(gt=0, le=180)]  # degrees
 Factor = Annotated[float, Field(gt=0, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Part = Annotated[float, Field(gt=0, le=1)]  # a fraction that is not nothing
-Precision = Annotated[float, Field(gt=0, le=1)]
+Range = Annotated[float, Field(ge=1, le=50)]  # A, a cutoff in LAMMPS
+Precision = Annotated[float, Field(ge=1e-10, le=1)]
 HeavyAtoms = Annotated[int, Field(gt=0, le=100)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 Frames = Annotated[int, Field(gt=0, le=FRAMES_AT_MOST)]

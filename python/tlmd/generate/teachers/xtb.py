@@ -59,6 +59,6 @@ class XTB(AnyComposition):
             "energy": float(found["energy"]) * EV_PER_HARTREE,
             "forces": -np.array(found["gradient"]) * (EV_PER_HARTREE / BOHR_A),
         }
-        if periodic:
+        if periodic and np.all(pbc):
             labels["stress"] = np.array(found["virial"]) * EV_PER_HARTREE / abs(np.linalg.det(cell))
         return labels
