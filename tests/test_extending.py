@@ -4,6 +4,7 @@ A block that begins with `# FILE` becomes that file. Python files under python/ 
 own; the others lie in the working folder, where the `sh` blocks run.
 """
 
+import lzma
 import re
 import subprocess
 import sys
@@ -100,3 +101,22 @@ def test_a_network(tmp_path):
     tl(tmp_path, "A system")
     exported = tl(tmp_path, "A network")[1].strip()
     assert exported == "trained/model-lammps.pt" and (tmp_path / exported).is_file()
+
+
+def test_an_analysis(tmp_path):
+    """The mean and error of the log's pressure are those of numpy; a file of references fills its columns."""
+    import json
+
+    from tlmd.analysis.thermo import read_log
+
+    data = Path(__file__).parent / "data" / "spcfw64.log.xz"
+    (tmp_path / "water.log").write_bytes(lzma.decompress(data.read_bytes()))
+    write(tmp_path, "An analysis")
+    printed, _ = tl(tmp_path, "An analysis")
+    (record,) = json.loads((tmp_path / "pressure.json").read_text())
+    series = read_log(data).runs[-1].columns["Press"][10:]
+    assert record["value"] == pytest.approx(series.mean(), rel=1e-9) and record["unit"] == "bar"
+    assert record["standard_error"] > 0.5 * series.std() / np.sqrt(len(series))
+    assert "pressure" in printed and (tmp_path / "pressure.png").read_bytes()[:4] == b"\x89PNG"
+    (density,) = json.loads((tmp_path / "density.json").read_text())
+    assert (density["experiment"], density["level_of_theory"]) == (0.7866, 0.80)

@@ -149,7 +149,8 @@ def demo(
     """tl-demo: the complete workflow on liquid water, from cheap labels to density and diffusion beside experiment."""
     from tlmd.demo import Size, demo
 
-    classical_steps = classical_steps or (20_000 if from_scratch else 5_000)
+    if classical_steps is None:
+        classical_steps = 20_000 if from_scratch else 5_000
     demo(out, Size(steps, frames, classical_frames, classical_steps, md_minutes, md_steps), from_scratch)
 
 

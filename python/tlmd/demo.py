@@ -1,9 +1,11 @@
-"""tl-demo: the complete workflow on liquid water, small but real, by the same commands that a user types."""
+"""tl-demo: the complete workflow for liquid water, small but real, by the same commands that a user types."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sysconfig
 import time
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from tlmd.analysis.figures import comparison_figure
@@ -21,11 +24,11 @@ from tlmd.analysis.report import write_report
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.thermo import read_log
 from tlmd.evaluate.file import evaluate_file
+from tlmd.frames.read import read_frames
 from tlmd.generate.config import GenerateConfig
 from tlmd.run import collective
 from tlmd.run.config import load_config
-from tlmd.run.console import console
-from tlmd.run.errors import InputError, told
+from tlmd.run.errors import InputError
 from tlmd.run.installed import plugin_folder, water_inputs
 
 TEMPERATURE_K = 298.15
@@ -33,15 +36,28 @@ TIMESTEP_FS = 1.0  # the decks' own default is 0.5; the demo takes the longest s
 TEACHER = "teacher.toml"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 COMMANDS = {"lmp", "mpirun"} | {f"tl-{stage}" for stage in ("calibrate", "generate", "pretrain", "finetune", "export")}
+DATA = "water64.data"
 EQUILIBRATION = 20_000  # steps before each of the two runs
+RANGES = {
+    "steps": (1, 10**7),
+    "frames": (1, 10**4),
+    "classical_frames": (1, 10**6),
+    "classical_steps": (1, 10**7),
+    "md_minutes": (0.05, 10**5),
+    "md_steps": (1, 10**9),
+}
 CAPTION = "Errors on 108 unseen revPBE0-D3 frames: energy E in meV/atom, force F in meV/A"
-NOTE = "The classical row: the network pretrained on the calibrated classical model; energies shifted by one constant."
+NOTE = (
+    "The classical row: the network trained on the calibrated classical model; energies moved by one constant per atom."
+)
 
 
 @dataclass(frozen=True)
 class Size:
     """How much the demo does: steps and DFT frames of training from scratch and of fine-tuning, classical frames and
     steps on them, wall time (minutes) and steps of each MD run, at most.
+
+    Raises InputError for a number that is none or out of its range.
     """
 
     steps: int
@@ -51,14 +67,28 @@ class Size:
     md_minutes: float
     md_steps: int
 
+    def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:  # nan is in no range
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} {value:g}", f"{least:g} to {most:g}", "correct it")
+
 
 class Workflow:
-    """The demo in one folder: each stage prints its command and keeps its output; a killed training resumes."""
+    """The demo in one folder: each stage prints its command and keeps its output; a killed training resumes.
+
+    Raises InputError, before anything is written, for a missing plugin or more frames than there are.
+    """
 
     def __init__(self, out: Path, size: Size, from_scratch: bool):
         self.out, self.size, self.from_scratch = out.absolute(), size, from_scratch
-        self.inputs = water_inputs()
-        self.console = console()
+        self.inputs, self.plugin = water_inputs(), plugin_folder()
+        available = len(read_frames(self.inputs / "train.extxyz.xz"))
+        if size.frames > available:
+            raise InputError(f"--frames {size.frames}", f"1 to {available}", "correct it")
+        console = Console()
+        self.console = console if console.is_terminal else Console(width=120)
         self.started = time.monotonic()
         self.cores = min(2, os.cpu_count() or 1)
         self.failed: dict[str, str] = {}  # of the MD runs, those without a result, and why
@@ -73,7 +103,8 @@ class Workflow:
         words = [str(word) for word in command]
         threads = environment.get("OMP_NUM_THREADS")
         shown = [f"OMP_NUM_THREADS={threads}"] if threads else []
-        self.say("$ " + " ".join(shown + [Path(word).name if word.startswith("/") else word for word in words]))
+        shown += [shlex.quote(Path(word).name if word.startswith("/") else word) for word in words]
+        self.say("$ " + " ".join(shown))
         words = [str(SCRIPTS / word) if word in COMMANDS else word for word in words]
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
@@ -81,17 +112,22 @@ class Workflow:
             return subprocess.Popen(words, cwd=log.parent, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
     def finish(self, process: subprocess.Popen, log: Path) -> None:
-        """Wait for a started command; InputError with the end of its log if it failed."""
-        if process.wait() != 0:
-            last = [*log.read_text(errors="replace").strip().splitlines(), "no output"][-2:][0]
-            raise told(last) or InputError(last, "a command that ends well", f"see {log}")
+        """Wait for a started command; InputError with what it said last if it failed."""
+        if process.wait() == 0:
+            return
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        errors = [line for line in lines if line.startswith("ERROR")]  # of LAMMPS, which says more after it
+        last = (errors or lines or ["no output"])[-1]
+        raise InputError.said(last) or InputError(
+            last.removeprefix("error: "), "a command that ends well", f"see {log}"
+        )
 
     def run(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self.finish(self.start(command, log, **environment), log)
 
-    def prepare(self) -> None:
-        """A classical model matched to the DFT frames, its labels, and a network that learns them: from the shipped
-        SPC/Fw model, or from nothing. Beside it, on the other core, the same network learns the DFT frames alone.
+    def train(self) -> None:
+        """A classical model matched to the DFT frames, its labels, and a network trained on them: from the shipped
+        SPC/Fw model, or from nothing. Beside it, on the other core, the same network trains on the DFT frames alone.
         """
         out, size, logs = self.out, self.size, self.out / "logs"
         few = ["--set", f"training.n_frames={size.frames}"]
@@ -119,7 +155,7 @@ class Workflow:
         self.finish(scratch, logs / "scratch.output")
 
     def errors(self) -> list[dict[str, str]]:
-        """Test errors of the three models, one row each; the classical energies are shifted by a constant per atom."""
+        """Test errors of the three models, one row each; the classical energies are moved by one constant per atom."""
         errors, parity = evaluate_file(self.out / "classical" / "model.pt", self.inputs / "test.extxyz.xz")
         error = 1e3 * (parity.energy[:, 1] - parity.energy[:, 0])
         error -= error.mean()
@@ -134,26 +170,35 @@ class Workflow:
         return rows
 
     def simulate(self) -> None:
-        """Export, then density (NPT) and diffusion (NVE) by LAMMPS, each for its share of wall time."""
-        folder = self.out / "finetuned"
-        self.run(["tl-export", folder / "model.pt"], self.out / "logs" / "export.output")
+        """Export, then density (NPT) and diffusion by LAMMPS, each for its share of wall time."""
+        self.run(["tl-export", self.out / "finetuned" / "model.pt"], self.out / "logs" / "export.output")
+        folder = self.out / "md"
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(self.inputs / DATA, folder / DATA)  # LAMMPS splits names at spaces: it gets relative ones
         for name in ("density", "diffusion"):
-            deck = self.inputs / f"{name}.in"
-            variables = {"model": folder / "model-lammps.pt", "data": self.inputs / "water64.data", "name": name}
-            variables |= {
-                "temperature": TEMPERATURE_K,
-                "timestep": TIMESTEP_FS,
-                "limit": round(60 * self.size.md_minutes),
-            }
-            variables |= {"equilibrate": min(EQUILIBRATION, self.size.md_steps), "steps": self.size.md_steps}
-            command = ["lmp", "-in", deck]  # so small a box goes faster by threads than by ranks
-            for key, value in variables.items():
+            command = ["lmp", "-in", self.inputs / f"{name}.in"]  # so small a box goes faster by threads than by ranks
+            for key, value in self.variables(name).items():
                 command += ["-var", key, value]
-            environment = {"LAMMPS_PLUGIN_PATH": str(plugin_folder()), "OMP_NUM_THREADS": str(self.cores)}
+            environment = {"LAMMPS_PLUGIN_PATH": str(self.plugin), "OMP_NUM_THREADS": str(self.cores)}
             try:
-                self.run(command, self.out / "md" / f"{name}.output", **environment)
+                self.run(command, folder / f"{name}.output", **environment)
             except InputError as error:
-                self.fail(name, f"the run aborted, its data are discarded; {error}")
+                self.fail(name, f"the run aborted and its data are discarded: {error}")
+
+    def variables(self, name: str) -> dict[str, Any]:
+        """What a deck is told. Steps that are not recorded take half of the wall time at most, on any machine."""
+        limit = max(2, round(60 * self.size.md_minutes))
+        return {
+            "model": os.path.join("..", "finetuned", "model-lammps.pt"),
+            "data": DATA,
+            "name": name,
+            "temperature": TEMPERATURE_K,
+            "timestep": TIMESTEP_FS,
+            "limit": limit,
+            "equilibrate_limit": limit // 2,
+            "equilibrate": min(EQUILIBRATION, self.size.md_steps),
+            "steps": self.size.md_steps,
+        }
 
     def analyse(self) -> Measurement:
         """Density, diffusion and structure of the runs against experiment."""
@@ -163,7 +208,7 @@ class Workflow:
                 try:
                     parts += measured(self.out / "md" / name)
                 except InputError as error:
-                    self.fail(name, f"no result; {error}")
+                    self.fail(name, f"no result: {error}")
         records = [record for part in parts for record in part.records]
         return Measurement(records, {caption: figure for part in parts for caption, figure in part.figures.items()})
 
@@ -174,11 +219,11 @@ class Workflow:
 
     def density(self, run: Path) -> list[Measurement]:
         """Density of the NPT run."""
-        simulation = Simulation(log=run.with_suffix(".log"), elements=["O", "H"], temperature_K=TEMPERATURE_K)
+        simulation = Simulation(log=run.with_suffix(".log"), elements=["O", "H"])
         return [measure("density", simulation)]
 
     def motion(self, run: Path) -> list[Measurement]:
-        """Diffusion and structure of the NVE run."""
+        """Diffusion and structure of the run at constant volume."""
         dump, log = run.with_suffix(".dump.gz"), run.with_suffix(".log")
         steps = read_log(log).runs[-1].steps
         length_ps = float(steps[-1] - steps[0]) * TIMESTEP_FS / 1000
@@ -209,11 +254,11 @@ def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
     """Run the workflow in the folder `out`, which gets classical/, scratch/ and finetuned/model.pt,
     finetuned/model-lammps.pt, md/, results.json and report.html; ends with one table.
 
-    Raises InputError at the end if an MD run aborted: what else was measured is shown and kept.
+    Raises InputError at the end if an MD run aborted or was too short: what else was measured is shown and kept.
     """
     workflow = Workflow(out, size, from_scratch)
     workflow.say(f"tl-demo: liquid water, revPBE0-D3, in {workflow.out}")
-    workflow.prepare()
+    workflow.train()
     errors = workflow.errors()
     workflow.simulate()
     result = workflow.analyse()
@@ -226,8 +271,8 @@ def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
     write_report(workflow.out / "report.html", "tl-demo: liquid water", result.records, figures, tables)
     show(workflow, errors, result.records)
     if workflow.failed:
-        reasons = "; ".join(f"{name}: {why}" for name, why in workflow.failed.items())
-        raise InputError(reasons, "MD to its end, long enough", "train with more frames, or give more --md-minutes")
+        names = " and ".join(workflow.failed)
+        raise InputError(f"no result of {names}", "MD to its end, long enough", "give more --md-minutes or --frames")
 
 
 def show(workflow: Workflow, errors: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
