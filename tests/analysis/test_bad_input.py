@@ -152,7 +152,7 @@ def test_nan_is_no_result(value):
         (["--temperature", "nan"], "got --temperature nan; wanted a number from 1 up"),
         (["--skip", "nan"], "got --skip nan; wanted a number from 0 up"),
         (["--skip", "inf"], "got --skip inf; wanted a number from 0 up"),
-        (["--species", "Na"], "got species Na; wanted H or O"),
+        (["--species", "Na"], "got species Na; wanted H or O or COM"),
         (["--reference", "missing.toml"], "got no file missing.toml"),
     ],
 )

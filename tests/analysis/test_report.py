@@ -113,7 +113,7 @@ def test_structure_of_the_water_run():
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(InputError, match="got species Na; wanted H or O; correct --species"):
+    with pytest.raises(InputError, match="got species Na; wanted H or O or COM; correct --species"):
         measure_diffusion(DUMP, LOG, species="Na")
     with pytest.raises(InputError, match="got a dump alone; wanted the temperature; give --log or --temperature"):
         measure_structure(DUMP)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from scipy.fft import irfft, next_fast_len, rfft
 
 from tlmd.analysis.figures import COMPUTED, FAINT, legend_above, new_figure
+from tlmd.analysis.molecules import centres_of_mass, molecules
 from tlmd.analysis.registry import Analysis, register
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
@@ -25,6 +26,7 @@ SPAN = 4  # of the window at least, last lag over first
 SLOPE_TOLERANCE = 0.1  # of the log-log slope about 1: the intercept of the fit takes up the constant that the cage adds
 BLOCKS = 5  # of the trajectory at most, each at least 1.25 times the largest lag
 MIN_FRAMES = 101
+MOLECULES = "COM"  # in place of a species: the molecules' centres of mass
 YEH_HUMMER = 2.837297  # cubic box, periodic (Yeh and Hummer, J. Phys. Chem. B 108, 15873, 2004)
 
 
@@ -187,11 +189,12 @@ def chosen_atoms(trajectory: Trajectory, species: str | None) -> np.ndarray:
     names = sorted(set(trajectory.species.tolist()))
     if species is None and len(names) > 1:
         raise InputError(
-            f"species {' '.join(names)}", "one of them", "choose it by --species (types: name them by --elements)"
+            f"species {' '.join(names)}", f"one of them, or {MOLECULES} for the molecules", "choose it by --species"
         )
     chosen = np.flatnonzero(trajectory.species == (species or names[0]))
     if not len(chosen):
-        raise InputError(f"species {species}", " or ".join(names), "correct --species, or name types by --elements")
+        known = " or ".join([*names, MOLECULES])
+        raise InputError(f"species {species}", known, "correct --species, or name types by --elements")
     return chosen
 
 
@@ -203,7 +206,10 @@ class DiffusionOfRun(Analysis[Diffusion]):
     caption = "Mean squared displacement"
     needs = ("dump", "log")
 
-    species: Annotated[Optional[str], typer.Option(help="element or type that diffuses (water: O)")] = None
+    species: Annotated[
+        Optional[str],
+        typer.Option(help="element or type that diffuses, or COM: the molecules (default: O of water, else COM)"),
+    ] = None
     viscosity_mPa_s: Annotated[
         Optional[float],
         typer.Option("--viscosity", help="mPa s, for the finite-size correction (default: experiment's)"),
@@ -217,12 +223,11 @@ class DiffusionOfRun(Analysis[Diffusion]):
         if self.viscosity_mPa_s is not None and self.viscosity_mPa_s <= 0:
             raise InputError(f"--viscosity {self.viscosity_mPa_s:g}", "mPa s above 0", "correct it")
         trajectory = run.trajectory
-        chosen = chosen_atoms(trajectory, self._species(run))
         if trajectory.masses is None:
             raise InputError(
                 f"{run.dump_path}: atoms without masses", "masses for the drift", 'give --elements, such as "O H"'
             )
-        positions = remove_drift(trajectory.positions, trajectory.masses)[:, chosen]
+        positions = self._moving(run, remove_drift(trajectory.positions, trajectory.masses))
         interval = uniform_interval(frame_times(trajectory, run.rows.timestep_fs))
         window = tuple(1000 * edge for edge in self.window_ps) if self.window_ps else None
         return diffusion_coefficient(positions, interval, window)
@@ -230,7 +235,7 @@ class DiffusionOfRun(Analysis[Diffusion]):
     def records(self, result: Diffusion, run: Simulation) -> list[dict]:
         trajectory, temperature = run.trajectory, run.temperature()
         start, end = (result.lags_fs[index] / 1000 for index in result.window)
-        label = trajectory.species[chosen_atoms(trajectory, self._species(run))][0]
+        label = self._species(run) or trajectory.species[0]
         given = " (given)" if self.window_ps else ""
         parts = [
             f"{Path(run.dump_path).name}, MSD of {label}, drift removed",
@@ -259,10 +264,17 @@ class DiffusionOfRun(Analysis[Diffusion]):
         return figure
 
     def _species(self, run: Simulation) -> str | None:
-        """The chosen species; of water the oxygen."""
-        if self.species is None and run.liquid is not None and run.liquid.name == "water":
-            return "O"
+        """The chosen species; by default the oxygen of water, the molecules of another liquid that is known."""
+        if self.species is None and run.liquid is not None:
+            return "O" if run.liquid.name == "water" else MOLECULES
         return self.species
+
+    def _moving(self, run: Simulation, positions: np.ndarray) -> np.ndarray:
+        """(T, n, 3) positions of the chosen atoms, or of the molecules' centres of mass."""
+        species = self._species(run)
+        if species == MOLECULES:
+            return centres_of_mass(positions, run.trajectory.masses, molecules(run.trajectory))
+        return positions[:, chosen_atoms(run.trajectory, species)]
 
     def _infinite(self, periodic: Estimate, run: Simulation, temperature_K: float) -> tuple[Estimate, str] | None:
         """Yeh-Hummer extrapolation of D and how it was done; None without a cubic box or a viscosity."""
