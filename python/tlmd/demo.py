@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tlmd.analysis.figures import comparison_figure
@@ -28,7 +27,8 @@ from tlmd.frames.read import read_frames
 from tlmd.generate.config import GenerateConfig
 from tlmd.run import collective
 from tlmd.run.config import load_config
-from tlmd.run.errors import InputError
+from tlmd.run.console import console
+from tlmd.run.errors import InputError, told
 from tlmd.run.installed import plugin_folder, water_inputs
 
 TEMPERATURE_K = 298.15
@@ -47,9 +47,7 @@ RANGES = {
     "md_steps": (1, 10**9),
 }
 CAPTION = "Errors on 108 unseen revPBE0-D3 frames: energy E in meV/atom, force F in meV/A"
-NOTE = (
-    "The classical row: the network trained on the calibrated classical model; energies moved by one constant per atom."
-)
+NOTE = "The classical row: the network pretrained on the calibrated classical model; energies shifted by one constant."
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ class Workflow:
         available = len(read_frames(self.inputs / "train.extxyz.xz"))
         if size.frames > available:
             raise InputError(f"--frames {size.frames}", f"1 to {available}", "correct it")
-        console = Console()
-        self.console = console if console.is_terminal else Console(width=120)
+        self.console = console()
         self.started = time.monotonic()
         self.cores = min(2, os.cpu_count() or 1)
         self.failed: dict[str, str] = {}  # of the MD runs, those without a result, and why
@@ -118,14 +115,12 @@ class Workflow:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         errors = [line for line in lines if line.startswith("ERROR")]  # of LAMMPS, which says more after it
         last = (errors or lines or ["no output"])[-1]
-        raise InputError.said(last) or InputError(
-            last.removeprefix("error: "), "a command that ends well", f"see {log}"
-        )
+        raise told(last) or InputError(last.removeprefix("error: "), "a command that ends well", f"see {log}")
 
     def run(self, command: Sequence[str | Path], log: Path, **environment: str) -> None:
         self.finish(self.start(command, log, **environment), log)
 
-    def train(self) -> None:
+    def prepare(self) -> None:
         """A classical model matched to the DFT frames, its labels, and a network trained on them: from the shipped
         SPC/Fw model, or from nothing. Beside it, on the other core, the same network trains on the DFT frames alone.
         """
@@ -155,7 +150,7 @@ class Workflow:
         self.finish(scratch, logs / "scratch.output")
 
     def errors(self) -> list[dict[str, str]]:
-        """Test errors of the three models, one row each; the classical energies are moved by one constant per atom."""
+        """Test errors of the three models, one row each; the classical energies are shifted by a constant per atom."""
         errors, parity = evaluate_file(self.out / "classical" / "model.pt", self.inputs / "test.extxyz.xz")
         error = 1e3 * (parity.energy[:, 1] - parity.energy[:, 0])
         error -= error.mean()
@@ -258,7 +253,7 @@ def demo(out: Path, size: Size, from_scratch: bool = False) -> None:
     """
     workflow = Workflow(out, size, from_scratch)
     workflow.say(f"tl-demo: liquid water, revPBE0-D3, in {workflow.out}")
-    workflow.train()
+    workflow.prepare()
     errors = workflow.errors()
     workflow.simulate()
     result = workflow.analyse()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 
 
@@ -18,12 +17,6 @@ class InputError(ValueError):
         """The same error, said of a place: a file, a frame."""
         got, wanted, do = self._parts
         return InputError(f"{where}: {got}", wanted, do)
-
-    @classmethod
-    def said(cls, line: str) -> InputError | None:
-        """The error that a command said in its last line, `error: got ...; wanted ...; ...`; None for another line."""
-        parts = re.fullmatch(r"error: got (.*); wanted (.*?); (.*)", line.strip())
-        return cls(*parts.groups()) if parts else None
 
     def __reduce__(self):  # so that it travels between MPI ranks
         return InputError, self._parts
