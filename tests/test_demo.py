@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tlmd import cli
 from tlmd.demo import Size, Workflow
 from tlmd.modelfile import read_card
 from tlmd.run.errors import InputError
@@ -20,13 +21,14 @@ needs_scripts = pytest.mark.skipif(not SCRIPT.exists(), reason="needs the instal
 
 
 @needs_scripts
+@pytest.mark.timeout(1800)
 def test_the_complete_workflow(tmp_path):
     """In a folder whose name has spaces, quotes and letters beyond ASCII."""
     folder = tmp_path / """my "first" démo's folder"""
     folder.mkdir()
     command = [SCRIPT, "--out", "out", "--steps", "6", "--frames", "2", "--md-minutes", "5", "--md-steps", "400"]
     command += ["--classical-frames", "40", "--classical-steps", "200"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout + done.stderr
     out = folder / "out"
     for name in ("classical", "scratch", "finetuned"):
@@ -51,7 +53,6 @@ def loses_only_what_failed(out):
     assert list(workflow.failed) == ["diffusion"] and "no result" in workflow.failed["diffusion"]
 
 
-@needs_scripts
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
@@ -68,10 +69,13 @@ def loses_only_what_failed(out):
         ("--md-steps", str(10**12), "got --md-steps 1e+12"),
     ],
 )
-def test_odd_sizes_are_refused_before_anything_starts(tmp_path, option, value, words):
-    done = subprocess.run([SCRIPT, "--out", tmp_path / "out", option, value], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {words}") and done.stderr.count("\n") == 1, done.stderr
+def test_odd_sizes_are_refused_before_anything_starts(tmp_path, monkeypatch, capsys, option, value, words):
+    monkeypatch.setattr("sys.argv", ["tl-demo", "--out", str(tmp_path / "out"), option, value])
+    with pytest.raises(SystemExit) as ended:
+        cli.demo()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith(f"error: {words}") and said.count("\n") == 1, said
     assert not (tmp_path / "out").exists()
 
 
