@@ -361,7 +361,7 @@ def test_the_settings_of_inputs_are_known_keys_and_parts(name):
 
 
 def test_a_method_with_its_own_teacher(tmp_path, inline):
-    """Real water frames: the classical model, its labels and the model taught by them are made once for two budgets."""
+    """Real water frames: the classical model, its labels and the model pretrained on them are made once."""
     inputs = water_inputs()
     short = ["training.max_steps=4", "training.valid_every=4"]
     (tmp_path / "teach.toml").write_text(
@@ -375,11 +375,11 @@ sizes = [1]
 steps = 4
 jobs = 1
 converge = {{max_steps = 8, gain = 0.0}}
-[methods.taught]
+[methods.calibrated]
 stage = "finetune"
 config = "{inputs / "finetune.toml"}"
 set = {short}
-[methods.taught.teacher]
+[methods.calibrated.teacher]
 calibrate = "{inputs / "calibrate.toml"}"
 generate = "{tmp_path / "classical.toml"}"
 scale = 1.0
@@ -391,17 +391,17 @@ teach = "teach.toml"
     )
     config = load_config(CurveConfig, tmp_path / "curve.toml")
     curve(config, config.out)
-    names = ["taught-all-frames1-seed1-steps4", "taught-all-frames1-seed1-steps8"]
+    names = ["calibrated-all-frames1-seed1-steps4", "calibrated-all-frames1-seed1-steps8"]
     assert inline == names
-    lesson = tmp_path / "curve" / "lessons" / "taught-all-frames1-seed1"
-    assert {path.name for path in lesson.iterdir()} == {"forcefield", "taught"}
+    start = tmp_path / "curve" / "starts" / "calibrated-all-frames1-seed1"
+    assert {path.name for path in start.iterdir()} == {"forcefield", "pretrained"}
     for name in names:
         record = json.loads((tmp_path / "curve" / "runs" / name / "run.json").read_text())["record"]
-        assert record["config"]["transfer"]["start_from"] == str(lesson / "taught" / "model.pt")
+        assert record["config"]["transfer"]["start_from"] == str(start / "pretrained" / "model.pt")
     curve(config, config.out)
     assert inline == names
     with pytest.raises(InputError, match="stage finetune"):
-        load_config(CurveConfig, tmp_path / "curve.toml", ["methods.taught.stage=pretrain"])
+        load_config(CurveConfig, tmp_path / "curve.toml", ["methods.calibrated.stage=pretrain"])
 
 
 def test_one_curve_at_a_time(water):

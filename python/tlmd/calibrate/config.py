@@ -37,7 +37,7 @@ class CalibrateConfig(StageConfig):
     """tl-calibrate: a classical water model matched to a few DFT frames by regularised linear least squares."""
 
     data: DataConfig = Field(description="the frames")
-    n_frames: Count | None = Field(None, description="use so many frames of data.train only")
+    n_frames: Count | None = Field(None, description="number of frames of data.train to use; absent: all")
     select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
     energy: Weight = Field(1.0, description="weight of (eV/atom)^2, against forces")
     forces: Weight = Field(1.0, description="weight of (eV/A)^2")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tlmd.calibrate.config import CalibrateConfig
-from tlmd.curves.recipe import Lesson, learn, lesson_of
+from tlmd.curves.recipe import Start, make_start, start_of
 from tlmd.curves.report import KINDS, key_of, mean_gain, number, write_report
 from tlmd.frames.split import read_sets
 from tlmd.mekrr.config import MekrrConfig
@@ -35,7 +35,7 @@ RunConfig = TrainConfig | MekrrConfig
 
 
 class Job(NamedTuple):
-    """One run: a method taught by `frames` frames, of which it sees `labels`, for `budget` steps (of a kernel: those of
+    """One run: a method trained on `labels` of `frames` frames, for `budget` steps (of a kernel: those of
     its backbone, if this is a method as well, or 0)."""
 
     method: str
@@ -99,8 +99,8 @@ class Curve:
                 if key not in made and not path.is_file():
                     raise InputError(f"{key} = {path} in {method.config}, no file", "a file", "correct the path")
             if method.teacher is not None:
-                taught = load_config(CalibrateConfig, method.teacher.calibrate).data.train
-                hashes[name]["train"] = hashes[name]["train"] if self.fingerprint(taught) == files["train"] else None
+                frames = load_config(CalibrateConfig, method.teacher.calibrate).data.train
+                hashes[name]["train"] = hashes[name]["train"] if self.fingerprint(frames) == files["train"] else None
             first = next(iter(hashes))
             for key, value in hashes[name].items():
                 if value != hashes[first][key]:
@@ -144,19 +144,19 @@ class Curve:
             settings["backbone.model"] = self.folder(job._replace(method=method.backbone)).absolute() / "model.pt"
         if self.config.split_by:
             settings["data.split_by"] = json.dumps(self.config.split_by)
-        if (lesson := self.lesson(job)) is not None:
-            settings["transfer.start_from"] = lesson.model
+        if (start := self.start_model(job)) is not None:
+            settings["transfer.start_from"] = start.model
         few = method.set_few if job.frames <= method.few else []
         more = method.set_energies if job.labels == "energies" else []
         return self.stage_config(job.method, [*few, *more, *(f"{key}={value}" for key, value in settings.items())])
 
-    def lesson(self, job: Job) -> Lesson | None:
-        """What the model of a run has to learn before, if its method has a teacher."""
+    def start_model(self, job: Job) -> Start | None:
+        """The start of the model of a run, if its method has a teacher."""
         teacher = self.config.methods[job.method].teacher
         if teacher is None:
             return None
-        folder = self.out.absolute() / "lessons" / f"{job.method}-{job.labels}-frames{job.frames}-seed{job.seed}"
-        return lesson_of(teacher, folder, job.labels, job.frames, job.seed, self.config.threads)
+        folder = self.out.absolute() / "starts" / f"{job.method}-{job.labels}-frames{job.frames}-seed{job.seed}"
+        return start_of(teacher, folder, job.labels, job.frames, job.seed, self.config.threads)
 
     def folder(self, job: Job) -> Path:
         return self.out / "runs" / job.name
@@ -165,7 +165,7 @@ class Curve:
         """Whether a run has ended, whose row is then taken; InputError if its folder holds another run."""
         config, folder = self.job_config(job), self.folder(job)
         if not (folder / "run.json").exists() or not (folder / "errors.json").exists():
-            return False  # its lesson may be missing as well; RunFolder refuses what another run has begun
+            return False  # its start may be missing as well; RunFolder refuses what another run has begun
         record = run_record(self.config.methods[job.method].stage, config, self.fingerprint)
         refuse_another(folder, record)
         kept = {"model.pt"} if job.method in self.backbones else set()
@@ -218,7 +218,9 @@ class Curve:
             while todo or running:
                 for job in todo:
                     stage = self.config.methods[job.method].stage
-                    running[pool.submit(train, stage, self.job_config(job), self.folder(job), self.lesson(job))] = job
+                    running[
+                        pool.submit(train, stage, self.job_config(job), self.folder(job), self.start_model(job))
+                    ] = job
                 bar.update(bar.task_ids[0], total=len(self.known), completed=len(self.known) - len(running))
                 ended = wait(running, return_when=FIRST_COMPLETED).done
                 todo = [longer for future in ended for longer in self.take(running.pop(future), future)]
@@ -274,10 +276,10 @@ class Curve:
             )
 
 
-def train(stage: str, config: RunConfig, folder: Path, lesson: Lesson | None) -> None:
-    """One run, in a worker process, after its lesson; its result stays in its folder."""
-    if lesson is not None:
-        learn(lesson)
+def train(stage: str, config: RunConfig, folder: Path, start: Start | None) -> None:
+    """One run, in a worker process, after its start; its result stays in its folder."""
+    if start is not None:
+        make_start(start)
     STAGES[stage][1](config, folder)
 
 

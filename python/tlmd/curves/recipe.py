@@ -1,4 +1,4 @@
-"""A model taught by a classical model that is calibrated to a few DFT frames: calibrate -> generate -> finetune."""
+"""A start pretrained on a classical model that is calibrated to a few DFT frames: calibrate -> generate -> finetune."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tlmd.train.config import FinetuneConfig, TeacherConfig
 from tlmd.train.finetune import finetune
 
 
-class Lesson(NamedTuple):
-    """The three stages of a lesson in `folder`: forcefield/, frames/ (dropped at the end), taught/model.pt."""
+class Start(NamedTuple):
+    """The three stages of a start in `folder`: forcefield/, frames/ (dropped at the end), pretrained/model.pt."""
 
     calibrate: CalibrateConfig
     generate: GenerateConfig
@@ -23,32 +23,32 @@ class Lesson(NamedTuple):
 
     @property
     def model(self) -> Path:
-        """The model that has learnt it."""
-        return self.folder / "taught" / "model.pt"
+        """The model to start from."""
+        return self.folder / "pretrained" / "model.pt"
 
 
-def lesson_of(teacher: TeacherConfig, folder: Path, labels: str, frames: int, seed: int, threads: int) -> Lesson:
-    """The lesson of `frames` frames chosen with `seed`, of which it sees `labels` (data.labels)."""
+def start_of(teacher: TeacherConfig, folder: Path, labels: str, frames: int, seed: int, threads: int) -> Start:
+    """The start for `frames` frames chosen with `seed`, of which it sees `labels` (data.labels)."""
     few = [f"seed={seed}", f"n_frames={frames}", "select=random", f"data.labels={labels}"]
     include = folder / "forcefield" / "forcefield.in"
-    taught = [f"seed={seed}", f"scale={teacher.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
+    labelled = [f"seed={seed}", f"scale={teacher.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
     steps = [f"seed={seed}", f"data.train={folder / 'frames' / 'frames.extxyz.xz'}", f"training.threads={threads}"]
-    return Lesson(
+    return Start(
         load_config(CalibrateConfig, teacher.calibrate, few),
-        load_config(GenerateConfig, teacher.generate, taught),
+        load_config(GenerateConfig, teacher.generate, labelled),
         load_config(FinetuneConfig, teacher.teach, [*steps, "training.plots=false"]),
         folder,
     )
 
 
-def learn(lesson: Lesson) -> None:
-    """Go through what is still missing of a lesson."""
+def make_start(start: Start) -> None:
+    """Do what is still missing of a start."""
     from tlmd.calibrate.fit import calibrate
     from tlmd.generate.driver import generate
 
-    if (lesson.model.parent / "errors.json").exists():
+    if (start.model.parent / "errors.json").exists():
         return
-    calibrate(lesson.calibrate, lesson.folder / "forcefield")
-    generate(lesson.generate, lesson.folder / "frames")
-    finetune(lesson.teach, lesson.model.parent)
-    shutil.rmtree(lesson.folder / "frames")
+    calibrate(start.calibrate, start.folder / "forcefield")
+    generate(start.generate, start.folder / "frames")
+    finetune(start.teach, start.model.parent)
+    shutil.rmtree(start.folder / "frames")

@@ -191,10 +191,10 @@ def write_report(rows: Sequence[Row], config: CurveConfig, out: Path, console: C
     sets = [main, *(name for name in sets if name.startswith("test_"))]
     text, curves = ["# Learning curve\n", notes(config)], {}
     for labels in dict.fromkeys(row["labels"] for row in rows):
-        taught = [row for row in rows if row["labels"] == labels]
-        budgets: dict[str, tuple] = {EQUAL: (equal(taught, config), frozenset())}
+        chosen = [row for row in rows if row["labels"] == labels]
+        budgets: dict[str, tuple] = {EQUAL: (equal(chosen, config), frozenset())}
         if config.converge is not None:
-            budgets[CONVERGED] = converged(taught, config)
+            budgets[CONVERGED] = converged(chosen, config)
         for budget, (part, unfinished) in budgets.items():
             curves[labels, budget] = [row for row in part if budget == EQUAL or config.trained(row["method"])]
             tables = {
@@ -237,8 +237,8 @@ def plot(curves: dict[tuple[str, str], list[Row]], config: CurveConfig, where: s
     figure = Figure(figsize=(11, 4.2 * len(labels)), layout="constrained")
     for index, (name, kind) in enumerate((name, kind) for name in labels for kind in KINDS):
         axes = figure.add_subplot(len(labels), len(KINDS), index + 1, xscale="log", yscale="log")
-        for (taught, budget), rows in curves.items():
-            if taught == name:
+        for (seen, budget), rows in curves.items():
+            if seen == name:
                 draw(axes, rows, list(config.methods), key_of(where, kind, config.measure), budget)
         for axis, ticks in ((axes.xaxis, (1.0, 2.0, 5.0)), (axes.yaxis, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))):
             axis.set_major_locator(LogLocator(subs=ticks))

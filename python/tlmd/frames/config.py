@@ -12,7 +12,9 @@ from tlmd.run.config import ConfigPath, Section
 class DataConfig(Section):
     train: ConfigPath = Field(description="labelled frames, extxyz or extxyz.xz")
     valid: ConfigPath | None = Field(
-        None, description="frames that choose the best step; absent: whole trajectories of `train`"
+        None,
+        description="frames that choose the best step; absent: whole trajectories or work items (info key source) "
+        "of `train`",
     )
     valid_fraction: float = Field(0.1, ge=0, lt=1, description="part of `train` held out when `valid` is absent")
     test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")

@@ -26,7 +26,7 @@ class BackboneConfig(Section):
     layers: list[int] = Field(
         [-1], min_length=1, description="message layers, from 0 or from the last (-1); not for torchscript"
     )
-    baseline: bool = Field(False, description="painn: fit what the model's own energies leave over, and add them")
+    baseline: bool = Field(False, description="painn: fit the labels minus the model's own energies, and add these")
 
     @field_validator("model")
     @classmethod
@@ -100,7 +100,7 @@ class FitConfig(Section):
 
 
 class FitTrainingConfig(Section):
-    n_frames: Frames | None = Field(None, description="use so many frames of `train` only")
+    n_frames: Frames | None = Field(None, description="number of frames of `train` to use; absent: all")
     select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
     threads: Threads | None = Field(None, description="of each process; absent: torch's choice")
     checkpoint_minutes: Minutes = Field(2.0, description="time between two writings of the sums")

@@ -74,12 +74,12 @@ class TrainingConfig(Section):
     max_minutes: Minutes | None = Field(None, description="stop earlier after this wall time, resumed parts included")
     batch_frames: Count = Field(4, description="frames of a batch, at most")
     batch_atoms: Count = Field(2048, description="atoms of a batch, at most: bounds the memory")
-    n_frames: Frames | None = Field(None, description="use so many frames of `train` only")
+    n_frames: Frames | None = Field(None, description="number of frames of `train` to use; absent: all")
     select: Literal["random", "first"] = Field("random", description="which of them; random draws with the seed")
     valid_every: Steps = Field(100, description="steps between validations")
     checkpoint_every: Steps = Field(100, description="steps between checkpoints")
     early_stopping: Steps | Literal[0] = Field(
-        0, description="stop after so many validations without progress; 0: never"
+        0, description="stop after this number of validations without progress; 0: never"
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="of parameters and positions")
     device: str = Field("auto", description="auto, cpu, cuda")
@@ -110,19 +110,19 @@ class PretrainConfig(TrainConfig):
 class TransferConfig(Section):
     start_from: ModelPath = Field(description="model.pt of the pretrained model, or the name of a shipped one")
     references: Literal["refit", "keep", "isolated_atoms"] = Field(
-        "refit", description="refit: least squares on what the pretrained network leaves over"
+        "refit", description="refit: least squares on the labels minus the pretrained network's energies"
     )
     scale: Literal["keep", "least_squares", "rms"] = Field(
         "keep", description="factor on the network: least squares of new on predicted forces, or the ratio of their rms"
     )
-    freeze: list[str] = Field([], description="parts that stay as they are, e.g. embedding, messages.0, energy")
+    freeze: list[str] = Field([], description="parts that are not trained, e.g. embedding, messages.0, energy")
     rates: dict[str, Positive] = Field({}, description="factors on lr for parts; the longest matching name counts")
 
 
 class ReplayConfig(Section):
     frames: ConfigPath = Field(description="classical frames, with the reference energies of the pretrained model")
     fraction: float = Field(0.0, ge=0, lt=1, description="part of each batch; 0: only the errors on them are reported")
-    labels: Literal["forces", "all"] = Field("forces", description="what replayed frames teach")
+    labels: Literal["forces", "all"] = Field("forces", description="labels of the replayed frames that are trained on")
     n_report: Frames = Field(20, description="frames, spread over the file, for the errors before and after")
 
 
@@ -138,7 +138,7 @@ class TeacherConfig(Section):
 
     calibrate: ConfigPath = Field(description="TOML of tl-calibrate")
     generate: ConfigPath = Field(description="TOML of tl-generate")
-    scale: Positive = Field(description="of the number of its frames")
+    scale: Positive = Field(description="factor on the number of its frames")
     teach: ConfigPath = Field(description="TOML of tl-finetune; its model is where the method starts from")
 
 
@@ -149,7 +149,7 @@ class MethodConfig(Section):
     config: ConfigPath = Field(description="TOML of the stage; paths in it and in `set` are relative to it")
     set: list[str] = Field([], description='e.g. ["optimizer.lr=1e-3"]')
     set_energies: list[str] = Field([], description='further keys where labels = "energies": its best rates differ')
-    few: Frames | Literal[0] = Field(0, description="up to so many frames ...")
+    few: Frames | Literal[0] = Field(0, description="up to this number of frames ...")
     set_few: list[str] = Field([], description="... further keys, for the same reason")
     steps: Steps | None = Field(None, description="budget of this method; absent: that of all; not for mekrr")
     teacher: TeacherConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
@@ -169,7 +169,9 @@ class MethodConfig(Section):
 
 
 class ConvergeConfig(Section):
-    gain: float = Field(0.03, ge=0, lt=1, description="smallest gain in the validation loss that earns more steps")
+    gain: float = Field(
+        0.03, ge=0, lt=1, description="smallest relative gain in the validation loss for which the budget is doubled"
+    )
     max_steps: Steps = Field(description="longest budget")
 
 
@@ -185,9 +187,9 @@ class CurveConfig(Section):
     seeds: list[Seed] = Field([1, 2, 3], min_length=1, description="of frames and weights")
     labels: list[Literal["all", "energies"]] = Field(["all"], min_length=1, description="values of data.labels")
     steps: Steps = Field(description="budget: the same number of steps for every method and size")
-    converge: ConvergeConfig | None = Field(None, description="double the budget as long as that pays")
+    converge: ConvergeConfig | None = Field(None, description="double the budget while the validation loss falls")
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
-    search: bool = Field(False, description="sort by validation errors, and leave the test frames alone")
+    search: bool = Field(False, description="sort by validation errors; the test frames are not evaluated")
     measure: Literal["mae", "rmse"] = Field("mae", description="of table and plot; curve.csv has both")
     keep_models: bool = Field(True, description="keep model.pt and checkpoint.pt of each finished run")
     threads: Threads = Field(1, description="of each run")
