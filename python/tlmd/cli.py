@@ -65,9 +65,9 @@ def mekrr(config: Config, out: Out = None, set_: Set = None) -> None:
 @entry
 def curve(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-curve: errors against the number of training frames, for several methods; or a search of hyper-parameters."""
+    from tlmd.curves.config import CurveConfig
     from tlmd.curves.curve import curve
     from tlmd.run.config import load_config
-    from tlmd.train.config import CurveConfig
 
     settings = load_config(CurveConfig, config, set_)
     curve(settings, out or settings.out)

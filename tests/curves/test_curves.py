@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 
 from tlmd.curves import curve as curves
+from tlmd.curves.config import CurveConfig
 from tlmd.curves.curve import STAGES, Job, curve
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
@@ -25,7 +26,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.folder import Lock
 from tlmd.run.installed import SHIPPED, water_inputs
 from tlmd.run.workers import start_workers
-from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
+from tlmd.train.config import FinetuneConfig, PretrainConfig
 from tlmd.train.finetune import finetune, parameter_groups
 from tlmd.train.pretrain import pretrain
 

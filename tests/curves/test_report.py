@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from tlmd.curves.config import CurveConfig
 from tlmd.curves.report import converged, error_table, forgetting_table, mean_gain, saving, score
-from tlmd.train.config import CurveConfig
 
 
 def test_label_saving():

@@ -8,6 +8,7 @@ from ase.data import covalent_radii
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
+from tlmd.curves.config import CurveConfig
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
@@ -22,7 +23,7 @@ from tlmd.mekrr.config import MekrrConfig
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.folder import PARTS, RunFolder
-from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig
+from tlmd.train.config import FinetuneConfig, PretrainConfig
 from tlmd.units import BOLTZMANN_EV_K, EV_PER_KCAL_MOL
 
 INPUTS = Path(__file__).parents[2] / "inputs" / "molecules"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from tlmd.calibrate.config import CalibrateConfig
+from tlmd.curves.config import CurveConfig
 from tlmd.curves.recipe import Start, make_start, start_of
 from tlmd.curves.report import KINDS, key_of, mean_gain, number, write_report
 from tlmd.frames.split import read_sets
@@ -26,7 +27,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_atomic
 from tlmd.run.folder import Lock, damaged, refuse_another, run_record
 from tlmd.run.workers import start_workers
-from tlmd.train.config import CurveConfig, FinetuneConfig, PretrainConfig, TrainConfig
+from tlmd.train.config import FinetuneConfig, PretrainConfig, TrainConfig
 from tlmd.train.finetune import finetune
 from tlmd.train.pretrain import pretrain
 

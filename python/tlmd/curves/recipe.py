@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlmd.calibrate.config import CalibrateConfig
+from tlmd.curves.config import RecipeConfig
 from tlmd.generate.config import GenerateConfig
 from tlmd.run.config import load_config
-from tlmd.train.config import FinetuneConfig, TeacherConfig
+from tlmd.train.config import FinetuneConfig
 from tlmd.train.finetune import finetune
 
 
@@ -27,16 +28,16 @@ class Start(NamedTuple):
         return self.folder / "pretrained" / "model.pt"
 
 
-def start_of(teacher: TeacherConfig, folder: Path, labels: str, frames: int, seed: int, threads: int) -> Start:
+def start_of(recipe: RecipeConfig, folder: Path, labels: str, frames: int, seed: int, threads: int) -> Start:
     """The start for `frames` frames chosen with `seed`, of which it sees `labels` (data.labels)."""
     few = [f"seed={seed}", f"n_frames={frames}", "select=random", f"data.labels={labels}"]
     include = folder / "forcefield" / "forcefield.in"
-    labelled = [f"seed={seed}", f"scale={teacher.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
+    labelled = [f"seed={seed}", f"scale={recipe.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
     steps = [f"seed={seed}", f"data.train={folder / 'frames' / 'frames.extxyz.xz'}", f"training.threads={threads}"]
     return Start(
-        load_config(CalibrateConfig, teacher.calibrate, few),
-        load_config(GenerateConfig, teacher.generate, labelled),
-        load_config(FinetuneConfig, teacher.teach, [*steps, "training.plots=false"]),
+        load_config(CalibrateConfig, recipe.calibrate, few),
+        load_config(GenerateConfig, recipe.generate, labelled),
+        load_config(FinetuneConfig, recipe.teach, [*steps, "training.plots=false"]),
         folder,
     )
 

@@ -15,9 +15,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from rich.console import Console
 from rich.table import Table
 
+from tlmd.curves.config import CurveConfig
 from tlmd.evaluate.plots import save
 from tlmd.run.files import write_atomic
-from tlmd.train.config import CurveConfig
 
 Row = dict[str, Any]
 KINDS = {"energy": ("energy_{}_mev_per_atom", "meV/atom"), "force": ("force_{}_mev_per_A", "meV/Å")}
