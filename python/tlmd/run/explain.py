@@ -72,7 +72,8 @@ def locate(model: type[BaseModel], data: Any, location: Sequence[Any]) -> Place:
         annotation, value = _bare(place.annotation), place.value
         if typing.get_origin(annotation) in UNIONS:
             tables = [table for table in typing.get_args(annotation) if _is_table(table)]
-            named = [table for table in tables if step in _literals(table)]  # pydantic adds the tag to the location
+            # pydantic adds the tag of the table, or else its name, to the location
+            named = [t for t in tables if step in _literals(t) or (isinstance(value, dict) and step == t.__name__)]
             chosen = named or _chosen(tables, value)
             if not chosen:
                 break
@@ -83,14 +84,22 @@ def locate(model: type[BaseModel], data: Any, location: Sequence[Any]) -> Place:
         if _is_table(annotation):
             field = annotation.model_fields.get(step)
             found = value.get(step) if isinstance(value, dict) else None
-            if field is None:
+            if field is None and annotation.model_config.get("extra") == "allow":  # keys named by the user
+                place = Place([*place.keys, str(step)], None, _of_extra_keys(annotation), (), found)
+            elif field is None:
                 return Place([*place.keys, str(step)], annotation, Any, (), found)
-            place = Place([*place.keys, step], annotation, field.annotation, field.metadata, found)
+            else:
+                place = Place([*place.keys, step], annotation, field.annotation, field.metadata, found)
         elif typing.get_origin(annotation) is dict and isinstance(value, dict) and step in value:
             place = Place([*place.keys, str(step)], None, typing.get_args(annotation)[1], (), value[step])
         else:
             break
     return place
+
+
+def _of_extra_keys(table: type[BaseModel]) -> Any:
+    """The type of the values of a table whose keys the user names."""
+    return typing.get_args(typing.get_type_hints(table)["__pydantic_extra__"])[1]
 
 
 def refuse_booleans(model: type[BaseModel], path: Path, data: Any) -> None:
