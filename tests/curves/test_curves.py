@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -365,9 +366,10 @@ def test_a_method_with_its_own_teacher(tmp_path, inline):
     """Real water frames: the classical model, its labels and the model pretrained on them are made once."""
     inputs = water_inputs()
     short = ["training.max_steps=4", "training.valid_every=4"]
-    (tmp_path / "teach.toml").write_text(
-        (inputs / "teach.toml").read_text().replace("max_steps = 4000", "max_steps = 5").replace("= 1000\n", "= 5\n")
-    )
+    teach = (inputs / "teach.toml").read_text()
+    teach = re.sub(r"(max_steps|ramp_steps|valid_every) = \d+", r"\1 = 5", teach)
+    assert teach.count("= 5\n") == 3
+    (tmp_path / "teach.toml").write_text(teach)
     (tmp_path / "curve.toml").write_text(
         f'''
 out = "curve"
