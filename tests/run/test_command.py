@@ -104,7 +104,9 @@ def test_tl_has_every_command_and_a_version():
 def test_interrupted_without_traceback(tmp_path):
     program = (
         "import os, signal\nfrom tlmd.run.command import entry\n"
-        "@entry\ndef main() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n    signal.pause()\nmain()\n"
+        "@entry\ndef main() -> None:\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored by what a shell starts with &
+        "    os.kill(os.getpid(), signal.SIGINT)\n    signal.pause()\nmain()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "interrupted; the same command goes on\n")

@@ -160,7 +160,8 @@ def test_unknown_keys_and_impossible_choices_are_refused(folder):
     with pytest.raises(InputError, match="wanted a device"):
         run(folder, "run", 'training.device="tpu9"')
     with pytest.raises(InputError, match=r"wanted a finite loss.*lower optimizer\.lr"):
-        run(folder, "hot", 'references.method="isolated_atoms"', "references.energies={H=1e300, O=1e300}")
+        hot = ('references.method="isolated_atoms"', "references.energies={H=1e150, O=3e150}", "loss.energy=1e10")
+        run(folder, "hot", *hot)
 
 
 def test_damaged_and_newer_checkpoints_are_refused(tmp_path):
