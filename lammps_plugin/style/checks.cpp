@@ -107,7 +107,6 @@ std::string Checks::misnamed(const std::vector<std::string> &known, const std::s
   return "";
 }
 
-// The text of the lowest rank that has one, on all ranks.
 std::string Checks::of_any_rank(const std::string &text) const {
   int rank = text.empty() ? comm->nprocs : comm->me, first;
   MPI_Allreduce(&rank, &first, 1, MPI_INT, MPI_MIN, world);

@@ -24,11 +24,13 @@ class Checks : protected Pointers {
   /// Collective. `known`: the model's elements by species; `names`: the element of each type, from 1.
   std::string masses(const std::vector<std::string> &known, const std::vector<std::string> &names) const;
 
+  /// Collective: the text of the lowest rank that has one.
+  std::string of_any_rank(const std::string &text) const;
+
  private:
   bigint members(int group) const;
   std::string excluded() const;
   std::string misnamed(const std::vector<std::string> &known, const std::string &name, double mass) const;
-  std::string of_any_rank(const std::string &text) const;
 
   const int *species;
 };

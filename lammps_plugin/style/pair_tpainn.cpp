@@ -200,8 +200,17 @@ void PairTPaiNN::gather() {
                          comm->get_comm_cutoff(), range()));
     rows.plan(this, list, map, model->card.cutoff, model->hops);
   }
-  rows.gather();
-  if (moved) regrouped(!planned);
+  std::string bad;
+  try {
+    rows.gather();
+  } catch (const std::exception &e) {
+    if (!moved) throw;
+    bad = e.what();
+  }
+  if (moved) {
+    refuse(Checks(lmp, map).of_any_rank(bad));  // by all ranks: MPI_Abort of some can lose their line
+    regrouped(!planned);
+  }
   planned = true;
 }
 
