@@ -4,7 +4,6 @@ import gzip
 import json
 import lzma
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +21,15 @@ DUMP, LOG = DATA / "spcfw64.dump.xz", DATA / "spcfw64.log.xz"
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused(tl_analyze):
     """Run tl-analyze on arguments that it must refuse; returns its one line on stderr."""
 
     def run(*arguments):
-        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-        monkeypatch.setattr("sys.argv", ["tl-analyze", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.analyze()
-        captured = capsys.readouterr()
-        assert ended.value.code != 0
-        assert captured.err.count("\n") == 1 and captured.err.startswith("error: "), captured.err
-        assert "Traceback" not in captured.out + captured.err
-        return captured.err
+        code, output, errors = tl_analyze(*arguments)
+        assert code != 0
+        assert errors.count("\n") == 1 and errors.startswith("error: "), errors
+        assert "Traceback" not in output + errors
+        return errors
 
     return run
 

@@ -2,14 +2,12 @@
 
 import json
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tlmd import cli
 from tlmd.analysis.records import read_records, record, with_error, write_records
 from tlmd.analysis.reference import water
 from tlmd.analysis.registry import measure
@@ -43,21 +41,6 @@ def measure_diffusion(dump, log, species=None, viscosity_mPa_s=None, **options):
 
 def measure_structure(dump, log=None, pairs=None, **options):
     return measure("structure", Simulation(dump, log, **options), pairs=pairs)
-
-
-@pytest.fixture
-def tl_analyze(monkeypatch, capsys):
-    """Run the console script; returns exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-        monkeypatch.setattr("sys.argv", ["tl-analyze", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.analyze()
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 def test_record_keys_and_deviation():
