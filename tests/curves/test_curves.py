@@ -2,33 +2,29 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
-from itertools import pairwise
 
 import pytest
 
 from tlmd.curves import curve as curves
 from tlmd.curves.config import CurveConfig
-from tlmd.curves.curve import STAGES, Job, curve
+from tlmd.curves.curve import Job, curve
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.read import read_frames
-from tlmd.frames.split import select_frames
 from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.fit import mekrr
-from tlmd.modelfile import load_model
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.folder import Lock
-from tlmd.run.installed import SHIPPED, water_inputs
+from tlmd.run.installed import water_inputs
 from tlmd.run.workers import start_workers
 from tlmd.train.config import FinetuneConfig, PretrainConfig
-from tlmd.train.finetune import finetune, parameter_groups
+from tlmd.train.finetune import finetune
 from tlmd.train.pretrain import pretrain
 
 COMMON = """
@@ -156,15 +152,6 @@ def test_points_are_runs_of_the_stages_and_are_not_run_again(water, inline, monk
         run(water, *settings, "seeds=[1, 2, 3, 4]")
 
 
-def test_smaller_choices_are_parts_of_larger_ones(frames):
-    for seed in range(5):
-        names = [{id(f) for f in select_frames(frames, n, "random", seed, "x")} for n in (1, 2, 5, 11, 16)]
-        assert all(a < b for a, b in pairwise(names)) and len(names[0]) == 1
-    assert {id(f) for f in select_frames(frames, 5, "random", 1, "x")} != {
-        id(f) for f in select_frames(frames, 5, "random", 2, "x")
-    }
-
-
 def test_a_failed_run_is_shown_and_the_others_are_kept(water, inline, capsys):
     text = COMMON.replace('"all"', "3") + TUNED.replace("set = [", "set = [\"transfer.freeze=['mesages']\", ")
     (water / "curve.toml").write_text(text)
@@ -201,18 +188,6 @@ def test_killed_and_started_again(water, inline):
     assert [path.read_text() for path in runs.glob("*/log.txt")] == logs
     assert len(run(water, "steps=300")) == 4 and len(inline) == 4 - len(before)
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
-
-
-def test_workers_report_errors_and_are_replaced():
-    with start_workers(1, 1) as workers:
-        assert workers.submit(print, "nothing to see").exception() is None
-        assert isinstance(workers.submit(os.listdir, "/no/such/folder").exception(), FileNotFoundError)
-        assert "JSONDecodeError" in str(workers.submit(json.loads, "x").exception())
-        died = workers.submit(os._exit, 3).exception()
-        assert isinstance(died, InputError) and "died (exit code 3)" in str(died)
-        assert workers.submit(os.getpid).exception() is None
-        processes = workers.processes
-    assert len(processes) == 2 and all(process.poll() is not None for process in processes)
 
 
 def test_budgets_are_doubled_until_the_gain_is_small(water, inline, monkeypatch):
@@ -350,16 +325,6 @@ def test_names_of_runs_differ():
         for change in ({}, {"labels": "energies"}, {"frames": 6}, {"seed": 2}, {"budget": 9})
     }
     assert len(names) == 5
-
-
-@pytest.mark.parametrize("name", ["curve.toml", "search.toml", "which.toml"])
-def test_the_settings_of_inputs_are_known_keys_and_parts(name):
-    config = load_config(CurveConfig, water_inputs() / name)
-    network = load_model(SHIPPED["water-spcfw-f64"])[0]
-    for method in config.methods.values():
-        stage = load_config(STAGES[method.stage][0], method.config, method.set + method.set_energies)
-        if method.stage == "finetune":
-            parameter_groups(network, stage.transfer.freeze, stage.transfer.rates)
 
 
 def test_a_method_with_its_own_teacher(tmp_path, inline):

@@ -1,11 +1,13 @@
 """Sets of frames: labels there must be, frames in common there must not be."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from tlmd.frames.config import DataConfig
 from tlmd.frames.extxyz import write_frames
-from tlmd.frames.split import check_labels, read_sets
+from tlmd.frames.split import check_labels, read_sets, select_frames
 from tlmd.run.errors import InputError
 
 
@@ -90,3 +92,12 @@ def test_labels_of_some_frames_are_enough(frames):
     some = [frames[0], *(frame.replace(energy=None, forces=None, stress=None) for frame in frames[1:])]
     assert check_labels(some, "a file") == []
     assert np.isfinite(frames[0].energy)
+
+
+def test_smaller_choices_are_parts_of_larger_ones(frames):
+    for seed in range(5):
+        names = [{id(f) for f in select_frames(frames, n, "random", seed, "x")} for n in (1, 2, 5, 11, 16)]
+        assert all(a < b for a, b in pairwise(names)) and len(names[0]) == 1
+    assert {id(f) for f in select_frames(frames, 5, "random", 1, "x")} != {
+        id(f) for f in select_frames(frames, 5, "random", 2, "x")
+    }

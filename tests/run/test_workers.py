@@ -1,5 +1,8 @@
 """Workers: the modules of the package and of Python, whatever lies in the working folder."""
 
+import json
+import os
+
 import pytest
 
 from tlmd.run import collective
@@ -32,3 +35,15 @@ def test_a_worker_is_none_of_the_ranks(monkeypatch):
     assert not {"PMI_SIZE", "PMI_RANK", "WORLD_SIZE"} & set(collective.alone())
     with start_workers(1, 1) as workers:
         workers.submit(collective.agree, True).result(timeout=120)
+
+
+def test_workers_report_errors_and_are_replaced():
+    with start_workers(1, 1) as workers:
+        assert workers.submit(print, "nothing to see").exception() is None
+        assert isinstance(workers.submit(os.listdir, "/no/such/folder").exception(), FileNotFoundError)
+        assert "JSONDecodeError" in str(workers.submit(json.loads, "x").exception())
+        died = workers.submit(os._exit, 3).exception()
+        assert isinstance(died, InputError) and "died (exit code 3)" in str(died)
+        assert workers.submit(os.getpid).exception() is None
+        processes = workers.processes
+    assert len(processes) == 2 and all(process.poll() is not None for process in processes)

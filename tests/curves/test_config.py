@@ -1,0 +1,20 @@
+"""The TOMLs of tl-curve in inputs/water."""
+
+import pytest
+
+from tlmd.curves.config import CurveConfig
+from tlmd.curves.curve import STAGES
+from tlmd.modelfile import load_model
+from tlmd.run.config import load_config
+from tlmd.run.installed import SHIPPED, water_inputs
+from tlmd.train.finetune import parameter_groups
+
+
+@pytest.mark.parametrize("name", ["curve.toml", "search.toml", "which.toml"])
+def test_the_settings_of_inputs_are_known_keys_and_parts(name):
+    config = load_config(CurveConfig, water_inputs() / name)
+    network = load_model(SHIPPED["water-spcfw-f64"])[0]
+    for method in config.methods.values():
+        stage = load_config(STAGES[method.stage][0], method.config, method.set + method.set_energies)
+        if method.stage == "finetune":
+            parameter_groups(network, stage.transfer.freeze, stage.transfer.rates)
