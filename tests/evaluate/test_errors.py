@@ -12,16 +12,20 @@ from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Errors, evaluate_frames
 from tlmd.evaluate.file import evaluate_file
 from tlmd.evaluate.table import error_table, write_errors
+from tlmd.evaluate.volume import SLOPES
 from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.graph import build_graph
 from tlmd.modelfile import Card, save_model
 from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import evaluate, stress
 from tlmd.run.errors import InputError
+from tlmd.units import BAR_PER_EV_A3
 
 KEYS = ["n_frames", "energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae_mev_per_A"]
 KEYS += ["force_rmse_mev_per_A", "stress_mae_mev_per_A3"]
+KEYS += ["pressure_mae_bar", "pressure_rmse_bar", "pressure_mean_error_bar"]
 
 
 @pytest.fixture
@@ -51,7 +55,10 @@ def test_errors_against_one_frame_after_the_other(model, frames, tmp_path):
     expected += [np.sqrt(np.square(force).mean()), np.abs(stresses).mean()]
     found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, None)[0].to_json()
     assert list(found) == KEYS
-    assert list(found.values()) == pytest.approx([expected[0], *(1e3 * x for x in expected[1:])], rel=1e-6)
+    pressure = -BAR_PER_EV_A3 * stresses.reshape(-1, 3, 3).trace(axis1=1, axis2=2) / 3
+    expected = [expected[0], *(1e3 * x for x in expected[1:])]
+    expected += [np.abs(pressure).mean(), np.sqrt(np.square(pressure).mean()), pressure.mean()]
+    assert list(found.values()) == pytest.approx(expected, rel=1e-6)
 
 
 def test_batches_do_not_change_the_errors(model, frames):
@@ -64,7 +71,7 @@ def test_missing_labels_are_null(model, frames, tmp_path):
     write_frames(tmp_path / "data.extxyz", [frame.replace(forces=None, stress=None) for frame in frames])
     found = evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", tmp_path / "e.json", tmp_path / "p.png")[0]
     written = json.loads((tmp_path / "e.json").read_text())
-    assert written == found.to_json() and list(written) == KEYS
+    assert written == found.to_json() | {SLOPES: {}} and list(written) == [*KEYS, SLOPES]
     assert [key for key in KEYS if written[key] is None] == KEYS[3:]
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
@@ -81,6 +88,15 @@ def test_a_prediction_that_is_not_a_number_is_no_result(model, frames, tmp_path)
         with pytest.raises(InputError, match="the test frames: force predicted as NaN or infinite"):
             use()
     assert not (tmp_path / "errors.json").exists()
+
+
+def test_sums_of_a_run_that_ended_before_pressures_were_kept():
+    errors = Errors(2)
+    errors.add("forces", torch.tensor([[1.0, 1.5]]))
+    old = [part.tolist()[:3] for part in errors.sums()[:3]]
+    found = Errors.of_sums(2, old)
+    assert found.rmse("forces") == 500.0 and found.rmse("pressure") is None
+    assert Errors.of_sums(2, [part.tolist() for part in errors.sums()]).to_json() == errors.to_json()
 
 
 def test_frames_without_labels(model, frames, tmp_path, monkeypatch, capsys):
@@ -135,3 +151,24 @@ def test_unknown_element_is_refused(model, frames, tmp_path):
     write_frames(tmp_path / "data.extxyz", [frames[0].replace(numbers=np.full(len(frames[0]), 7))])
     with pytest.raises(InputError, match="got element N; wanted only H, O"):
         evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", None, None)
+
+
+def test_energies_at_several_densities_tell_the_pressure(model, tmp_path, capsys):
+    """Labels with a tail -a/V that the model lacks, beside frames of one density and free ones."""
+    rng, frames, volumes, a = np.random.default_rng(6), [], [], 40.0
+    for k in range(15):
+        edge, pbc = 6.0 + 0.03 * k, np.full(3, k < 12)
+        positions, cell = rng.uniform(0, edge, (24, 3)), np.eye(3) * edge
+        frame = Frame(np.tile([8, 1, 1], 8), positions, cell, pbc)
+        graph = build_graph(frame.numbers, positions, cell, pbc, ["H", "O"], 3.0, torch.float64)
+        volumes.append(edge**3)
+        tail = a / volumes[-1] if k < 12 else 0.0
+        frames.append(frame.replace(energy=float(evaluate(model, graph).energy) - tail))
+    write_frames(tmp_path / "data.extxyz", frames)
+    evaluate_file(tmp_path / "model.pt", tmp_path / "data.extxyz", tmp_path / "e.json")
+    found = json.loads((tmp_path / "e.json").read_text())[SLOPES]["H2O"]
+    low, high = min(volumes[:12]), max(volumes[:12])
+    assert found["n_frames"] == 12 and found["volumes_A3_per_atom"] == pytest.approx([low / 24, high / 24])
+    assert found["slope_bar"] == pytest.approx(-a / (low * high) * BAR_PER_EV_A3, rel=0.03)
+    assert 0 < found["standard_error_bar"] < 0.05 * abs(found["slope_bar"])
+    assert "H2O: energy error by volume -" in (out := capsys.readouterr().out) and "pressure is too high" in out

@@ -52,6 +52,18 @@ def test_a_folder_moved_as_a_whole_is_the_same_run_from_any_working_folder(toml,
     start(there / "run.toml", "data.train=other.xyz").close()
 
 
+def test_a_key_that_a_later_version_adds_is_no_difference_until_it_is_set(toml):
+    leave(start(toml))
+    path = toml.parent / "run" / "run.json"
+    notes = json.loads(path.read_text())
+    del notes["record"]["config"]["data"]["test"]
+    path.write_text(json.dumps(notes))
+    start(toml).close()
+    (toml.parent / "test.xyz").write_text("frames")
+    with pytest.raises(InputError, match="data.test"):
+        start(toml, "data.test=test.xyz")
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -10,6 +10,7 @@ import torch
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Errors, Parity, evaluate_frames
 from tlmd.evaluate.plots import parity_plot, refuse_format
+from tlmd.evaluate.volume import SLOPES, slopes_by_composition
 from tlmd.export import load_any
 from tlmd.frames.read import read_frames
 from tlmd.frames.split import check_labels
@@ -24,6 +25,7 @@ def evaluate_file(
     backend: str | None = None,
 ) -> tuple[Errors, Parity]:
     """tl-evaluate: errors of a model on the frames of a file, and the pairs behind them; JSON and picture if asked.
+    Where the frames have several densities, the slopes of the energy errors with volume are told.
 
     Raises InputError for frames without labels, a prediction that is not finite, and an output that would replace what
     is read.
@@ -36,10 +38,13 @@ def evaluate_file(
     notes = check_labels(labelled, str(data_path))
     frames = FrameSet(labelled, card.elements, card.cutoff, getattr(torch, card.dtype), str(data_path))
     errors, parity = evaluate_frames(model, frames, backend=backend)
-    for note in notes:
-        print(note)
+    with_energy = [frame for frame in labelled if frame.energy is not None]
+    slopes = slopes_by_composition(with_energy, parity.energy[:, 1] - parity.energy[:, 0])
+    for line in (*notes, *(slope.line(composition) for composition, slope in slopes.items())):
+        print(line)
     if json_path is not None:
-        write_text(json_path, json.dumps(errors.to_json(), indent=1) + "\n")
+        content = errors.to_json() | {SLOPES: {name: slope._asdict() for name, slope in slopes.items()}}
+        write_text(json_path, json.dumps(content, indent=1) + "\n")
     if plot_path is not None:
         parity_plot(plot_path, parity, errors, f"{model_path.name} on {data_path.name}")
     return errors, parity

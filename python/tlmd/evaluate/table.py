@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import KINDS, Errors, evaluate_frames
+from tlmd.evaluate.errors import MEASURES, Errors, evaluate_frames
 from tlmd.evaluate.plots import parity_plot
 from tlmd.run.files import write_text
 from tlmd.run.folder import RunFolder
@@ -57,16 +57,15 @@ def held_out(errors: Mapping[str, Errors]) -> dict[str, dict]:
 
 
 def error_table(errors: Mapping[str, Errors | None], title: str) -> Table:
-    """RMSE (MAE) of each kind that has labels, for each set. Raises InputError for an error that is not finite."""
+    """RMSE (MAE) of what has labels, for each set. Raises InputError for an error that is not finite."""
     present = {name: e for name, e in errors.items() if e is not None}
-    kinds = [kind for kind in KINDS if any(e.mae(kind) is not None for e in present.values())]
+    kinds = [kind for kind in MEASURES if any(e.mae(kind) is not None for e in present.values())]
     table = Table("frames", title=title)
     for kind in kinds:
-        table.add_column(f"{KINDS[kind].word} RMSE (MAE), {KINDS[kind].unit}", justify="right")
+        table.add_column(f"{MEASURES[kind].word} RMSE (MAE), {MEASURES[kind].unit}", justify="right")
     for name, e in present.items():
         e.check(f"the {name} frames")
-        cells = ["-" if e.mae(kind) is None else f"{e.rmse(kind):.2f} ({e.mae(kind):.2f})" for kind in kinds]
-        table.add_row(f"{name} ({e.n_frames})", *cells)
+        table.add_row(f"{name} ({e.n_frames})", *(e.text(kind) for kind in kinds))
     return table
 
 
@@ -79,14 +78,12 @@ def write_errors(folder: Path, errors: Mapping[str, Errors]) -> None:
 
 def sums_of(errors: Mapping[str, Errors]) -> dict[str, list]:
     """Errors as plain values, for the notes of a run folder."""
-    return {name: [e.n_frames, e.number.tolist(), e.absolute.tolist(), e.square.tolist()] for name, e in errors.items()}
+    return {name: [e.n_frames, *(part.tolist() for part in e.sums())] for name, e in errors.items()}
 
 
 def show_finished(run: RunFolder) -> dict[str, Errors]:
     """The errors of a run that has ended before; they are shown again."""
-    errors = {
-        name: Errors(n, *torch.tensor(sums, dtype=torch.float64)) for name, (n, *sums) in run.result["errors"].items()
-    }
+    errors = {name: Errors.of_sums(n, sums) for name, (n, *sums) in run.result["errors"].items()}
     run.console.print(f"{run.path} is complete; nothing to do", markup=False)
     run.console.print(error_table(errors, f"{run.path.name}: errors at its end"))
     return errors

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
+from tlmd.frames.density import ONE_DENSITY, by_composition, spread, volumes_per_atom
+from tlmd.frames.frame import Frame
 from tlmd.run.errors import InputError
 from tlmd.units import BAR_PER_EV_A3
 
+SLOPES = "energy_error_by_volume"
+JSON_KEYS = {
+    "tl-evaluate": {
+        SLOPES: "by composition, where volumes per atom differ by more than 1 %: `slope_bar`, "
+        "d(E_model - E_label)/dV, its `standard_error_bar`, `n_frames`, `volumes_A3_per_atom` (smallest and largest)"
+    }
+}
 MIN_FRAMES = 8
 MIN_BLOCKS = 8  # of consecutive frames, for the standard error
 
@@ -47,3 +59,34 @@ def volume_slope(volumes: np.ndarray, errors: np.ndarray) -> tuple[float, float]
         variance = max(variance, n / (n - 1) * (len(parts) - 1) / (len(parts) - 2) * float(blocks @ blocks))
         length *= 2
     return float(slope) * BAR_PER_EV_A3, float(np.sqrt(variance)) * BAR_PER_EV_A3
+
+
+class VolumeSlope(NamedTuple):
+    """What `volume_slope` gives for n_frames frames, and the smallest and largest volume per atom among them."""
+
+    slope_bar: float
+    standard_error_bar: float
+    n_frames: int
+    volumes_A3_per_atom: tuple[float, float]
+
+    def line(self, composition: str) -> str:
+        """One line for the terminal."""
+        low, high = self.volumes_A3_per_atom
+        side = "high" if self.slope_bar < 0 else "low"
+        return (
+            f"{composition}: energy error by volume {self.slope_bar:+.0f} +- {self.standard_error_bar:.0f} bar "
+            f"({self.n_frames} frames, {low:.2f} to {high:.2f} A^3/atom); of equilibrium frames: the model's pressure "
+            f"is too {side} by that"
+        )
+
+
+def slopes_by_composition(frames: Sequence[Frame], errors: np.ndarray) -> dict[str, VolumeSlope]:
+    """The slopes of the compositions with MIN_FRAMES filled periodic frames whose volumes per atom differ by more than
+    ONE_DENSITY; errors (B,) eV/atom of all `frames`."""
+    volumes, found = volumes_per_atom(frames), {}
+    for composition, chosen in by_composition(frames).items():
+        mine = volumes[chosen]
+        if len(chosen) >= MIN_FRAMES and spread(mine) > ONE_DENSITY:
+            bounds = (float(mine.min()), float(mine.max()))
+            found[composition] = VolumeSlope(*volume_slope(mine, errors[chosen]), len(chosen), bounds)
+    return found

@@ -14,6 +14,7 @@ import numpy as np
 
 from tlmd.frames.checks import SAME_A, same_frames
 from tlmd.frames.config import DataConfig
+from tlmd.frames.density import undetermined_pressure
 from tlmd.frames.frame import Frame
 from tlmd.frames.labels import doubtful
 from tlmd.frames.read import read_frames
@@ -52,6 +53,7 @@ def read_sets(data: DataConfig, n_frames: int | None, select: str, seed: int) ->
         if frames:
             all_labels = data.labels == "all" or name == "test"
             notes += check_labels(frames, str(files[name][0] or data.train), all_labels)
+    notes += filter(None, [undetermined_pressure(train, str(data.train))])
     if data.split_by and test and not any(data.split_by in frame.info for frame in test):
         keys = ", ".join(sorted({key for frame in test for key in frame.info})) or "none"
         raise InputError(f'data.split_by = "{data.split_by}"', f"an info key of the test frames: {keys}", "correct it")

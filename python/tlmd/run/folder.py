@@ -291,12 +291,13 @@ def _another(folder: Path, got: str, wanted: str) -> InputError:
 
 
 def _comparable(record: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without the paths of files whose contents are compared."""
+    """The configuration without the paths of files whose contents are compared, and without keys that are not set:
+    one that a later version adds is no difference."""
     paths = sorted({entry["path"] for entry in record["files"].values()}, key=len, reverse=True)
 
     def without(item: Any) -> Any:
         if isinstance(item, dict):
-            return {key: without(value) for key, value in item.items()}
+            return {key: without(value) for key, value in item.items() if value is not None}
         if isinstance(item, list):
             return [without(value) for value in item]
         for path in paths if isinstance(item, str) else ():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from tlmd.frames.config import DataConfig, ReferencesConfig
 from tlmd.models.architecture import Architecture, Elements
@@ -24,8 +24,10 @@ from tlmd.run.quantities import (
     Weight,
     Width,
 )
+from tlmd.units import BAR_PER_EV_A3
 
 Ramp = Weight | tuple[Weight, Weight]
+FORCE_ERROR_EV_A = 0.05  # with which loss.stress_error_bar is compared
 
 
 def shipped_or_absolute(path: Path, info: ValidationInfo) -> Path:
@@ -42,13 +44,36 @@ class ModelConfig(Section, Architecture):
     elements: Elements = Field([], description="order of elements; empty: those of the frames by atomic number")
 
 
+def stress_weight(error_bar: float) -> float:
+    """Weight of (eV/A^3)^2 with which a stress error (bar) counts as much as a force error of FORCE_ERROR_EV_A."""
+    return (FORCE_ERROR_EV_A * BAR_PER_EV_A3 / error_bar) ** 2
+
+
 class LossConfig(Section):
     energy: Ramp = Field(10.0, description="weight of (eV/atom)^2, or [first, last] of a linear ramp")
     forces: Ramp = Field(1.0, description="weight of (eV/A)^2, or [first, last]")
     stress: Ramp = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
+    stress_error_bar: float | None = Field(
+        None,
+        ge=1,
+        le=1e6,
+        description="bar, in place of `stress`: with forces = 1 a stress error of this size counts as much as a force "
+        "error of 50 meV/A; absent: as `stress` says, whose 10 is 25000 bar",
+    )
     ramp_steps: Steps | Literal[0] = Field(0, description="length of the ramps")
     kind: Literal["mse", "huber"] = Field("mse", description="mean squares, or Huber loss: outliers count less")
     huber_delta: Positive = Field(0.1, description="errors above it (in eV/atom, eV/A, eV/A^3) count linearly")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stress_weight(cls, data: Any) -> Any:
+        """`stress` from `stress_error_bar`; a written configuration has both, which then agree."""
+        if not isinstance(data, dict) or not isinstance(data.get("stress_error_bar"), int | float):
+            return data
+        weight = stress_weight(max(1.0, data["stress_error_bar"]))
+        if data.get("stress", weight) != weight:
+            raise ValueError("one weight of the stress: stress or stress_error_bar")
+        return data | {"stress": weight}
 
 
 class OptimizerConfig(Section):
