@@ -82,8 +82,7 @@ class Oracle:
     def run(self) -> None:
         """All stages, each of which waits for the one before."""
         self.do("runs of the oracle", [*self.sampling(), *self.truth_runs()])
-        self.do("labels and NVT", [*self.labelling(), self.truth_nvt()])
-        truth = self.truth()
+        self.do("labels", list(self.labelling()))
         for name, each in self.config.sets.items():
             self.write_set(name, each)
         self.write_test()
@@ -91,7 +90,9 @@ class Oracle:
         jobs = {self.model_name(name, job): (name, learning, job) for name, learning in curves for job in learning.rows}
         self.do("pressures", [Work(m, measure_pressure, self.files_of(*jobs[m])) for m in jobs])
         if self.config.md is not None:
-            self.do("MD of the models", list(self.model_runs(jobs, truth)), keep_going=True)
+            self.do("NVT of the oracle", [self.truth_nvt()])
+            self.do("MD of the models", list(self.model_runs(jobs)), keep_going=True)
+        truth = self.truth()
         rows = [self.row(model, *jobs[model], truth) for model in jobs]
         write_report(rows, truth, self.config, self.out, self.console)
         for name, why in self.failed.items():
@@ -131,12 +132,14 @@ class Oracle:
             run = self.oracle_run(ensemble="gas", data=self.config.potential.gas)
             yield Work("truth/gas", simulate, (run, self.out / "truth" / "gas"))
 
+    def nvt(self) -> dict[str, Any]:
+        """Settings of NVT at the mean density of the oracle's NPT run."""
+        volume, state = of_npt(self.out / "truth" / "npt")["volume_A3"], self.config.state
+        return {"ensemble": "nvt", "volume_A3": volume, "ps": state.nvt_ps, "every_fs": state.frames_fs / 10}
+
     def truth_nvt(self) -> Work:
-        """NVT of the oracle at the mean density of its NPT run."""
-        volume = of_npt(self.out / "truth" / "npt")["volume_A3"]
-        state = self.config.state
-        settings = {"ensemble": "nvt", "volume_A3": volume, "ps": state.nvt_ps, "every_fs": state.frames_fs / 10}
-        return Work("truth/nvt", simulate, (self.oracle_run(**settings), self.out / "truth" / "nvt"))
+        """NVT of the oracle."""
+        return Work("truth/nvt", simulate, (self.oracle_run(**self.nvt()), self.out / "truth" / "nvt"))
 
     def sampling(self) -> Iterator[Work]:
         """The runs from which the training frames are taken, one for each state point of each set."""
@@ -235,22 +238,23 @@ class Oracle:
             return False
         return (md.sizes is None or job.frames in md.sizes) and (md.seeds is None or job.seed in md.seeds)
 
-    def model_runs(self, jobs: dict[str, tuple[str, Curve, Job]], truth: Properties) -> Iterator[Work]:
+    def model_runs(self, jobs: dict[str, tuple[str, Curve, Job]]) -> Iterator[Work]:
         """MD of the models from where the oracle's runs ended."""
-        md, elements = self.config.md, self.config.potential.elements
+        md, truth = self.config.md, self.out / "truth"
         runs = {"npt": {"ps": md.npt_ps}}
         if md.nvt_ps is not None:
-            runs["nvt"] = {"ps": md.nvt_ps, "volume_A3": truth.volume_A3, "every_fs": self.config.state.frames_fs / 10}
+            runs["nvt"] = self.nvt() | {"ps": md.nvt_ps}
+        starts = {"npt": truth / "npt", "nvt": truth / "npt"}
         if self.config.potential.gas is not None:
-            runs["gas"] = {"ps": self.config.state.npt_ps}
-        for run in runs:
-            write_data(self.out / "truth" / run / "md.dump.gz", self.out / "truth" / f"{run}.data", elements)
+            runs["gas"], starts["gas"] = {"ps": self.config.state.npt_ps}, truth / "gas"
+        for start in set(starts.values()):
+            write_data(start / "md.dump.gz", start / "last.data", self.config.potential.elements)
         for model, (name, _, job) in jobs.items():
             if not self.has_md(job):
                 continue
             folder = self.model_folder(name, job)
             for run, settings in runs.items():
-                system = {"include": None, "units": "metal", "data": self.out / "truth" / f"{run}.data"}
+                system = {"include": None, "units": "metal", "data": starts[run] / "last.data"}
                 system |= {"model": folder / "model-lammps.pt", "seed": job.seed, "ensemble": run}
                 system |= {"equilibrate_ps": md.equilibrate_ps} | settings
                 yield Work(f"{model}/{run}", simulate, (self.oracle_run(**system), folder / run))
