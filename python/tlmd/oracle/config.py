@@ -11,6 +11,7 @@ from tlmd.curves.config import MethodConfig
 from tlmd.models.architecture import Elements
 from tlmd.run.config import ConfigPath, Section
 from tlmd.run.quantities import Count, Positive, Seed, Steps, Threads
+from tlmd.train.config import ModelPath
 
 Name = Annotated[str, Field(pattern=r"^[\w.+]+$")]
 
@@ -24,6 +25,9 @@ class PotentialConfig(Section):
     data: ConfigPath = Field(description="LAMMPS data file of the liquid, which the include reads")
     gas: ConfigPath | None = Field(
         None, description="data file of one molecule in a large box; absent: no heat of vaporisation"
+    )
+    model: ModelPath | None = Field(
+        None, description="trained model, or the name of a shipped one, that the include reads as model.pt"
     )
     units: Literal["real", "metal"] = Field("real", description="those of the include")
     elements: Elements = Field(description="of the LAMMPS types 1, 2, ...")

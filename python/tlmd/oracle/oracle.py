@@ -81,6 +81,9 @@ class Oracle:
 
     def run(self) -> None:
         """All stages, each of which waits for the one before."""
+        if self.config.potential.model is not None and not self.model.exists():
+            self.model.parent.mkdir(parents=True, exist_ok=True)
+            export_model(self.config.potential.model, self.model)
         self.do("runs of the oracle", [*self.sampling(), *self.truth_runs()])
         self.do("labels", list(self.labelling()))
         for name, each in self.config.sets.items():
@@ -116,10 +119,20 @@ class Oracle:
                         raise
                     self.failed[running[future].name] = str(error)
 
+    @property
+    def model(self) -> Path:
+        """The exported model of an oracle that has one."""
+        return self.out / "truth" / "model-lammps.pt"
+
+    def system(self) -> dict[str, Any]:
+        """What the oracle is, for its runs and labels."""
+        potential = self.config.potential
+        shared = {name: getattr(potential, name) for name in ("include", "data", "units", "elements")}
+        return shared | {"model": None if potential.model is None else self.model}
+
     def oracle_run(self, **settings: Any) -> Run:
         """A run of the oracle itself; settings beside those of [state]."""
-        potential, state = self.config.potential, self.config.state
-        shared = {name: getattr(potential, name) for name in ("include", "data", "units", "elements")}
+        state, shared = self.config.state, self.system()
         shared |= {name: getattr(state, name) for name in ("temperature_K", "pressure_bar", "timestep_fs")}
         shared |= {name: getattr(state, name) for name in ("thermostat_fs", "barostat_fs", "equilibrate_ps")}
         shared |= {"ensemble": "npt", "ps": state.npt_ps, "every_fs": state.frames_fs, "threads": self.config.threads}
@@ -170,10 +183,8 @@ class Oracle:
 
     def labelling(self) -> Iterator[Work]:
         """Labels of all frames of the oracle's NPT run and of the sets' runs."""
-        potential = self.config.potential
         folders = [self.out / "truth" / "npt", *(self.out / work.name for work in self.sampling())]
-        shared = {name: getattr(potential, name) for name in ("include", "data", "units", "elements")}
-        shared |= {"variables": potential.labels}
+        shared = self.system() | {"variables": self.config.potential.labels}
         for folder in folders:
             labels = Labels(**shared, dump=folder / "md.dump.gz")
             yield Work(f"{folder.name}, labels", label, (labels, folder / "labels"))

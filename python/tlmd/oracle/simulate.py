@@ -37,11 +37,11 @@ THERMO = 20  # steps between rows of the log
 
 
 class System(StageConfig):
-    """What LAMMPS runs: an include of its own with its data file, or an exported model with a data file of atoms."""
+    """What LAMMPS runs: an include with its data file, an exported model with a data file of atoms, or both."""
 
-    include: Path | None = None  # absent for a model
+    include: Path | None = None  # absent: the model alone
     data: Path
-    model: Path | None = None
+    model: Path | None = None  # model.pt for the include
     units: Literal["real", "metal"] = "metal"
     elements: list[str]
     threads: int = 1
@@ -52,7 +52,7 @@ class System(StageConfig):
         if self.model is not None:
             shutil.copyfile(self.model, folder / "model.pt")
             (folder / "system.in").write_text(MODEL.format(elements=" ".join(self.elements)), encoding="utf-8")
-        else:
+        if self.include is not None:
             shutil.copyfile(self.include, folder / "system.in")
 
 
