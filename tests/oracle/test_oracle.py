@@ -105,6 +105,7 @@ def test_the_same_command_goes_on_and_changes_nothing(finished):
     out = finished / "oracle"
     (model,) = (out / "models").iterdir()
     (model / "nvt" / "md.log").unlink()  # as if it had been killed there
+    (model / "nvt" / ".left.tmp").mkdir()
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.gz") if path.parent != model / "nvt"}
     assert len(kept) == 7  # npt, gas and nvt of the oracle, two runs of the set, npt and gas of the model
     before = (out / "oracle.csv").read_text()

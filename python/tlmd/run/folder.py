@@ -12,6 +12,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ class RunFolder:
         self._lock = Lock(self.path)
         for place in (self.path, self.path / PARTS):
             for leftover in place.glob(".*.tmp"):  # of a killed process
-                leftover.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         notes = self._claim(run_record(stage, config))
         self._log = open(self.path / "log.txt", "a", encoding="utf-8")
         return notes, self._finished(notes)
