@@ -14,22 +14,32 @@ from ase.calculators.fd import calculate_numerical_forces
 from tlmd import export as export_module
 from tlmd.calculator import TLCalculator
 from tlmd.cli import export as tl_export
-from tlmd.export import export_model, load_exported
-from tlmd.modelfile import Card, Sample, load_model, read_card, save_model
+from tlmd.export import export_model, load_any, load_exported, sample_graph
+from tlmd.modelfile import FORMAT_VERSION, Card, Sample, load_model, read_card, save_model
 from tlmd.models.architecture import Architecture, new_potential
 from tlmd.run.errors import InputError
 from tlmd.run.installed import SHIPPED
 
 
-@pytest.fixture
-def model(tmp_path):
+def written(path, first_cutoff: float | None = None):
     torch.manual_seed(2)
-    architecture = Architecture(width=16, n_layers=2, n_radial=8)
+    architecture = Architecture(width=16, n_layers=2, n_radial=8, first_cutoff=first_cutoff)
     potential = new_potential(["H", "C", "O"], 4.0, architecture)
     potential.reference[:] = torch.tensor([-13.5, -1020.0, -430.0])
     card = Card(elements=["H", "C", "O"], cutoff=4.0, architecture=architecture, level_of_theory="random numbers")
-    save_model(tmp_path / "model.pt", potential, card, box())
-    return tmp_path / "model.pt"
+    save_model(path, potential, card, box())
+    return path
+
+
+@pytest.fixture
+def model(tmp_path):
+    return written(tmp_path / "model.pt")
+
+
+@pytest.fixture
+def wide_model(tmp_path):
+    """Whose first layer reaches further than the others."""
+    return written(tmp_path / "wide.pt", 5.5)
 
 
 def box():
@@ -57,9 +67,22 @@ def test_card_travels(model):
     assert potential.dtype == torch.float32
 
 
+def test_the_card_states_both_radii(wide_model):
+    """A format of their own, which an older tlmd refuses; graphs reach as far as the larger one."""
+    for file in (wide_model, export_model(wide_model)):
+        potential, card = load_any(file)
+        assert (card.cutoff, card.architecture.first_cutoff, card.reach, potential.cutoff) == (4.0, 5.5, 5.5, 5.5)
+        assert card.format_version == FORMAT_VERSION == 3
+        assert sample_graph(file, potential).vectors.norm(dim=-1).max() > 5.5  # filler beyond the larger radius
+        a = atoms()
+        a.calc = TLCalculator(file)
+        assert int((a.calc.graph(a).vectors.norm(dim=-1) < 5.5).sum(1).min()) > 1
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_calculator_trained_equals_exported(model, dtype):
-    results = []
+@pytest.mark.parametrize("name", ["model", "wide_model"])
+def test_calculator_trained_equals_exported(request, name, dtype):
+    model, results = request.getfixturevalue(name), []
     for file in (model, export_model(model, dtype=dtype)):
         a = atoms()
         a.calc = TLCalculator(file)
@@ -72,9 +95,10 @@ def test_calculator_trained_equals_exported(model, dtype):
     assert i1.sum() == pytest.approx(e1)
 
 
-def test_calculator_forces_by_finite_differences(model):
+@pytest.mark.parametrize("name", ["model", "wide_model"])
+def test_calculator_forces_by_finite_differences(request, name):
     a = atoms()
-    a.calc = TLCalculator(export_model(model, dtype="float64"))
+    a.calc = TLCalculator(export_model(request.getfixturevalue(name), dtype="float64"))
     forces = a.get_forces()
     numeric = calculate_numerical_forces(a, eps=1e-4, iatoms=[1, 5])
     np.testing.assert_allclose(forces[[1, 5]], numeric, rtol=1e-5, atol=1e-7)
@@ -141,9 +165,9 @@ def test_newer_format_is_refused(model, tmp_path):
         for item in old.infolist():
             content = old.read(item)
             if item.filename.endswith("card.json"):
-                content = json.dumps({**json.loads(content), "format_version": 3}).encode()
+                content = json.dumps({**json.loads(content), "format_version": FORMAT_VERSION + 1}).encode()
             new.writestr(item, content)
-    with pytest.raises(InputError, match="newer.pt of format 3; wanted format 2 or older; install a newer tlmd"):
+    with pytest.raises(InputError, match="newer.pt of format 4; wanted format 3 or older; install a newer tlmd"):
         load_model(newer)
 
 

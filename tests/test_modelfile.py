@@ -113,6 +113,7 @@ CHANGES = {
     "norm": lambda card: card | {"architecture": card["architecture"] | {"norm_epsilon": 0.2}},
     "width": lambda card: card | {"architecture": card["architecture"] | {"width": 32}},
     "layers": lambda card: card | {"architecture": card["architecture"] | {"n_layers": 3}},
+    "first cutoff": lambda card: card | {"architecture": card["architecture"] | {"first_cutoff": 5.0}},
 }
 
 
@@ -125,11 +126,13 @@ def test_an_edited_card_is_refused(file, tmp_path, change):
         TLCalculator(edited)
 
 
-@pytest.mark.parametrize("change", ["elements", "cutoff", "dtype", "reference energies", "width", "layers"])
+@pytest.mark.parametrize(
+    "change", ["elements", "cutoff", "dtype", "reference energies", "width", "layers", "first cutoff"]
+)
 def test_an_edited_card_of_an_older_file_is_refused(tmp_path, change):
     """Without a checksum: what the parameters or the script tell."""
     for name in ("format1.pt", "format1-lammps.pt"):
-        if (name, change) == ("format1.pt", "cutoff"):
+        if name == "format1.pt" and "cutoff" in change:
             continue  # no other trace of it in the file
         edited = with_card(DATA / name, tmp_path / name, CHANGES[change])
         with pytest.raises(InputError, match="whose card and parameters differ"):
@@ -151,6 +154,10 @@ DAMAGES = {
     "no elements": (lambda card: card | {"elements": []}, "key elements"),
     "endless cutoff": (lambda card: card | {"cutoff": 1e9}, "key cutoff"),
     "no architecture": (lambda card: card | {"architecture": None}, "the architecture of the network"),
+    "first cutoff": (
+        lambda card: card | {"architecture": card["architecture"] | {"first_cutoff": 3.0}},
+        "first_cutoff of at least the cutoff, 4 A",
+    ),
     "kind": (lambda card: card | {"kind": "mekrr"}, "kernel settings for kind mekrr"),
     "network": (
         lambda card: card | {"architecture": card["architecture"] | {"network": "pain"}},

@@ -13,7 +13,7 @@ namespace tlmd {
 
 using Json = nlohmann_lmp::json;
 
-static constexpr int FORMAT_VERSION = 2;
+static constexpr int FORMAT_VERSION = 3;
 
 static void check_kind(const Json &card, const std::string &name, const std::string &wanted) {
   const int version = card.value("format_version", 0);
@@ -39,6 +39,17 @@ static void check_values(const Card &card, const std::string &name) {
   if (card.elements.empty()) refuse(name + " without elements", "one at least", "train and export it again");
   if (!std::isfinite(card.cutoff) || card.cutoff <= 0)
     refuse(name + " with cutoff " + std::to_string(card.cutoff), "a length above zero", "export it again");
+  if (!std::isfinite(card.reach) || card.reach < card.cutoff)
+    refuse(name + " with first_cutoff " + std::to_string(card.reach),
+           "at least the cutoff, " + std::to_string(card.cutoff), "export it again");
+}
+
+// The cutoff of the first layer, A: that of all where the card has none.
+static double first_cutoff(const Json &card, double cutoff) {
+  const Json architecture = card.value("architecture", Json());
+  if (!architecture.is_object() || !architecture.contains("first_cutoff")) return cutoff;
+  const Json &first = architecture.at("first_cutoff");
+  return first.is_null() ? cutoff : first.get<double>();
 }
 
 static std::string kernel_words(const Json &kernel) {
@@ -56,6 +67,7 @@ Card read_card(const std::string &json, const std::string &name, const std::stri
     check_kind(content, name, kind);
     card.elements = content.at("elements").get<std::vector<std::string>>();
     card.cutoff = content.at("cutoff").get<double>();
+    card.reach = first_cutoff(content, card.cutoff);
     card.float64 = content.at("dtype") == "float64";
     card.theory = content.value("level_of_theory", "unknown");
     card.whole = in_one_piece(content);

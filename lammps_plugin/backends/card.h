@@ -10,7 +10,8 @@ namespace tlmd {
 
 struct Card {
   std::vector<std::string> elements;  // in the order of the parameters, each once
-  double cutoff;                      // A
+  double cutoff;                      // A, of the layers
+  double reach;                       // A, of the first one: as far or farther
   bool float64;
   bool whole;          // evaluated in one piece: a network that the engine does not know, or a feature module
   std::string kernel;  // in words, for the log; empty for a PaiNN

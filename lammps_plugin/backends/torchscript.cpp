@@ -85,15 +85,16 @@ TorchScript::TorchScript(const std::string &file, const std::string &name, const
   by_composition = impl->kernel && impl->net.attr("mean").toBool();
   on_gpu = impl->device.is_cuda();
   impl->dtype = card.float64 ? torch::kDouble : torch::kFloat;
-  impl->cutoff = card.cutoff;
+  impl->reach = card.reach;
   hops = card.whole ? impl->n_layers : 0;
   impl->ratio.assign(card.elements.size(), 1.0);
   check_parameters(name);
 
   std::ostringstream line;
   line << name << (hops ? ": TorchScript F=" : ": PaiNN F=") << impl->width << " L=" << impl->n_layers
-       << (card.kernel.empty() ? "" : ", ") << card.kernel << ", cutoff " << card.cutoff << " A, " << card.dtype()
-       << " on " << impl->device << ", " << card.theory;
+       << (card.kernel.empty() ? "" : ", ") << card.kernel << ", cutoff " << card.cutoff << " A, ";
+  if (card.reach > card.cutoff) line << "of the first layer " << card.reach << " A, ";
+  line << card.dtype() << " on " << impl->device << ", " << card.theory;
   summary = line.str();
 }
 
@@ -121,7 +122,8 @@ void TorchScript::check_parameters(const std::string &name) const {
     compare("elements", joined(card.elements), joined(found));
   }
   compare("a number of elements of", card.elements.size(), (size_t) potential.attr("reference").toTensor().size(0));
-  if (potential.hasattr("cutoff")) compare("cutoff", card.cutoff, potential.attr("cutoff").toDouble());
+  if (potential.hasattr("cutoff"))
+    compare(card.reach > card.cutoff ? "first_cutoff" : "cutoff", card.reach, potential.attr("cutoff").toDouble());
   if (hops) return;
   compare("cutoff", card.cutoff, impl->net.attr("edge_basis").toModule().attr("cutoff").toDouble());
   const Tensor embedding = impl->net.attr("embedding").toModule().attr("weight").toTensor();

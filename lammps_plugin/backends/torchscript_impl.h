@@ -20,7 +20,7 @@ struct TorchScript::Impl {
   torch::Device device = torch::kCPU;
   torch::ScalarType dtype = torch::kFloat;
   int n_layers = 0, width = 0;
-  double cutoff = 0;
+  double reach = 0;  // A, of the pairs
   bool kernel = false;
   std::vector<double> ratio;     // N / n_z of each species, for a kernel head
   std::vector<Tensor> features;  // of the last evaluation, after each layer

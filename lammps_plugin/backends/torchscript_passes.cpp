@@ -68,7 +68,7 @@ void TorchScript::Impl::evaluate_whole(const engine::Pairs &pairs, engine::Resul
   features.assign(1, torch::empty({0, width}, dtype));
   result = engine::Result();
   if (n == 0) return;
-  const Slots slots(pairs, cutoff);
+  const Slots slots(pairs, reach);
   const auto [species, neighbours, vectors] = inputs(pairs, slots);
   const Tensor h =
       net.get_method("after_layers")({species, vectors, neighbours}).toTensorVector().back().narrow(0, 0, n);
@@ -81,7 +81,7 @@ void TorchScript::Impl::evaluate_whole(const engine::Pairs &pairs, engine::Resul
 
 template <class real>
 void TorchScript::Impl::evaluate_layers(const engine::Pairs &pairs, Halo &halo, engine::Result &result) {
-  const Slots slots(pairs, cutoff);
+  const Slots slots(pairs, reach);
   const int n = pairs.n_owned, m = pairs.n_rows;
   const auto [species, neighbours, vectors] = inputs(pairs, slots);
   const auto [unit_out, basis_out] = pair_of(net.get_method("edges")({vectors}));

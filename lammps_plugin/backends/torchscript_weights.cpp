@@ -27,25 +27,33 @@ engine::Head TorchScript::Impl::head() {
   return head;
 }
 
-engine::Weights TorchScript::weights() const {
-  const auto edges = impl->net.attr("edge_basis").toModule();
+// Of an Edges of models/painn.py.
+static engine::Basis basis_of(const torch::jit::Module &edges) {
   engine::Basis basis;
-  basis.cutoff = card.cutoff;
+  basis.cutoff = edges.attr("cutoff").toDouble();
   basis.centres = numbers_of<double>(edges.attr("centres").toTensor(), torch::kDouble);
   basis.width = edges.attr("width").toDouble();
   basis.bessel = edges.attr("bessel").toBool();
   basis.polynomial = edges.attr("polynomial").toBool();
+  return basis;
+}
+
+engine::Weights TorchScript::weights() const {
+  const auto &net = impl->net;
+  const engine::Basis basis = basis_of(net.attr("edge_basis").toModule());
+  // of the first layer, if it has its own
+  const bool two = net.hasattr("first_basis") && !net.attr("first_basis").isNone();
   // files of format 1 do not state it
-  const double epsilon = impl->net.hasattr("norm_epsilon") ? impl->net.attr("norm_epsilon").toDouble() : 1e-4;
+  const double epsilon = net.hasattr("norm_epsilon") ? net.attr("norm_epsilon").toDouble() : 1e-4;
   std::map<std::string, Tensor> named;
   for (const auto &entry : impl->potential.named_parameters()) named[entry.name] = entry.value;
   for (const auto &entry : impl->potential.named_buffers()) named[entry.name] = entry.value;
-  return engine::read_weights((int) card.elements.size(), impl->width, impl->n_layers, epsilon, basis, impl->head(),
-                              [&](const std::string &name) {
-                                const auto found = named.find(name);
-                                return found == named.end() ? std::vector<double>()
-                                                            : numbers_of<double>(found->second, torch::kDouble);
-                              });
+  return engine::read_weights(
+      (int) card.elements.size(), impl->width, impl->n_layers, epsilon, basis,
+      two ? basis_of(net.attr("first_basis").toModule()) : basis, impl->head(), [&](const std::string &name) {
+        const auto found = named.find(name);
+        return found == named.end() ? std::vector<double>() : numbers_of<double>(found->second, torch::kDouble);
+      });
 }
 
 engine::Pairs TorchScript::test_cluster() const {
@@ -55,7 +63,7 @@ engine::Pairs TorchScript::test_cluster() const {
   const auto vectors = numbers_of<double>(read("test_vectors"), torch::kDouble);
   const int n = (int) species.size();
   return engine::whole_system(n, (int) neighbours.size() / n, species.data(), neighbours.data(), vectors.data(),
-                              card.cutoff);
+                              card.reach);
 }
 
 Tensor TorchScript::Impl::deviation(const Tensor &psi) {

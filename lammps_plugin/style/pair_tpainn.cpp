@@ -162,14 +162,14 @@ void PairTPaiNN::init_style() {
   refuse(checks.bonds());
   refuse(checks.exclusions());
   if (options.masses) refuse(checks.masses(model->card.elements, names));
-  ghostneigh = range() > model->card.cutoff;
+  ghostneigh = range() > model->card.reach;
   neighbor->add_request(this, NeighConst::REQ_FULL | (ghostneigh ? NeighConst::REQ_GHOST : 0));
   if (ghostneigh) widen_ghosts();
   planned = false;
 }
 
 // How far ghosts are wanted, A. One rank has every atom itself, and exchanged features bring what is farther.
-double PairTPaiNN::range() const { return model->card.cutoff * (comm->nprocs > 1 ? std::max(model->hops, 1) : 1); }
+double PairTPaiNN::range() const { return model->card.reach * (comm->nprocs > 1 ? std::max(model->hops, 1) : 1); }
 
 void PairTPaiNN::widen_ghosts() {
   if (comm->mode != Comm::SINGLE || (neighbor->style != Neighbor::BIN && neighbor->style != Neighbor::NSQ))
@@ -181,7 +181,7 @@ void PairTPaiNN::widen_ghosts() {
                    range(), model->hops);
 }
 
-double PairTPaiNN::init_one(int i, int j) { return cutghost[i][j] = cutghost[j][i] = model->card.cutoff; }
+double PairTPaiNN::init_one(int i, int j) { return cutghost[i][j] = cutghost[j][i] = model->card.reach; }
 
 int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *) {
   rows.pack(n, list, buf);
@@ -198,7 +198,7 @@ void PairTPaiNN::gather() {
     if (comm->get_comm_cutoff() < range())
       refuse(fmt::format("got ghosts up to {} A; wanted {} A, the model's range; use comm_modify cutoff",
                          comm->get_comm_cutoff(), range()));
-    rows.plan(this, list, map, model->card.cutoff, model->hops);
+    rows.plan(this, list, map, model->card.reach, model->hops);
   }
   std::string bad;
   try {

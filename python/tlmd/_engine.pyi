@@ -38,6 +38,14 @@ class Head:
         the cosines first.
         """
 
+class Basis:
+    """Radial functions times their envelope."""
+
+    def __init__(self, cutoff: float, centres: Sequence[float], width: float, bessel: bool, polynomial: bool) -> None:
+        """cutoff in A. centres: k pi / r_c in 1/A (bessel) or of Gaussians in A, of this width. polynomial: envelope;
+        else cosine.
+        """
+
 class Weights:
     """The parameters of a potential, in float64."""
 
@@ -47,17 +55,14 @@ class Weights:
         width: int,
         n_layers: int,
         norm_epsilon: float,
-        cutoff: float,
-        centres: Sequence[float],
-        basis_width: float,
-        bessel: bool,
-        polynomial: bool,
+        basis: Basis,
+        first_basis: Basis,
         head: Head,
         get: Callable[[str], NDArray[np.float64]],
     ) -> None:
-        """width: F. norm_epsilon: e of |V| = sqrt(V^2 + e^2). cutoff in A. centres: k pi / r_c in 1/A (bessel) or of
-        Gaussians in A, whose width is basis_width. polynomial: envelope; else cosine. get: a parameter, flat and
-        row-major, by its name in Potential's state_dict; RuntimeError if it has another number of values than expected.
+        """width: F. norm_epsilon: e of |V| = sqrt(V^2 + e^2). basis, first_basis: of the layers, and of the first one,
+        whose cutoff is at least the others'. get: a parameter, flat and row-major, by its name in Potential's
+        state_dict; RuntimeError if it has another number of values than expected.
         """
 
 class Pairs:

@@ -41,10 +41,10 @@ class TLCalculator(Calculator):
 
     def graph(self, atoms: Atoms, positions: torch.Tensor | None = None) -> Graph:
         """The graph of a frame for this model, vectors in float64; positions: those of the frame, (N, 3) A."""
-        card = self.card
+        model = self.model
         place = atoms.positions if positions is None else positions
         box = atoms.cell.array
-        return build_graph(atoms.numbers, place, box, atoms.pbc, card.elements, card.cutoff, torch.float64)
+        return build_graph(atoms.numbers, place, box, atoms.pbc, model.elements, float(model.cutoff), torch.float64)
 
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives (3N, 3N) of the energy, eV/A^2; the native engine takes them in float64. Vibrations:

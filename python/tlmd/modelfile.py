@@ -40,7 +40,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
 from tlmd.run.installed import SHIPPED, named_or_path
 
-FORMAT_VERSION = 2  # 2: the architecture states the length scale of the norm
+FORMAT_VERSION = 3  # 2: the architecture states the length scale of the norm; 3: two radii, else files are of format 2
 BACKBONE = "net.backbone."  # parameters of a module, which are in its own bytes
 # keys of the card that define the model's numbers, with its tensors
 DEFINING = ("kind", "elements", "cutoff", "architecture", "kernel", "dtype", "units", "reference_energies")
@@ -55,7 +55,7 @@ class Card(BaseModel):
     format_version: int = FORMAT_VERSION
     kind: Literal["tpainn", "mekrr"] = "tpainn"
     elements: Elements = Field(min_length=1)
-    cutoff: float = Field(gt=0, le=100, description="A")
+    cutoff: float = Field(gt=0, le=100, description="A, of the layers; the first one may have its own, first_cutoff")
     architecture: Architecture | None = Field(Architecture(), description="none where the backbone is a module")
     kernel: KernelArchitecture | None = Field(None, description="kind mekrr")
     dtype: Literal["float32", "float64"] = "float32"
@@ -75,7 +75,13 @@ class Card(BaseModel):
             raise ValueError("kernel settings for kind mekrr, and for no other")
         if self.architecture is None and (self.kernel is None or self.kernel.backbone == "painn"):
             raise ValueError("the architecture of the network")
+        _ = self.reach
         return self
+
+    @property
+    def reach(self) -> float:
+        """How far the model's graphs reach, A."""
+        return self.architecture.reach(self.cutoff) if self.architecture else self.cutoff
 
 
 class Sample(NamedTuple):
@@ -85,6 +91,13 @@ class Sample(NamedTuple):
     positions: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
+
+
+def layer_cutoff(model: Any) -> float:
+    """What the card of a trained or exported model calls its cutoff, A: that of its layers. `model.cutoff` is how far
+    its graphs reach, which is more where the first layer has a radius of its own."""
+    edges = getattr(model.net, "edge_basis", None)
+    return float(model.cutoff if edges is None else edges.cutoff)
 
 
 def save_model(path: Path | str, potential: Potential, card: Card, sample: Any = None) -> None:
@@ -114,9 +127,9 @@ def describe(potential: Potential, card: Card, tensors: Mapping[str, Tensor]) ->
     reference = dict(zip(potential.elements, potential.reference.tolist(), strict=True))
     described = card.model_copy(
         update={
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSION if potential.cutoff > layer_cutoff(potential) else 2,
             "elements": potential.elements,
-            "cutoff": potential.cutoff,
+            "cutoff": layer_cutoff(potential),
             "dtype": str(potential.dtype).removeprefix("torch."),
             "reference_energies": reference,
         }
@@ -247,7 +260,8 @@ def compare_card(path: Path | str, card: Card, model: Any) -> None:
     energies than its card."""
     found = {
         "elements": (card.elements, list(model.elements)),
-        "cutoff": (card.cutoff, float(model.cutoff)),
+        "cutoff": (card.cutoff, layer_cutoff(model)),
+        "reach": (card.reach, float(model.cutoff)),
         "dtype": (card.dtype, str(dtype_of(model.net)).removeprefix("torch.")),
     }
     if card.architecture is not None and (card.kernel is None or card.kernel.backbone == "painn"):

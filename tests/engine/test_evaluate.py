@@ -36,7 +36,7 @@ def graph_of(potential: Potential, positions, cell=None, seed: int = 0) -> Graph
     numbers = np.array([{"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17}[s] for s in SYMBOLS])
     box = np.zeros((3, 3)) if cell is None else np.asarray(cell, float)
     periodic = [cell is not None] * 3
-    return build_graph(numbers[species], positions, box, periodic, potential.elements, CUTOFF, torch.float64)
+    return build_graph(numbers[species], positions, box, periodic, potential.elements, potential.cutoff, torch.float64)
 
 
 def lattice(n: int, spacing: float, noise: float = 0.2) -> np.ndarray:
@@ -85,10 +85,32 @@ def test_equals_eager(where, isa):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("where", surroundings())
+def test_a_first_layer_that_reaches_further(where, isa):
+    potential = random_potential(2, first_cutoff=5.5)
+    graph = graph_of(potential, *surroundings()[where])
+    truth = evaluate(potential, graph)
+    for moment_species in (0, 4):
+        exact = Engine(potential, isa=isa, n_bins=0, moment_species=moment_species)
+        assert_equal(exact.evaluate(graph), truth, 1e-11)
+    assert_equal(Engine(potential, isa=isa, n_bins=400, threads=2).evaluate(graph), truth, 1e-7)
+    assert_equal(Engine(potential, torch.float32, isa=isa, n_bins=400).evaluate(graph), truth, 5e-5)
+
+
+def test_first_cutoff_that_is_the_cutoff_gives_the_same_bits():
+    graph = graph_of(random_potential(2), *surroundings()["liquid"])
+    plain, same = (
+        Engine(random_potential(2, first_cutoff=first), torch.float32, n_bins=200).evaluate(graph)
+        for first in (None, CUTOFF)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(plain, same, strict=True))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("n_species", range(1, 9))
 def test_numbers_of_species(n_species, isa):
     """Layer 1 by moments (up to 4 species, or as told) and by the ordinary message."""
-    potential = random_potential(n_species)
+    potential = random_potential(n_species, first_cutoff=None if n_species % 2 else 5.0)
     graph = graph_of(potential, lattice(4, 2.0), np.eye(3) * 8.0)
     truth = evaluate(potential, graph)
     for moment_species in (0, 4, 8):
@@ -107,6 +129,9 @@ ARCHITECTURES = [
     {"radial": "gaussian", "envelope": "cosine"},
     {"radial": "gaussian"},
     {"envelope": "cosine", "n_radial": 33},
+    {"first_cutoff": 5.0, "n_layers": 1},
+    {"first_cutoff": 5.0, "n_layers": 5, "width": 34},
+    {"first_cutoff": 4.3, "radial": "gaussian", "envelope": "cosine"},
 ]
 
 
@@ -156,9 +181,10 @@ def test_batches_of_frames():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_the_table_keeps_its_promise(dtype):
+@pytest.mark.parametrize("first_cutoff", [None, 6.0])
+def test_the_table_keeps_its_promise(first_cutoff, dtype):
     """The stated error of the chosen table bounds the deviation on the sample; more bins, less error."""
-    potential = random_potential(2, width=64, n_radial=20)
+    potential = random_potential(2, width=64, n_radial=20, first_cutoff=first_cutoff)
     graph = graph_of(potential, lattice(4, 2.2), np.eye(3) * 8.8)
     truth = evaluate(potential, graph).forces
     rms = float(truth.square().mean().sqrt())
@@ -176,9 +202,10 @@ def test_the_table_keeps_its_promise(dtype):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_forces_are_minus_the_slope_of_the_energy(isa):
+@pytest.mark.parametrize("first_cutoff", [None, 6.0])
+def test_forces_are_minus_the_slope_of_the_energy(first_cutoff, isa):
     """Of the table's own energy, in float64: energy is conserved whatever the table's error."""
-    potential = random_potential(2)
+    potential = random_potential(2, first_cutoff=first_cutoff)
     positions, cell = lattice(3, 2.1), np.eye(3) * 6.3
     engine = Engine(potential, isa=isa, n_bins=60)
     forces = engine.evaluate(graph_of(potential, positions, cell)).forces.numpy()

@@ -30,7 +30,9 @@ def graph_of(potential: Potential, positions, cell=None) -> Graph:
     species = np.random.default_rng(0).integers(len(potential.elements), size=len(positions))
     numbers = np.array([atomic_numbers[s] for s in potential.elements])[species]
     box = np.zeros((3, 3)) if cell is None else np.asarray(cell, float)
-    return build_graph(numbers, positions, box, [cell is not None] * 3, potential.elements, CUTOFF, torch.float64)
+    return build_graph(
+        numbers, positions, box, [cell is not None] * 3, potential.elements, potential.cutoff, torch.float64
+    )
 
 
 def lattice(n: int, spacing: float) -> np.ndarray:
@@ -77,9 +79,10 @@ def assert_equal(found: dict, truth: dict, tolerance: float) -> None:
         assert float((found[name] - gradient).abs().max()) <= tolerance * scale, name
 
 
+@pytest.mark.parametrize("first_cutoff", [None, 5.0])
 @pytest.mark.parametrize("where", SYSTEMS)
-def test_equals_double_backward(where):
-    potential = random_potential(2)
+def test_equals_double_backward(where, first_cutoff):
+    potential = random_potential(2, first_cutoff=first_cutoff)
     graph = graph_of(potential, *SYSTEMS[where])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
     for moment_species in (0, 4):
@@ -90,7 +93,7 @@ def test_equals_double_backward(where):
 @pytest.mark.parametrize("n_species", range(1, 9))
 def test_numbers_of_species(n_species):
     """Layer 1 by moments (up to 4 species, or as told) and by the message."""
-    potential = random_potential(n_species)
+    potential = random_potential(n_species, first_cutoff=None if n_species % 2 else 5.0)
     graph = graph_of(potential, *SYSTEMS["liquid"])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
     for moment_species in (0, 4, 8):
@@ -105,6 +108,8 @@ def test_numbers_of_species(n_species):
         {"width": 6, "n_layers": 1},
         {"n_layers": 2},
         {"n_layers": 4, "radial": "gaussian", "envelope": "cosine"},
+        {"n_layers": 1, "first_cutoff": 5.0},
+        {"n_layers": 4, "first_cutoff": 4.5, "radial": "gaussian", "envelope": "cosine"},
     ],
     ids=str,
 )
@@ -115,13 +120,14 @@ def test_architectures(architecture):
     assert_equal(gradients(potential, TrainingEngine(potential, n_bins=0).evaluate(graph)), truth, 1e-10)
 
 
+@pytest.mark.parametrize("first_cutoff", [None, 5.0])
 @pytest.mark.parametrize("isa", ["avx512", "avx2", "portable"])
-def test_float32_with_a_table(isa, monkeypatch):
+def test_float32_with_a_table(isa, first_cutoff, monkeypatch):
     from tlmd import _engine
 
     if isa not in _engine.available_isas():
         pytest.skip(f"this processor has no {isa}")
-    potential = random_potential(2, width=64, n_radial=20)
+    potential = random_potential(2, width=64, n_radial=20, first_cutoff=first_cutoff)
     graph = graph_of(potential, *SYSTEMS["liquid"])
     truth = gradients(potential, evaluate(potential, graph, create_graph=True))
     rms = float(torch.cat([t.flatten() for t in truth.values()]).square().mean().sqrt())
@@ -148,9 +154,10 @@ def on_several_threads(find: Callable[[], dict], check: Callable[[dict], None]) 
         torch.set_num_threads(before)
 
 
-def test_batches_and_threads():
+@pytest.mark.parametrize("first_cutoff", [None, 5.0])
+def test_batches_and_threads(first_cutoff):
     """Several frames at once; any number of threads; the same bits every time."""
-    potential = random_potential(2)
+    potential = random_potential(2, first_cutoff=first_cutoff)
     names = ("liquid", "pair and single", "triclinic")
     batch = batch_graphs([graph_of(potential, *SYSTEMS[name]) for name in names])
     truth = gradients(potential, evaluate(potential, batch, create_graph=True))

@@ -120,6 +120,8 @@ def test_equals_double_backward(where, names):
         {"width": 6, "n_layers": 1},
         {"n_layers": 4, "radial": "gaussian", "envelope": "cosine"},
         {"radial": "gaussian"},
+        {"first_cutoff": 5.0},
+        {"first_cutoff": 5.0, "n_layers": 1},
     ],
     ids=str,
 )
@@ -148,7 +150,7 @@ def test_water(names):
 def test_float32_with_a_table(isa, moment_species, monkeypatch):
     if isa not in _engine.available_isas():
         pytest.skip(f"this processor has no {isa}")
-    potential, systems = random_potential(2, width=64, n_radial=20), [SYSTEMS["skewed"]]
+    potential, systems = random_potential(2, width=64, n_radial=20, first_cutoff=5.0), [SYSTEMS["skewed"]]
     truth = gradients(potential, eager(potential), systems, LOSSES["all"])
     monkeypatch.setenv("TLMD_ISA", isa)
     potential.cast(torch.float32)
@@ -197,7 +199,7 @@ def test_between_steps_of_training():
 @pytest.mark.parametrize("where", SYSTEMS)
 def test_forces_and_virial_are_slopes(where):
     """The graph's own gradients: of positions minus the forces, of the cell what the virial says."""
-    potential, atoms = random_potential(2), SYSTEMS[where]
+    potential, atoms = random_potential(2, first_cutoff=5.0), SYSTEMS[where]
     graph, positions, cell = graph_of(potential, atoms)
     prediction = TrainingEngine(potential, n_bins=0).evaluate(graph)
     slope, of_cell = torch.autograd.grad(prediction.energy.sum(), (positions, cell))

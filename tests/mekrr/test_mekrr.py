@@ -121,6 +121,20 @@ def test_exported_model_agrees(folder, baseline):
             )
 
 
+def test_a_backbone_whose_first_layer_reaches_further(folder):
+    torch.manual_seed(1)
+    architecture = Architecture(width=8, n_layers=2, n_radial=6, first_cutoff=4.5)
+    backbone = new_potential(["H", "O"], 3.0, architecture).double()
+    save_model(folder / "backbone.pt", backbone, Card(elements=["H", "O"], cutoff=3.0, architecture=architecture))
+    result = fit(folder, "run")
+    card = load_any(folder / "run" / "model.pt")[1]
+    assert (card.cutoff, card.reach) == (3.0, 4.5)
+    exported = export_model(folder / "run" / "model.pt")
+    for file in (folder / "run" / "model.pt", exported):
+        errors = evaluate_file(file, folder / "valid.extxyz")[0]
+        assert errors.rmse("forces") == pytest.approx(result.errors["valid"].rmse("forces"), rel=1e-6)
+
+
 def test_a_killed_run_goes_on_and_an_update_equals_a_fit_of_all(folder, monkeypatch):
     whole = fit(folder, "whole", "training.n_frames=8", 'training.select="first"')
     original, seen = accumulate.Rows.of_frame, []

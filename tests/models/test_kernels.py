@@ -107,23 +107,23 @@ HEADS = {
 }
 
 
-def random_kernel_potential(kernel: KernelArchitecture):
+def random_kernel_potential(kernel: KernelArchitecture, first_cutoff: float | None = None):
     """Sizeable random buffers; float64."""
     torch.manual_seed(5)
-    architecture = Architecture(width=20, n_layers=max(kernel.layers) + 1, n_radial=6)
+    architecture = Architecture(width=20, n_layers=max(kernel.layers) + 1, n_radial=6, first_cutoff=first_cutoff)
     potential = kernel_potential(["H", "O"], 4.0, architecture, kernel).double().eval().requires_grad_(False)
     for buffer in potential.net.head.buffers():
         buffer.copy_(torch.randn_like(buffer))
     return potential
 
 
-@pytest.mark.parametrize("isa", ["auto", "portable"])
+@pytest.mark.parametrize(("isa", "first_cutoff"), [("auto", None), ("portable", None), ("auto", 5.5)])
 @pytest.mark.parametrize("name", HEADS)
-def test_engine_equals_torch(name, isa):
-    potential = random_kernel_potential(HEADS[name])
+def test_engine_equals_torch(name, isa, first_cutoff):
+    potential = random_kernel_potential(HEADS[name], first_cutoff)
     rng = np.random.default_rng(1)
     numbers, positions = rng.choice([1, 8], 60), rng.uniform(0, 8.0, (60, 3))
-    graph = build_graph(numbers, positions, np.eye(3) * 8.0, [True] * 3, ["H", "O"], 4.0, torch.float64)
+    graph = build_graph(numbers, positions, np.eye(3) * 8.0, [True] * 3, ["H", "O"], potential.cutoff, torch.float64)
     exact, found = evaluate(potential, graph), Engine(potential, n_bins=0, isa=isa).evaluate(graph)
     for a, b in zip(exact, found, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9 * float(a.abs().max()))

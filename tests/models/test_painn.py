@@ -73,13 +73,22 @@ def energy(potential: Potential, atoms: Atoms) -> float:
 
 
 @pytest.fixture(
-    params=[("bessel", "polynomial", 3), ("gaussian", "cosine", 2), ("bessel", "cosine", 1)],
+    params=[
+        ("bessel", "polynomial", 3, None),
+        ("gaussian", "cosine", 2, None),
+        ("bessel", "cosine", 1, None),
+        ("bessel", "polynomial", 3, 5.5),
+        ("gaussian", "cosine", 2, 4.5),
+        ("bessel", "polynomial", 1, 5.0),
+    ],
     ids=lambda p: "-".join(map(str, p)),
 )
 def potential(request) -> Potential:
-    radial, envelope, n_layers = request.param
+    radial, envelope, n_layers, first_cutoff = request.param
     torch.manual_seed(0)
-    architecture = Architecture(width=16, n_layers=n_layers, n_radial=8, radial=radial, envelope=envelope)
+    architecture = Architecture(
+        width=16, n_layers=n_layers, n_radial=8, radial=radial, envelope=envelope, first_cutoff=first_cutoff
+    )
     potential = new_potential(ELEMENTS, 4.0, architecture).cast(torch.float64)
     potential.scale[:] = torch.tensor([1.0, 2.0, 3.0])
     potential.reference[:] = torch.tensor([-1.0, -20.0, -30.0])
@@ -172,13 +181,50 @@ def test_far_molecules_are_independent(potential):
 
 
 def test_smooth_at_the_cutoff(potential):
+    """Of both radii: between them the first layer alone acts."""
+
     def pair(d: float):
         return evaluate(potential, graph(Atoms("CO", [[0, 0, 0], [0, 0, d]]), potential))
 
-    inside, outside = pair(4.0 - 1e-5), pair(4.0 + 1e-5)
-    assert inside.energy.item() == pytest.approx(outside.energy.item(), abs=1e-8)
-    assert outside.forces.abs().max() == 0
-    assert inside.forces.abs().max() < 1e-4
+    for radius in {4.0, potential.cutoff}:
+        inside, outside = pair(radius - 1e-5), pair(radius + 1e-5)
+        step = 4e-5 * float(outside.forces.abs().max())  # what the first layer alone does at the inner radius
+        assert inside.energy.item() == pytest.approx(outside.energy.item(), abs=1e-8 + step)
+        torch.testing.assert_close(inside.forces, outside.forces, rtol=0, atol=1e-4)
+        assert (outside.forces.abs().max() == 0) == (radius == potential.cutoff)
+
+
+def test_layers_after_the_first_see_the_cutoff_alone(potential, crystal):
+    """Layer by layer, the others on a graph of their own; with the first layer's message by hand."""
+    net, wide = potential.net, graph(crystal, potential)
+    box = (crystal.numbers, crystal.positions, crystal.cell.array, crystal.pbc, potential.elements)
+    near = build_graph(*box, 4.0, torch.float64)
+    assert near.neighbours.shape < wide.neighbours.shape or potential.cutoff == 4.0
+    first = net.first_basis or net.edge_basis
+    assert first.cutoff == potential.cutoff
+    q = net.embed(wide.species)
+    dq, mu = net.messages[0](q, q.new_zeros(3, 0, net.width), *first(wide.vectors), wide.neighbours)
+    q, mu = net.updates[0](q + dq, mu)
+    for message, update in list(zip(net.messages, net.updates, strict=True))[1:]:
+        dq, dmu = message(q, mu, *net.edge_basis(near.vectors), near.neighbours)
+        q, mu = update(q + dq, mu + dmu)
+    found = net.features(wide.species, wide.vectors, wide.neighbours)
+    torch.testing.assert_close(found, q, rtol=0, atol=1e-12)
+
+
+def test_first_cutoff_that_is_the_cutoff_changes_nothing(crystal):
+    predictions = []
+    for first_cutoff in (None, 4.0):
+        torch.manual_seed(0)
+        architecture = Architecture(width=16, n_layers=2, n_radial=8, first_cutoff=first_cutoff)
+        potential = new_potential(ELEMENTS, 4.0, architecture)
+        predictions.append(evaluate(potential, graph(crystal, potential)))
+    assert all(torch.equal(a, b) for a, b in zip(*predictions, strict=True))
+
+
+def test_a_first_layer_that_reaches_less_far_is_refused():
+    with pytest.raises(InputError, match="got first_cutoff 3.5 A; wanted at least the cutoff, 4 A; make it longer"):
+        new_potential(ELEMENTS, 4.0, Architecture(first_cutoff=3.5))
 
 
 @pytest.mark.parametrize("envelope", ["polynomial", "cosine"])

@@ -86,9 +86,18 @@ def run_as_written(tmp_path):
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> dict[str, Path]:
     """Exported random PaiNN potentials with sizeable forces, by dtype: float32 and float64; "trained" is model.pt."""
-    folder = tmp_path_factory.mktemp("models")
+    return random_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def wide_models(tmp_path_factory) -> dict[str, Path]:
+    """The same with a first layer that reaches further than the others."""
+    return random_models(tmp_path_factory.mktemp("wide_models"), first_cutoff=6.5)
+
+
+def random_models(folder: Path, first_cutoff: float | None = None) -> dict[str, Path]:
     torch.manual_seed(3)
-    architecture = Architecture(width=16, n_layers=3, n_radial=8)
+    architecture = Architecture(width=16, n_layers=3, n_radial=8, first_cutoff=first_cutoff)
     potential = new_potential(ELEMENTS, CUTOFF, architecture)
     potential.scale[:] = torch.tensor([5.0, 7.0, 9.0])
     potential.reference[:] = torch.tensor([-13.0, -1000.0, -430.0])

@@ -111,6 +111,14 @@ CARDS = {
     "no elements": ({"elements": []}, "without elements"),
     "elements that are a number": ({"elements": 3}, "with a card that cannot be read"),
     "another cutoff": ({"cutoff": 4.0}, "with cutoff 4 in its card; wanted 5, which its parameters are for"),
+    "another radius of the first layer": (
+        {"architecture": {"first_cutoff": 7.0}},
+        "with first_cutoff 7 in its card; wanted 5, which its parameters are for",
+    ),
+    "a first layer that reaches less far": (
+        {"architecture": {"first_cutoff": 4.0}},
+        "with first_cutoff 4.000000; wanted at least the cutoff, 5.000000",
+    ),
     "a cutoff below zero": ({"cutoff": -1.0}, "with cutoff -1.000000; wanted a length above zero"),
     "another precision": ({"dtype": "float64"}, "with dtype float64 in its card; wanted float32"),
     "a version in words": ({"format_version": "x"}, "with a card that cannot be read"),

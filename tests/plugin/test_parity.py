@@ -76,12 +76,14 @@ RUNS += [("tpainn", 4, "native", 1, "no"), ("tpainn", 2, "torchscript", 1, "no")
 RUNS += [("tpainn", ranks, "torchscript", 1, "yes") for ranks in (1, 2, 4)]
 RUNS += [("mekrr", ranks, "native", threads, "yes") for ranks, threads in ((1, 2), (2, 1), (4, 1))]
 RUNS += [("mekrr", 1, "torchscript", 1, "yes"), ("mekrr", 4, "torchscript", 1, "yes")]
+RUNS += [("wide", ranks, "native", threads, "yes") for ranks, threads in ((1, 2), (2, 1), (4, 1))]
+RUNS += [("wide", ranks, "torchscript", 1, "yes") for ranks in (1, 2)]
 RUNS += [("module", 1, None, 1, "yes"), ("module", 2, "torchscript", 1, "yes"), ("module", 4, None, 1, "yes")]
 
 
 @pytest.fixture(scope="module")
-def models_of(models, kernel_models, module_models):
-    return {"tpainn": models, "mekrr": kernel_models, "module": module_models}
+def models_of(models, wide_models, kernel_models, module_models):
+    return {"tpainn": models, "wide": wide_models, "mekrr": kernel_models, "module": module_models}
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=lambda run: "{}-{}ranks-{}-{}threads-shared_{}".format(*run))
@@ -90,7 +92,7 @@ def lammps_results(request, models_of, tmp_path_factory):
     from .conftest import run_in
 
     name, ranks, backend, threads, shared = request.param
-    models, style = models_of[name], "tpainn" if name == "tpainn" else "mekrr"
+    models, style = models_of[name], "tpainn" if name in ("tpainn", "wide") else "mekrr"
     folder = tmp_path_factory.mktemp("parity")
     for system, atoms in SYSTEMS.items():
         write_data(folder / f"{system}.data", atoms, ids=7 + 3 * np.arange(len(atoms)) if system == "id_gaps" else None)
@@ -136,7 +138,7 @@ def test_equals_python(lammps_results, system, dtype):
     np.testing.assert_allclose(-dump[:, 5:].sum(0) / atoms.get_volume(), expected, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("name", ["tpainn", "mekrr", "module"])
+@pytest.mark.parametrize("name", ["tpainn", "wide", "mekrr", "module"])
 def test_systems_have_forces(models_of, name):
     models = models_of[name]
     for system, atoms in SYSTEMS.items():

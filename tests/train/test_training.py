@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from tlmd.evaluate.file import evaluate_file
 from tlmd.modelfile import load_model, read_card
 from tlmd.run import collective
 from tlmd.run.config import load_config
@@ -65,6 +66,18 @@ def result_of_zero(folder) -> float:
 
     forces = np.concatenate([frame.forces for frame in read_frames(folder / "valid.extxyz")])
     return 1e3 * float(np.sqrt(np.mean(forces**2)))
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_a_first_layer_of_its_own_radius_is_trained(folder, backend):
+    """Its file is one of both radii; errors come from frames whose graphs reach as far."""
+    result = run(folder, "run", "model.first_cutoff=4.5", f'training.backend="{backend}"')
+    model, card = load_model(folder / "run" / "model.pt")
+    assert (card.cutoff, card.reach, model.cutoff, model.net.first_basis.cutoff) == (3.0, 4.5, 4.5, 4.5)
+    errors = evaluate_file(folder / "run" / "model.pt", folder / "valid.extxyz")[0]
+    assert errors.rmse("forces") == pytest.approx(result.errors["valid"].rmse("forces"), rel=1e-4)
+    start = run(folder, "start", "model.first_cutoff=4.5", f'training.backend="{backend}"', "training.max_steps=1")
+    assert errors.rmse("forces") < start.errors["valid"].rmse("forces")
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(folder):
@@ -157,6 +170,8 @@ def test_unknown_keys_and_impossible_choices_are_refused(folder):
         run(folder, "run", "training.max_step=3")
     with pytest.raises(InputError, match="at most 10"):
         run(folder, "run", "training.n_frames=11")
+    with pytest.raises(InputError, match="model = a table in .*; wanted first_cutoff of at least the cutoff, 3 A"):
+        run(folder, "run", "model.first_cutoff=2.5")
     with pytest.raises(InputError, match="wanted a device"):
         run(folder, "run", 'training.device="tpu9"')
     with pytest.raises(InputError, match=r"wanted a finite loss.*lower optimizer\.lr"):

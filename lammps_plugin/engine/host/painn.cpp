@@ -1,25 +1,27 @@
 // The passes of an evaluation over the layers: forward, the kernel head, and in reverse.
 #include "painn_impl.h"
 
+#include <cmath>
+
 namespace tlmd::engine {
 
 template <class real>
 PaiNN<real>::Impl::Impl(const Weights &w, const Options &o, bool training)
-    : basis(w.basis), scale(w.scale), reference(w.reference), options(o), isa(choose_isa(o.isa)),
+    : scale(w.scale), reference(w.reference), options(o), isa(choose_isa(o.isa)),
       kernels(kernels_of<real>(isa.c_str())), training(training), by_moments(w.n_species <= o.moment_species),
       packed(w, kernels.lanes, by_moments, !training), width(packed.width), n_blocks(width / kernels.lanes),
-      lanes(kernels.lanes), n_layers(w.n_layers), inputs(n_layers), kept(n_layers), features(n_layers),
-      adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers),
+      lanes(kernels.lanes), n_layers(w.n_layers),
+      n_spheres(n_layers > 1 && w.first_basis.cutoff > w.basis.cutoff ? 2 : 1), inputs(n_layers), kept(n_layers),
+      features(n_layers), adjoints(training ? n_layers : 1), state_adjoints(training ? n_layers : 0), stores(n_layers),
       head_layers(w.head.layers), head_adjoints(n_layers) {
   moments.n_basis = w.basis.size();
   moments.stride = padded(w.basis.size(), lanes);
   moments.width = w.n_species * moments.n_basis;
   moments.pitch = moments.width - moments.n_basis + moments.stride;
   moments.adjoint_pitch = padded(moments.width);
-  if (options.n_bins > 0) {
-    table_basis = spline_basis(w.basis, options.n_bins);
-    make_tables();
-  }
+  spheres[0].set(w.first_basis, options.n_bins);
+  if (n_spheres == 2) spheres[1].set(w.basis, options.n_bins);
+  if (options.n_bins > 0) make_tables();
 }
 
 template <class real> void PaiNN<real>::Impl::set_weights(const Weights &w) {
@@ -30,8 +32,9 @@ template <class real> void PaiNN<real>::Impl::set_weights(const Weights &w) {
 
 // Tables of all layers, and of layer 1's basis.
 template <class real> void PaiNN<real>::Impl::make_tables() {
-  tables.build(table_basis, packed, kernels, by_moments ? 1 : 0);
+  for (int l = by_moments ? 1 : 0; l < n_layers; l++) tables.build(l, sphere(l).table_basis, packed, kernels);
   if (!by_moments) return;
+  const Dense &table_basis = spheres[0].table_basis;
   moments.table = basis_table.reserve((size_t) table_basis.rows * moments.stride);
   for (int r = 0; r < table_basis.rows; r++)
     for (int k = 0; k < moments.n_basis; k++)
@@ -39,11 +42,8 @@ template <class real> void PaiNN<real>::Impl::make_tables() {
 }
 
 template <class real> void PaiNN<real>::Impl::reserve() {
-  const size_t n = pairs->n_owned, m = pairs->n_rows, n_pairs = pairs->neighbour.size(), f = width;
+  const size_t n = pairs->n_owned, m = pairs->n_rows, f = width;
   const size_t rows = n + SLACK;
-  bins.reserve(n_pairs);
-  geometry.reserve(n_pairs);
-  slopes.reserve(n_pairs * 4 * options.n_threads);
   scratch.reserve(scratch_size(width) * options.n_threads);
   state_block = n * 4 * lanes;
   input_block = m * 5 * lanes;
@@ -73,8 +73,8 @@ template <class real> bool PaiNN<real>::Impl::read_by_head(int l) const {
 }
 
 template <class real> size_t PaiNN<real>::Impl::memory() const {
-  size_t bytes = head_scratch.bytes() + tables.bytes() + basis_table.bytes() + bins.bytes() + geometry.bytes() +
-                 slopes.bytes() + state.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + scratch.bytes();
+  size_t bytes = head_scratch.bytes() + tables.bytes() + basis_table.bytes() + spheres[0].bytes() + spheres[1].bytes() +
+                 state.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + scratch.bytes();
   for (auto *of_layers : {&inputs, &kept, &features, &adjoints, &state_adjoints, &head_adjoints})
     for (const auto &buffer : *of_layers) bytes += buffer.bytes();
   return bytes;
@@ -82,21 +82,9 @@ template <class real> size_t PaiNN<real>::Impl::memory() const {
 
 template <class real> void PaiNN<real>::Impl::begin(const Pairs &system) {
   pairs = &system;
-  const int n_pairs = (int) system.neighbour.size();
   reserve();
-  in_shares(n_pairs, options.n_threads, [&](int first, int end, int thread) {
-    kernels.pair_geometry(system.vectors.data() + 3 * (size_t) first, end - first, std::max(options.n_bins, 1),
-                          basis.cutoff, bins.data() + first, geometry.data() + first);
-    std::fill_n(slopes.data() + (size_t) thread * n_pairs * 4, (size_t) n_pairs * 4, real(0));
-  });
-  if (options.n_bins <= 0) {
-    table_basis = exact_basis(basis, system, training, bins.data(), geometry.data());
-    make_tables();
-  }
-  list.n_atoms = system.n_owned;
-  list.first = system.first.data(), list.directed = system.directed.data();
-  list.neighbour = system.neighbour.data(), list.species = system.species.data();
-  list.bin = bins.data(), list.geometry = geometry.data();
+  for (int s = 0; s < n_spheres; s++) spheres[s].take(system, s == 1, kernels, options.n_threads, training);
+  if (options.n_bins <= 0) make_tables();
   first_layer();
 }
 
@@ -125,7 +113,7 @@ template <class real> void PaiNN<real>::Impl::first_layer() {
   } else {
     std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.pitch, real(0));
     in_shares(pairs->n_owned, options.n_threads,
-              [&](int first, int end, int) { kernels.moments_forward(list, moments, first, end); });
+              [&](int first, int end, int) { kernels.moments_forward(spheres[0].list, moments, first, end); });
   }
   update(0, false);
 }
@@ -135,13 +123,12 @@ template <class real> void PaiNN<real>::Impl::first_layer_back() {
   if (!by_moments) return message(0, true);
   in_shares(pairs->n_owned, options.n_threads, [&](int first, int end, int thread) {
     Moments<real> of_thread = moments;
-    of_thread.slopes = slopes.data() + thread * pairs->neighbour.size() * 4;
-    kernels.moments_backward(list, of_thread, first, end);
+    of_thread.slopes = spheres[0].slopes_of(thread);
+    kernels.moments_backward(spheres[0].list, of_thread, first, end);
   });
 }
 
 template <class real> void PaiNN<real>::Impl::message(int l, bool reverse) {
-  const size_t n_pairs = pairs->neighbour.size();
   in_shares(n_blocks, options.n_threads, [&](int first, int end, int thread) {
     for (int b = first; b < end; b++) {
       Message<real> m;
@@ -149,9 +136,9 @@ template <class real> void PaiNN<real>::Impl::message(int l, bool reverse) {
       m.inputs = l == 0 ? packed.phi_of_species(b) : inputs[l].data() + b * input_block;
       m.sums = (reverse ? state_adjoints_of(l) : state.data()) + b * state_block;
       m.adjoints = adjoints_of(l) + b * input_block;
-      m.slopes = slopes.data() + thread * n_pairs * 4;
+      m.slopes = sphere(l).slopes_of(thread);
       if (reverse && l > 0) std::fill_n(m.adjoints, input_block, real(0));
-      (reverse ? kernels.message_backward : kernels.message_forward)[l == 0](list, m);
+      (reverse ? kernels.message_backward : kernels.message_forward)[l == 0](sphere(l).list, m);
     }
   });
 }
@@ -199,7 +186,8 @@ template <class real> void PaiNN<real>::Impl::head() {
 
 template <class real> void PaiNN<real>::Impl::finish(Result &result) {
   first_layer_back();
-  const int n_pairs = (int) pairs->neighbour.size();
+  const int n_pairs = spheres[0].size();
+  const std::vector<int> &inner = spheres[1].index;
   result.energies.resize(pairs->n_owned);
   result.slopes.resize(3 * (size_t) n_pairs);
   for (int i = 0; i < pairs->n_owned; i++) {
@@ -207,9 +195,15 @@ template <class real> void PaiNN<real>::Impl::finish(Result &result) {
     result.energies[i] = energies[i] * scale[z] + reference[z];
   }
   in_shares(n_pairs, options.n_threads, [&](int first, int end, int) {
+    auto next = std::lower_bound(inner.begin(), inner.end(), first);
     for (int p = first; p < end; p++) {
-      const auto sum = sum_of_threads(slopes, options.n_threads, n_pairs, p);
-      const PairGeometry<real> &g = geometry.data()[p];
+      auto sum = sum_of_threads(spheres[0].slopes, options.n_threads, n_pairs, p);
+      if (next != inner.end() && *next == p) {
+        const int k = (int) (next++ - inner.begin());
+        const auto of_others = sum_of_threads(spheres[1].slopes, options.n_threads, (int) inner.size(), k);
+        for (int c = 0; c < 4; c++) sum[c] += of_others[c];
+      }
+      const PairGeometry<real> &g = spheres[0].geometry.data()[p];
       double u[3];
       for (int k = 0; k < 3; k++) u[k] = g.unit[k];
       const double along = u[0] * sum[1] + u[1] * sum[2] + u[2] * sum[3];
@@ -249,8 +243,9 @@ double PaiNN<real>::memory_per_atom(const Weights &w, double pairs_per_atom, dou
   const double f = padded(w.width), layers = w.n_layers, moments = padded(w.n_species * w.basis.size());
   const double numbers =
       f * (15 * layers - 4 + 4 + 5 * layers * rows_per_atom + 2 * (double) w.head.layers.size()) + 8 * moments;
-  return numbers * sizeof(real) +
-         pairs_per_atom * (sizeof(PairGeometry<real>) + 2 * sizeof(int) + 4 * sizeof(real) + 6 * sizeof(double));
+  const double bytes = sizeof(PairGeometry<real>) + 2 * sizeof(int) + 4 * sizeof(real) + 6 * sizeof(double);
+  const double inner = w.first_basis.cutoff > w.basis.cutoff ? std::pow(w.basis.cutoff / w.first_basis.cutoff, 3) : 0;
+  return numbers * sizeof(real) + pairs_per_atom * (1 + inner) * bytes;
 }
 
 template class PaiNN<float>;

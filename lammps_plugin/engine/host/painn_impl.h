@@ -3,10 +3,7 @@
 #define TLMD_ENGINE_PAINN_IMPL_H
 
 #include "engine/painn.h"
-#include "tables.h"
-#include "threads.h"
-
-#include <array>
+#include "sphere.h"
 
 namespace tlmd::engine {
 
@@ -26,15 +23,6 @@ size_t place_store(LayerStore<real> &s, real *start, size_t rows, size_t f, bool
   return size;
 }
 
-// dE/dd and dE/du of a pair, or their tangents, from those of each thread (threads, pairs, 4)
-template <class real>
-std::array<double, 4> sum_of_threads(const Buffer<real> &slopes, int n_threads, int n_pairs, int pair) {
-  std::array<double, 4> sum{};
-  for (int t = 0; t < n_threads; t++)
-    for (int k = 0; k < 4; k++) sum[k] += slopes.data()[((size_t) t * n_pairs + pair) * 4 + k];
-  return sum;
-}
-
 // visit(first, count, thread) of all tiles of n atoms
 template <class Visit> void in_tiles(int n, int n_threads, const Visit &visit) {
   in_shares((n + TILE - 1) / TILE, n_threads, [&](int first, int end, int thread) {
@@ -43,24 +31,19 @@ template <class Visit> void in_tiles(int n, int n_threads, const Visit &visit) {
 }
 
 template <class real> struct PaiNN<real>::Impl {
-  Basis basis;
   std::vector<double> scale, reference;
   Options options;
   std::string isa;
   Kernels<real> kernels;
   bool training, by_moments;
   Packed<real> packed;
-  int width, n_blocks, lanes, n_layers;
+  int width, n_blocks, lanes, n_layers, n_spheres;
+  Sphere<real> spheres[2];  // of layer 1 and, if they reach less far, of the other layers
   Tables<real> tables;
-  Dense table_basis{0, 0};   // functions of the rows of the tables
   Buffer<real> basis_table;  // (rows, stride)
   Moments<real> moments;
 
   const Pairs *pairs = nullptr;
-  PairList<real> list;
-  Buffer<int> bins;
-  Buffer<PairGeometry<real>> geometry;
-  Buffer<real> slopes;  // (threads, pairs, 4)
   Buffer<real> state, moment_sums, moment_adjoints, scratch, head_scratch;
   std::vector<Buffer<real>> inputs, kept, features;    // of each layer
   std::vector<Buffer<real>> adjoints, state_adjoints;  // of each layer's inputs and sums; without training one for all
@@ -81,6 +64,7 @@ template <class real> struct PaiNN<real>::Impl {
   void evaluate(const Pairs &, Result &);
 
   bool read_by_head(int l) const;
+  const Sphere<real> &sphere(int l) const { return spheres[l > 0 && n_spheres == 2]; }
   // dE/d(inputs) and dE/d(q, mu after the message) of layer l
   real *adjoints_of(int l) { return adjoints[training ? l : 0].data(); }
   real *state_adjoints_of(int l) { return (training ? state_adjoints[l] : state).data(); }

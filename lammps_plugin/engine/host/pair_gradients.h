@@ -11,18 +11,18 @@ namespace tlmd::engine {
 
 template <class real> class PairGradients {
  public:
-  // For the pairs of an evaluation, their bins, and their changes (pairs, 4): of the distance and of the unit vector.
-  void start(const Pairs &pairs, const Basis &basis, int n_bins, int threads, const int *bins,
-             const real *pair_changes) {
+  // For the pairs of an evaluation and their changes (pairs, 4): of the distance and of the unit vector.
+  void start(const Sphere<real> &sphere, int threads, const real *pair_changes) {
     n_threads = threads, changes = pair_changes;
-    n_pairs = (int) pairs.neighbour.size();
+    n_pairs = sphere.size();
+    const int n_bins = sphere.n_bins, *bins = sphere.bins.data();
     slopes.reserve(4 * (size_t) n_pairs * n_threads);
     slope_weights.reserve(SPLINE_WEIGHTS * (size_t) n_pairs);
-    const double scale = n_bins / basis.cutoff;
+    const double scale = n_bins / sphere.basis.cutoff;
     in_shares(n_pairs, n_threads, [&](int first, int end, int thread) {
       std::fill_n(slopes_of(thread), 4 * (size_t) n_pairs, real(0));
       for (int p = first; p < end; p++) {
-        const double *r = &pairs.vectors[3 * (size_t) p];
+        const double *r = &sphere.pairs->vectors[3 * (size_t) p];
         double curves[SPLINE_WEIGHTS] = {0, 0, 1};  // without a table: the pair's own row of curvatures
         if (n_bins > 0) quintic_curves(std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]) * scale - bins[p], curves);
         const double factor = changes[4 * (size_t) p] * (n_bins > 0 ? scale * scale : 1);
@@ -37,15 +37,16 @@ template <class real> class PairGradients {
   // (pairs, 4) tangents of dE/dd and dE/du of one thread, to be added to
   real *slopes_of(int thread) const { return slopes.data() + 4 * (size_t) n_pairs * thread; }
 
-  // The gradient (pairs, 3), from the slopes (threads, pairs, 4) of the evaluation too.
-  std::vector<real> vectors(const Buffer<real> &values, const PairGeometry<real> *geometry) const {
+  // The gradient (pairs, 3), from the slopes of the evaluation too.
+  std::vector<real> vectors(const Sphere<real> &sphere) const {
     std::vector<real> gradient(3 * (size_t) n_pairs);
     in_shares(n_pairs, n_threads, [&](int first, int end, int) {
       for (int p = first; p < end; p++) {
-        const auto slope = sum_of_threads(values, n_threads, n_pairs, p);
+        const auto slope = sum_of_threads(sphere.slopes, n_threads, n_pairs, p);
         const auto slope_t = sum_of_threads(slopes, n_threads, n_pairs, p);
-        const real *u = geometry[p].unit, *change = changes + 4 * (size_t) p, *u_t = change + 1;
-        const double inverse = geometry[p].inverse;
+        const PairGeometry<real> &geometry = sphere.geometry.data()[p];
+        const real *u = geometry.unit, *change = changes + 4 * (size_t) p, *u_t = change + 1;
+        const double inverse = geometry.inverse;
         double along = 0, along_t = 0;
         for (int k = 0; k < 3; k++) {
           along += u[k] * slope[1 + k];

@@ -28,6 +28,35 @@ Pairs whole_system(int n, int k, const int *species, const int *neighbours, cons
   return pairs;
 }
 
+void pick_within(double cutoff, const Pairs &all, Pairs &inner, std::vector<int> &index) {
+  inner.n_owned = all.n_owned, inner.n_rows = all.n_rows;
+  index.resize(all.neighbour.size() + 1);
+  inner.first.resize(all.n_owned + 1);
+  inner.directed.resize(all.n_owned);
+  int n = 0;
+  auto pick = [&](int begin, int end) {  // written always, kept if within the cutoff
+    for (int p = begin; p < end; p++) {
+      const double *r = &all.vectors[3 * (size_t) p];
+      index[n] = p;
+      n += r[0] * r[0] + r[1] * r[1] + r[2] * r[2] < cutoff * cutoff;
+    }
+  };
+  for (int i = 0; i < all.n_owned; i++) {
+    inner.first[i] = n;
+    pick(all.first[i], all.directed[i]);
+    inner.directed[i] = n;
+    pick(all.directed[i], all.first[i + 1]);
+  }
+  inner.first[all.n_owned] = n;
+  index.resize(n);
+  inner.neighbour.resize(n);
+  inner.vectors.resize(3 * (size_t) n);
+  for (int k = 0; k < n; k++) {
+    inner.neighbour[k] = all.neighbour[index[k]];
+    for (int d = 0; d < 3; d++) inner.vectors[3 * (size_t) k + d] = all.vectors[3 * (size_t) index[k] + d];
+  }
+}
+
 Pairs joined(const std::vector<const Pairs *> &systems) {
   Pairs all;
   all.first.push_back(0);

@@ -6,17 +6,16 @@
 namespace tlmd::engine {
 
 template <class real>
-void Tables<real>::build(const Dense &basis, const Packed<real> &packed, const Kernels<real> &kernels,
-                         int first_layer) {
-  rows = basis.rows;
+void Tables<real>::build(int layer, const Dense &basis, const Packed<real> &packed, const Kernels<real> &kernels) {
   lanes = kernels.lanes;
   tables.resize(packed.n_layers);
-  for (int l = first_layer; l < packed.n_layers; l++) {
-    const int n_blocks = packed.width / lanes;
-    real *table = tables[l].reserve(n_blocks * block_size());
-    for (int b = 0; b < n_blocks; b++)
-      kernels.make_table(basis.values.data(), rows, basis.columns, packed.filter(l, b), table + b * block_size());
-  }
+  rows.resize(packed.n_layers);
+  rows[layer] = basis.rows;
+  const int n_blocks = packed.width / lanes;
+  const size_t size = block_size(layer);
+  real *table = tables[layer].reserve(n_blocks * size);
+  for (int b = 0; b < n_blocks; b++)
+    kernels.make_table(basis.values.data(), basis.rows, basis.columns, packed.filter(layer, b), table + b * size);
 }
 
 template <class real> size_t Tables<real>::bytes() const {

@@ -10,15 +10,15 @@ namespace tlmd::engine {
 
 template <class real> class Tables {
  public:
-  // Of layers first_layer and up; basis (rows, basis functions).
-  void build(const Dense &basis, const Packed<real> &packed, const Kernels<real> &, int first_layer);
-  const real *block(int layer, int b) const { return tables[layer].data() + b * block_size(); }
-  size_t block_size() const { return (size_t) rows * 3 * lanes; }
+  // Of a layer; basis (rows, basis functions).
+  void build(int layer, const Dense &basis, const Packed<real> &packed, const Kernels<real> &);
+  const real *block(int layer, int b) const { return tables[layer].data() + b * block_size(layer); }
+  size_t block_size(int layer) const { return (size_t) rows[layer] * 3 * lanes; }
   size_t bytes() const;
-  int rows = 0;
 
  private:
   int lanes = 0;
+  std::vector<int> rows;             // of each layer
   std::vector<Buffer<real>> tables;  // of each layer, (blocks, rows, 3, lanes)
 };
 

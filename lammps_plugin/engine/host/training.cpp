@@ -17,8 +17,9 @@ template <class real> struct Training<real>::Impl {
   typename PaiNN<real>::Impl values;
 
   int n_layers, n_threads;
-  // tangents, shapes as in PaiNN::Impl; changes (pairs, 4)
-  Buffer<real> changes, scratch, state, adjoints, moment_sums, moment_adjoints;
+  // tangents, shapes as in PaiNN::Impl; changes (pairs, 4) of each sphere
+  Buffer<real> changes[2];
+  Buffer<real> scratch, state, adjoints, moment_sums, moment_adjoints;
   Moments<real> moments;
   std::vector<Buffer<real>> inputs, kept;
   std::vector<LayerStore<real>> stores;
@@ -29,7 +30,7 @@ template <class real> struct Training<real>::Impl {
   DenseGradients<real> dense;
   FilterGradients<real> filters;
   SpeciesGradients<real> species;
-  PairGradients<real> pair_gradients;
+  PairGradients<real> pair_gradients[2];  // of each sphere
   bool species_wanted = false, vectors_wanted = false;
   int deepest = 0;  // stage of the reverse pass after which no gradient is wanted
 
@@ -51,7 +52,9 @@ template <class real> struct Training<real>::Impl {
   enum Part { LATER, UPDATE, MESSAGE };
   int stage(int l, Part part) const { return 3 * (n_layers - 1 - l) + part; }
 
+  int sphere(int l) const { return l > 0 && values.n_spheres == 2; }
   void start_pair_gradients();
+  std::vector<real> vector_gradient() const;
   void message(int l, bool reverse);
   void update(int l, bool reverse);
   void moments_forward();
@@ -62,7 +65,7 @@ template <class real> struct Training<real>::Impl {
 
 template <class real> void Training<real>::Impl::reserve() {
   const size_t n = values.pairs->n_owned, f = values.width;
-  changes.reserve(4 * values.pairs->neighbour.size());
+  for (int s = 0; s < values.n_spheres; s++) changes[s].reserve(4 * (size_t) values.spheres[s].size());
   scratch.reserve(train_scratch_size(values.width) * n_threads);
   state.reserve(values.n_blocks * values.state_block);
   adjoints.reserve(values.n_blocks * values.input_block);
@@ -107,16 +110,18 @@ template <class real> void Training<real>::Impl::set_changes(const double *vecto
       const double *r = vectors + 3 * (size_t) p, *t = vector_changes + 3 * (size_t) p;
       const double inverse = 1 / std::sqrt(r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);
       const double along = (r[0] * t[0] + r[1] * t[1] + r[2] * t[2]) * inverse;
-      real *change = changes.data() + 4 * (size_t) p;
+      real *change = changes[0].data() + 4 * (size_t) p;
       change[0] = (real) along;
       for (int k = 0; k < 3; k++) change[1 + k] = (real) ((t[k] - r[k] * inverse * along) * inverse);
     }
   });
+  const std::vector<int> &inner = values.spheres[1].index;
+  for (size_t k = 0; k < inner.size(); k++)
+    std::copy_n(changes[0].data() + 4 * (size_t) inner[k], 4, changes[1].data() + 4 * k);
 }
 
 template <class real> void Training<real>::Impl::start_pair_gradients() {
-  pair_gradients.start(*values.pairs, values.basis, values.options.n_bins, n_threads, values.bins.data(),
-                       changes.data());
+  for (int s = 0; s < values.n_spheres; s++) pair_gradients[s].start(values.spheres[s], n_threads, changes[s].data());
   if (!values.by_moments) return;
   const size_t rows = values.pairs->n_owned + SLACK;
   moments.scalar_adjoint = moment_adjoints.reserve(rows * 4 * moments.adjoint_pitch);
@@ -145,8 +150,8 @@ template <class real> void Training<real>::Impl::set_tangents_to_zero() {
 
 template <class real> void Training<real>::Impl::gradients() {
   if (vectors_wanted) start_pair_gradients();
-  const real *end = changes.data() + 4 * values.pairs->neighbour.size();
-  const bool no_change = std::all_of<const real *>(changes.data(), end, [](real change) { return change == 0; });
+  const real *begin = changes[0].data(), *end = begin + 4 * values.pairs->neighbour.size();
+  const bool no_change = std::all_of(begin, end, [](real change) { return change == 0; });
   if (no_change)
     set_tangents_to_zero();
   else
@@ -161,21 +166,22 @@ template <class real> void Training<real>::Impl::gradients() {
 template <class real> void Training<real>::Impl::message(int l, bool reverse) {
   if (l == 0 && values.by_moments) return reverse ? moments_back() : moments_forward();
   const size_t input_block = values.input_block, state_block = values.state_block;
-  const size_t table_block = values.tables.block_size();
+  const size_t table_block = values.tables.block_size(l);
+  const int s = sphere(l);
   const size_t adjoint_block = l == 0 ? species.block_size() : input_block;
   real *table_gradient = reverse ? filters.table(l, values.n_blocks * table_block) : nullptr;
   in_shares(values.n_blocks, n_threads, [&](int first, int end, int thread) {
     for (int b = first; b < end; b++) {
       TrainMessage<real> m;
       m.table = values.tables.block(l, b);
-      m.changes = changes.data();
+      m.changes = changes[s].data();
       if (l == 0)
         m.inputs.v = values.packed.phi_of_species(b);
       else
         m.inputs = {values.inputs[l].data() + b * input_block, inputs[l].data() + b * input_block};
       m.sums.t = state.data() + b * state_block;
       if (!reverse) {
-        values.kernels.train_message_forward[l == 0](values.list, m);
+        values.kernels.train_message_forward[l == 0](values.spheres[s].list, m);
         continue;
       }
       m.sums.v = values.state_adjoints_of(l) + b * state_block;
@@ -186,10 +192,10 @@ template <class real> void Training<real>::Impl::message(int l, bool reverse) {
         std::fill_n(m.table_gradient, table_block, real(0));
       }
       if (vectors_wanted) {
-        m.slope_changes = pair_gradients.slope_changes();
-        m.slopes = pair_gradients.slopes_of(thread);
+        m.slope_changes = pair_gradients[s].slope_changes();
+        m.slopes = pair_gradients[s].slopes_of(thread);
       }
-      values.kernels.train_message_backward[l == 0](values.list, m);
+      values.kernels.train_message_backward[l == 0](values.spheres[s].list, m);
     }
   });
 }
@@ -198,7 +204,7 @@ template <class real> void Training<real>::Impl::moments_forward() {
   const int n = values.pairs->n_owned;
   std::fill_n(moments.scalar, (size_t) (n + SLACK) * 4 * moments.pitch, real(0));
   in_shares(n, n_threads, [&](int first, int end, int) {
-    values.kernels.train_moments_forward(values.list, moments, changes.data(), first, end);
+    values.kernels.train_moments_forward(values.spheres[0].list, moments, changes[0].data(), first, end);
   });
 }
 
@@ -211,9 +217,9 @@ template <class real> void Training<real>::Impl::moments_back() {
   if (!vectors_wanted) return;
   in_shares(values.pairs->n_owned, n_threads, [&](int first, int end, int thread) {
     Dual<Moments<real>> of_thread = {values.moments, moments};
-    of_thread.t.slopes = pair_gradients.slopes_of(thread);
-    values.kernels.train_moments_backward(values.list, of_thread, changes.data(), pair_gradients.slope_changes(), first,
-                                          end);
+    of_thread.t.slopes = pair_gradients[0].slopes_of(thread);
+    values.kernels.train_moments_backward(values.spheres[0].list, of_thread, changes[0].data(),
+                                          pair_gradients[0].slope_changes(), first, end);
   });
 }
 
@@ -252,11 +258,23 @@ template <class real> void Training<real>::Impl::put(const Wanted &wanted, const
   for (int l = 0; l < n_layers; l++) {
     dense.put(*weights, put, l);
     if (filters.wanted(l))
-      filters.put(put, l, weights->width, values.table_basis, values.packed, values.kernels, values.by_moments);
+      filters.put(put, l, weights->width, values.sphere(l).table_basis, values.packed, values.kernels,
+                  values.by_moments);
   }
   if (species_wanted) species.put(put, *weights, *values.pairs, state.data(), values.width);
   put_scale(put);
-  if (vectors_wanted) put(VECTORS, pair_gradients.vectors(values.slopes, values.geometry.data()));
+  if (vectors_wanted) put(VECTORS, vector_gradient());
+}
+
+// With respect to the pair vectors, (pairs, 3).
+template <class real> std::vector<real> Training<real>::Impl::vector_gradient() const {
+  std::vector<real> gradient = pair_gradients[0].vectors(values.spheres[0]);
+  if (values.n_spheres == 1) return gradient;
+  const std::vector<int> &inner = values.spheres[1].index;
+  const std::vector<real> of_others = pair_gradients[1].vectors(values.spheres[1]);
+  for (size_t k = 0; k < inner.size(); k++)
+    for (int d = 0; d < 3; d++) gradient[3 * (size_t) inner[k] + d] += of_others[3 * k + d];
+  return gradient;
 }
 
 template <class real> void Training<real>::Impl::put_scale(const Put &put) const {
@@ -270,9 +288,9 @@ template <class real> void Training<real>::Impl::put_scale(const Put &put) const
 }
 
 template <class real> size_t Training<real>::Impl::memory() const {
-  size_t bytes = values.memory() + changes.bytes() + scratch.bytes() + state.bytes() + adjoints.bytes() +
-                 moment_sums.bytes() + moment_adjoints.bytes() + dense.bytes() + filters.bytes() + species.bytes() +
-                 pair_gradients.bytes();
+  size_t bytes = values.memory() + changes[0].bytes() + changes[1].bytes() + scratch.bytes() + state.bytes() +
+                 adjoints.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + dense.bytes() + filters.bytes() +
+                 species.bytes() + pair_gradients[0].bytes() + pair_gradients[1].bytes();
   for (auto *of_layers : {&inputs, &kept})
     for (const auto &buffer : *of_layers) bytes += buffer.bytes();
   return bytes;

@@ -13,7 +13,8 @@ Function function_of(const std::string &name) {
       "; wanted linear, fourier, gaussian or polynomial; fit and export again, or install the tlmd of the export");
 }
 
-Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon, const Basis &basis, const Head &head,
+Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon, const Basis &basis,
+                     const Basis &first, const Head &head,
                      const std::function<std::vector<double>(const std::string &)> &get) {
   auto numbers = [&](const std::string &name, size_t n) {
     auto values = get(name);
@@ -27,10 +28,15 @@ Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon
     if (bias) l.bias = numbers(name + ".bias", n_out);
     return l;
   };
+  if (first.cutoff < basis.cutoff || first.size() != basis.size())
+    throw std::runtime_error("got a first layer of " + std::to_string(first.cutoff) + " A and " +
+                             std::to_string(first.size()) + " functions; wanted at least " +
+                             std::to_string(basis.cutoff) + " A and " + std::to_string(basis.size()) +
+                             "; export the model again");
   const int f = width;
   Weights w;
   w.n_species = n_species, w.width = f, w.n_layers = n_layers;
-  w.norm_epsilon = norm_epsilon, w.basis = basis;
+  w.norm_epsilon = norm_epsilon, w.basis = basis, w.first_basis = first;
   w.embedding = numbers("net.embedding.weight", (size_t) n_species * f);
   for (int l = 0; l < n_layers; l++) {
     const std::string message = "net.messages." + std::to_string(l), update = "net.updates." + std::to_string(l);

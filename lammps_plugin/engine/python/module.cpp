@@ -44,18 +44,22 @@ static void bind_weights(nb::module_ &m) {
                             numbers(factor),       numbers(points), numbers(bias), numbers(weights)};
           },
           "layers"_a, "function"_a, "parameter"_a, "shift"_a, "factor"_a, "points"_a, "bias"_a, "weights"_a);
+  nb::class_<Basis>(m, "Basis")
+      .def(
+          "__init__",
+          [](Basis *self, double cutoff, const std::vector<double> &centres, double width, bool bessel,
+             bool polynomial) { new (self) Basis{cutoff, centres, width, bessel, polynomial}; },
+          "cutoff"_a, "centres"_a, "width"_a, "bessel"_a, "polynomial"_a);
   nb::class_<Weights>(m, "Weights")
       .def(
           "__init__",
-          [](Weights *self, int n_species, int width, int n_layers, double norm_epsilon, double cutoff,
-             const std::vector<double> &centres, double basis_width, bool bessel, bool polynomial, const Head &head,
-             const nb::callable &get) {
-            new (self) Weights(read_weights(
-                n_species, width, n_layers, norm_epsilon, Basis{cutoff, centres, basis_width, bessel, polynomial}, head,
-                [&](const std::string &name) { return numbers(nb::cast<Numbers>(get(name))); }));
+          [](Weights *self, int n_species, int width, int n_layers, double norm_epsilon, const Basis &basis,
+             const Basis &first_basis, const Head &head, const nb::callable &get) {
+            new (self)
+                Weights(read_weights(n_species, width, n_layers, norm_epsilon, basis, first_basis, head,
+                                     [&](const std::string &name) { return numbers(nb::cast<Numbers>(get(name))); }));
           },
-          "n_species"_a, "width"_a, "n_layers"_a, "norm_epsilon"_a, "cutoff"_a, "centres"_a, "basis_width"_a,
-          "bessel"_a, "polynomial"_a, "head"_a, "get"_a);
+          "n_species"_a, "width"_a, "n_layers"_a, "norm_epsilon"_a, "basis"_a, "first_basis"_a, "head"_a, "get"_a);
 }
 
 static void bind_pairs(nb::module_ &m) {

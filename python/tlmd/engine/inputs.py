@@ -29,7 +29,7 @@ def weights_of(potential: Any) -> _engine.Weights:
     net, parameters, form = potential.net, potential.state_dict(), form_of(potential)
     return _engine.Weights(
         len(potential.elements), net.width, net.n_layers, form.norm_epsilon,
-        float(potential.cutoff), form.centres, form.gaussian_width, form.bessel, form.polynomial, head_of(form),
+        _engine.Basis(*form.basis), _engine.Basis(*form.first_basis), head_of(form),
         lambda name: flat(parameters[name]) if name in parameters else np.zeros(0),
     )  # fmt: skip
 

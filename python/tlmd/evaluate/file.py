@@ -36,7 +36,7 @@ def evaluate_file(
     model, card = load_any(model_path)
     labelled = read_frames(data_path)
     notes = check_labels(labelled, str(data_path))
-    frames = FrameSet(labelled, card.elements, card.cutoff, getattr(torch, card.dtype), str(data_path))
+    frames = FrameSet(labelled, model.elements, float(model.cutoff), getattr(torch, card.dtype), str(data_path))
     errors, parity = evaluate_frames(model, frames, backend=backend)
     with_energy = [frame for frame in labelled if frame.energy is not None]
     slopes = slopes_by_composition(with_energy, parity.energy[:, 1] - parity.energy[:, 0])

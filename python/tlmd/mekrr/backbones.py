@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tlmd.engine import FeatureEngine
 from tlmd.graph import Graph
-from tlmd.modelfile import load_model
+from tlmd.modelfile import layer_cutoff, load_model
 from tlmd.models.architecture import Architecture, KernelArchitecture, kernel_potential, module_potential
 from tlmd.models.features.mace import mace_features
 from tlmd.models.features.module import load_features
@@ -93,7 +93,9 @@ class PaiNNBackbone:
         return torch.from_numpy(self.engine.tangents(displacements, strains))
 
     def kernel_model(self, kernel: KernelArchitecture) -> Potential:
-        model = kernel_potential(self.elements, self.cutoff, self.architecture, kernel).cast(self.dtype)
+        model = kernel_potential(self.elements, layer_cutoff(self.potential), self.architecture, kernel).cast(
+            self.dtype
+        )
         own, trained = model.net.state_dict(), self.potential.net.state_dict()
         model.net.load_state_dict({k: v for k, v in trained.items() if k in own}, strict=False)
         return model

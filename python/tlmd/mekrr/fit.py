@@ -24,7 +24,7 @@ from tlmd.mekrr.exact import exact_choice, exact_grid, exact_weights, labelled
 from tlmd.mekrr.grid import choose, show_grid
 from tlmd.mekrr.ridge import Blocks, Choice, Solver
 from tlmd.mekrr.untrained import check, untrained
-from tlmd.modelfile import Card, load_model, save_model
+from tlmd.modelfile import Card, layer_cutoff, load_model, save_model
 from tlmd.models.kernels import Kernel
 from tlmd.models.potential import Potential
 from tlmd.run import collective
@@ -187,7 +187,7 @@ class Fit:
         return Card(
             kind="mekrr",
             elements=backbone.elements,
-            cutoff=backbone.cutoff,
+            cutoff=layer_cutoff(self.model),
             architecture=backbone.architecture,
             kernel=self.kernel.model_copy(update={"alpha": self.choice.alpha, "spread": shape}),
             level_of_theory=data.level_of_theory,

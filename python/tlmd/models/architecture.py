@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any, Literal
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tlmd.models.kernel_head import KernelModule, KernelPaiNN
 from tlmd.models.kernels import FourierMap, Kernel, LandmarkMap, LinearMap
@@ -37,6 +38,21 @@ class Architecture(BaseModel):
     radial: Literal["bessel", "gaussian"] = Field("bessel", description="kind of the radial functions")
     envelope: Literal["polynomial", "cosine"] = Field("polynomial", description="how they end at the cutoff")
     norm_epsilon: float = Field(NORM_EPSILON, gt=0, description="|V| is sqrt(|V|^2 + norm_epsilon^2)")
+    first_cutoff: float | None = Field(
+        None, gt=0, le=100, description="A, distance to which atoms see each other in the first layer; absent: cutoff"
+    )
+
+    @model_validator(mode="after")
+    def _takes_two_radii(self) -> Architecture:
+        if self.first_cutoff and "first_cutoff" not in inspect.signature(networks()[self.network]).parameters:
+            raise ValueError(f"network {self.network} without first_cutoff: it has one cutoff")
+        return self
+
+    def reach(self, cutoff: float) -> float:
+        """How far graphs reach, A: the larger one of both radii, which has to be the first layer's; else ValueError."""
+        if (self.first_cutoff or cutoff) < cutoff:
+            raise ValueError(f"first_cutoff of at least the cutoff, {cutoff:g} A")
+        return self.first_cutoff or cutoff
 
     @field_validator("network")
     @classmethod
@@ -73,11 +89,15 @@ class KernelArchitecture(BaseModel):
         return LandmarkMap(n_in, self.n_landmarks, 0 if self.map == "atoms" else self.n_features, kernel)
 
 
+def settings_of(cutoff: float, architecture: Architecture) -> dict[str, Any]:
+    """What a network is made with, beside the number of elements."""
+    return {"cutoff": cutoff, **architecture.model_dump(exclude={"network"}, exclude_none=True)}
+
+
 def new_potential(elements: list[str], cutoff: float, architecture: Architecture) -> Potential:
     """An untrained potential in float32 (parameters from torch's global generator)."""
-    settings = architecture.model_dump(exclude={"network"})
-    net = networks()[architecture.network](len(elements), cutoff=cutoff, **settings)
-    return Potential(net, elements, cutoff)
+    net = networks()[architecture.network](len(elements), **settings_of(cutoff, architecture))
+    return Potential(net, elements, architecture.reach(cutoff))
 
 
 def kernel_potential(
@@ -87,9 +107,9 @@ def kernel_potential(
     features = kernel.feature_map(len(kernel.layers) * architecture.width)
     net = KernelPaiNN(
         kernel.layers, kernel.aggregation, kernel.n_features, features, kernel.spread, kernel.baseline,
-        n_elements=len(elements), cutoff=cutoff, **architecture.model_dump(exclude={"network"}),
+        n_elements=len(elements), **settings_of(cutoff, architecture),
     )  # fmt: skip
-    return Potential(net, elements, cutoff)
+    return Potential(net, elements, architecture.reach(cutoff))
 
 
 def module_potential(elements: list[str], module: Any, kernel: KernelArchitecture) -> Potential:

@@ -17,18 +17,26 @@ import torch
 from torch import Tensor, nn
 
 
+class RadialForm(NamedTuple):
+    """Radial basis and envelope of a painn.Edges: cutoff in A, centres, width of Gaussians, and their kinds."""
+
+    cutoff: float
+    centres: list[float]
+    width: float
+    bessel: bool
+    polynomial: bool
+
+
 class EngineForm(NamedTuple):
     """What the native engine needs to know of a PaiNN beside its parameters, which it takes by their names.
 
-    norm_epsilon: length scale of the norm; centres, gaussian_width, bessel, polynomial: radial basis and envelope as in
-    painn.Edges; head, layers: a KernelHead and the layers whose features it sees, or None.
+    norm_epsilon: length scale of the norm; basis, first_basis: of the layers, and of the first one, which may reach
+    further; head, layers: a KernelHead and the layers whose features it sees, or None.
     """
 
     norm_epsilon: float
-    centres: list[float]
-    gaussian_width: float
-    bessel: bool
-    polynomial: bool
+    basis: RadialForm
+    first_basis: RadialForm
     head: Any = None
     layers: tuple[int, ...] = ()
 

@@ -8,12 +8,14 @@ one product.
 from __future__ import annotations
 
 import math
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from tlmd.models.network import EngineForm, Network, network
+from tlmd.models.network import EngineForm, Network, RadialForm, network
+from tlmd.run.errors import InputError
 
 NORM_EPSILON = 0.3  # of new networks
 OLD_NORM_EPSILON = 1e-4  # of files of format 1, which do not state it
@@ -54,6 +56,23 @@ class Edges(nn.Module):
         else:
             radial = torch.exp(-0.5 * ((d - centres) / self.width) ** 2) * f_c
         return vectors * inverse, torch.cat([radial, f_c], dim=-1)
+
+
+def radial_form(edges: Edges) -> RadialForm:
+    """What the native engine needs to know of it."""
+    return RadialForm(float(edges.cutoff), edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial)
+
+
+def inner_pairs(unit: Tensor, basis: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs whose basis is not zero, in as few columns k as hold them: unit vectors (N, k, 3), basis (N, k, B)
+    and neighbours (N, k)."""
+    inside = basis[..., -1] != 0
+    k = int(inside.sum(1).max()) if inside.numel() > 0 else 0
+    order = torch.sort(inside.to(torch.uint8), stable=True, dim=1, descending=True)[1][:, :k]
+    along = order[:, :, None]
+    unit = unit.gather(1, along.expand(-1, -1, unit.shape[2]))
+    basis = basis.gather(1, along.expand(-1, -1, basis.shape[2]))
+    return unit, basis, neighbours.gather(1, order)
 
 
 def mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
@@ -112,8 +131,9 @@ class PaiNN(Network):
     """species (N,), vectors (N, K, 3) A, neighbours (N, K) -> dimensionless atom energies e (N,).
 
     The segments `edges`, `embed`, `layer` and `readout` are what a domain-decomposed run calls, one by one; `forward`
-    is their composition. Parameters: number of elements, width F, number of layers L, number of radial functions,
-    cutoff in A, radial basis and envelope as in Edges, length scale of the norm as in Update.
+    is their composition. Parameters: number of elements, width F, number of layers L, number of radial functions B - 1,
+    cutoff in A, radial basis and envelope as in Edges, length scale of the norm as in Update, and first_cutoff in A, of
+    the first layer alone, whose message needs of a neighbour its element and place (None: the cutoff).
     """
 
     def __init__(
@@ -126,11 +146,16 @@ class PaiNN(Network):
         radial: str = "bessel",
         envelope: str = "polynomial",
         norm_epsilon: float = NORM_EPSILON,
+        first_cutoff: Optional[float] = None,
     ):
         super().__init__()
         self.width, self.n_layers, self.norm_epsilon = width, n_layers, norm_epsilon
         self.embedding = nn.Embedding(n_elements, width)
         self.edge_basis = Edges(cutoff, n_radial, radial, envelope)
+        if first_cutoff is not None and first_cutoff < cutoff:
+            raise InputError(f"first_cutoff {first_cutoff:g} A", f"at least the cutoff, {cutoff:g} A", "make it longer")
+        two_radii = first_cutoff is not None and first_cutoff != cutoff
+        self.first_basis = Edges(first_cutoff, n_radial, radial, envelope) if two_radii else None
         self.messages = nn.ModuleList([Message(width, n_radial, first=i == 0) for i in range(n_layers)])
         self.updates = nn.ModuleList([Update(width, i == n_layers - 1, norm_epsilon) for i in range(n_layers)])
         self.energy = mlp(width, width // 2, 1)
@@ -142,8 +167,11 @@ class PaiNN(Network):
 
     @torch.jit.export
     def edges(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (N, K, 3) and basis (N, K, n_radial + 1)."""
-        return self.edge_basis(vectors)
+        """Unit vectors (N, K, 3) and basis (N, K, B); with two radii (N, K, 2B), the first layer's in front."""
+        unit, basis = self.edge_basis(vectors)
+        if self.first_basis is not None:
+            basis = torch.cat([self.first_basis(vectors)[1], basis], dim=-1)
+        return unit, basis
 
     @torch.jit.export
     def layer(
@@ -151,6 +179,12 @@ class PaiNN(Network):
     ) -> tuple[Tensor, Tensor]:
         """Message and update of layer `index`: features of M atoms, q (M, F), mu (3, M, F), to those of the first N."""
         n = neighbours.shape[0]
+        if self.first_basis is not None:
+            of_first, basis = basis.chunk(2, dim=-1)
+            if index == 0:
+                basis = of_first
+            else:
+                unit, basis, neighbours = inner_pairs(unit, basis, neighbours)
         for i, (message, update) in enumerate(zip(self.messages, self.updates)):  # noqa: B905
             if i == index:
                 dq, dmu = message(q, mu, unit, basis, neighbours)
@@ -177,6 +211,6 @@ class PaiNN(Network):
         self.energy[-1].bias += e
 
     def engine_form(self) -> EngineForm:
-        edges = self.edge_basis
         epsilon = getattr(self, "norm_epsilon", OLD_NORM_EPSILON)  # exported files of format 1 do not state it
-        return EngineForm(epsilon, edges.centres.tolist(), edges.width, edges.bessel, edges.polynomial)
+        first = getattr(self, "first_basis", None)  # nor older ones this
+        return EngineForm(epsilon, radial_form(self.edge_basis), radial_form(first or self.edge_basis))

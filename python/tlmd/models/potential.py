@@ -23,7 +23,7 @@ class Potential(nn.Module):
     float64.
 
     net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K), frame (N,) of each atom or None: one frame) ->
-    (N,).
+    (N,). cutoff: of its graphs, A: how far vectors reach, the larger one of two radii.
     """
 
     def __init__(self, net: nn.Module, elements: Sequence[str], cutoff: float):

@@ -41,7 +41,15 @@ ModelPath = Annotated[Path, AfterValidator(shipped_or_absolute)]
 class ModelConfig(Section, Architecture):
     width: Width = Field(64, multiple_of=2, description="channels F")
     cutoff: Cutoff = Field(5.0, description="A, distance to which atoms see each other in one layer")
+    first_cutoff: Cutoff | None = Field(
+        None, description="A, the same of the first layer alone, which costs least; at least cutoff; absent: cutoff"
+    )
     elements: Elements = Field([], description="order of elements; empty: those of the frames by atomic number")
+
+    @model_validator(mode="after")
+    def _first_layer_reaches_as_far(self) -> ModelConfig:
+        self.reach(self.cutoff)
+        return self
 
 
 def stress_weight(error_bar: float) -> float:

@@ -10,7 +10,7 @@ from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.plots import history_plot
 from tlmd.evaluate.table import error_table, errors_by_set, held_out, show_finished, sums_of, write_errors
-from tlmd.modelfile import Card, load_model
+from tlmd.modelfile import Card, layer_cutoff, load_model
 from tlmd.models.architecture import Architecture
 from tlmd.models.potential import Potential
 from tlmd.run.files import sha256
@@ -36,7 +36,7 @@ def card_of(model: Potential, config: TrainConfig, n_frames: int, architecture: 
     """Card of a model that `config` trains on `n_frames` frames; errors are added at the end."""
     return Card(
         elements=model.elements,
-        cutoff=model.cutoff,
+        cutoff=layer_cutoff(model),
         architecture=architecture,
         level_of_theory=config.data.level_of_theory,
         training_data=f"{config.data.train.name}, {n_frames} frames",

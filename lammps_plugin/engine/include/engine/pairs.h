@@ -6,8 +6,9 @@
 
 namespace tlmd::engine {
 
-// Rows: the atoms of a rank, then ghosts of other ranks. Pairs i<-j within the cutoff, by centre i; those before
-// directed[i] have j < n_owned and stand for i<-j and j<-i, which is then not listed.
+// Rows: the atoms of a rank, then ghosts of other ranks. Pairs i<-j within the cutoff (of layer 1, if it reaches
+// further than the others), by centre i; those before directed[i] have j < n_owned and stand for i<-j and j<-i, which
+// is then not listed.
 struct Pairs {
   int n_owned = 0, n_rows = 0;
   std::vector<int> species;          // (n_rows,)
@@ -20,6 +21,9 @@ struct Pairs {
 // The pairs of a whole system from its matrix of neighbours (n, k) and vectors (n, k, 3) A, those within the cutoff.
 Pairs whole_system(int n, int k, const int *species, const int *neighbours, const double *vectors, double cutoff,
                    bool keep_slots = false);
+
+// Those of `all` that are shorter than `cutoff`, in their order, without species; index (pairs,): where each was.
+void pick_within(double cutoff, const Pairs &all, Pairs &inner, std::vector<int> &index);
 
 // Whole systems as one, in order.
 Pairs joined(const std::vector<const Pairs *> &);

@@ -33,8 +33,8 @@ Function function_of(const std::string &name);
 // PaiNN: what models/painn.py and models/potential.py hold.
 struct Weights {
   int n_species = 0, width = 0, n_layers = 0;
-  double norm_epsilon = 0;  // |V| is sqrt(V^2 + epsilon^2)
-  Basis basis;
+  double norm_epsilon = 0;        // |V| is sqrt(V^2 + epsilon^2)
+  Basis basis, first_basis;       // of the layers, and of layer 1, which may reach further; as many functions
   std::vector<double> embedding;  // (n_species, width)
   struct Layer {
     Linear filter;      // W: (3F, n_radial)
@@ -49,9 +49,9 @@ struct Weights {
 };
 
 // Weights whose parameters `get` gives by their names in Potential's state_dict, row-major. Throws std::runtime_error
-// if one has another number of values than the architecture asks for.
-Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon, const Basis &, const Head &,
-                     const std::function<std::vector<double>(const std::string &)> &get);
+// if one has another number of values than the architecture asks for, or if layer 1 reaches less far than the others.
+Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon, const Basis &, const Basis &first,
+                     const Head &, const std::function<std::vector<double>(const std::string &)> &get);
 
 }  // namespace tlmd::engine
 #endif
