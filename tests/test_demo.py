@@ -42,6 +42,9 @@ def test_the_complete_workflow(tmp_path):
     quantities = {record["quantity"] for record in records}
     assert "diffusion coefficient" in quantities
     assert ("density" in quantities) != drifts
+    for record in records:  # the level of theory stands beside the experiment, with its source
+        known = record["quantity"] == "density"
+        assert (record["level_of_theory"] is not None) == known == ("level of theory: revPBE0-D3" in record["source"])
     assert all("target 298.15 K" in record["source"] for record in records)
     page = (out / "report.html").read_text()
     assert "data:image/png;base64," in page and "fine-tuned (T-PaiNN)" in page

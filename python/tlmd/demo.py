@@ -214,7 +214,8 @@ class Workflow:
 
     def density(self, run: Path) -> list[Measurement]:
         """Density of the NPT run."""
-        simulation = Simulation(log=run.with_suffix(".log"), elements=["O", "H"])
+        references = self.inputs / "revpbe0d3_reference.toml"
+        simulation = Simulation(log=run.with_suffix(".log"), elements=["O", "H"], references=references)
         return [measure("density", simulation)]
 
     def motion(self, run: Path) -> list[Measurement]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from tlmd.analysis.thermo import read_log
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
+from tlmd.modelfile import read_card
 from tlmd.run import collective
 from tlmd.run.config import StageConfig
 from tlmd.run.errors import InputError
@@ -30,7 +31,7 @@ LMP = Path(sysconfig.get_path("scripts")) / "lmp"
 MODEL = """units metal
 atom_style atomic
 read_data ${{data}}
-pair_style tpainn
+pair_style {style}
 pair_coeff * * model.pt {elements}
 """
 THERMO = 20  # steps between rows of the log
@@ -51,7 +52,8 @@ class System(StageConfig):
         shutil.copyfile(self.data, folder / "system.data")
         if self.model is not None:
             shutil.copyfile(self.model, folder / "model.pt")
-            (folder / "system.in").write_text(MODEL.format(elements=" ".join(self.elements)), encoding="utf-8")
+            style = "mekrr" if read_card(self.model).kernel else "tpainn"
+            (folder / "system.in").write_text(MODEL.format(style=style, elements=" ".join(self.elements)))
         if self.include is not None:
             shutil.copyfile(self.include, folder / "system.in")
 
