@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -47,3 +50,36 @@ def test_workers_report_errors_and_are_replaced():
         assert workers.submit(os.getpid).exception() is None
         processes = workers.processes
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)
+
+
+PARENT = """
+import subprocess, sys
+from tlmd.run.workers import start_workers
+with start_workers(1, 1) as workers:
+    call = workers.submit(subprocess.call, ["sleep", sys.argv[1]])
+    if sys.argv[2] == "wait":
+        call.result()
+    while not subprocess.run(["pgrep", "-fx", f"sleep {sys.argv[1]}"], stdout=subprocess.DEVNULL).returncode == 0:
+        pass
+"""
+
+
+@pytest.mark.parametrize("how", ["end", "wait"])
+def test_what_a_worker_has_started_ends_with_it(how):
+    """When its parent leaves the context, and when its parent is killed."""
+    seconds = f"{300 + os.getpid() / 1e7:.7f}"  # a process that can be told from others
+
+    def there():
+        return subprocess.run(["pgrep", "-fx", f"sleep {seconds}"], stdout=subprocess.DEVNULL).returncode == 0
+
+    parent = subprocess.Popen([sys.executable, "-P", "-c", PARENT, seconds, how])
+    if how == "wait":
+        while not there():
+            assert parent.poll() is None
+        parent.kill()
+    parent.wait(timeout=120)
+    for _ in range(300):
+        if not there():
+            return
+        time.sleep(0.1)
+    raise AssertionError("still there")

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tlmd.run import collective
@@ -42,7 +42,7 @@ class Workers:
         if process is None or process.poll() is not None:
             command = [sys.executable, "-P", "-m", "tlmd.run.workers"]  # -P: not the modules of the working folder
             process = self.own.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=collective.alone()
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=collective.alone(), start_new_session=True
             )
             self.processes.append(process)
         try:
@@ -59,10 +59,11 @@ class Workers:
             raise error
 
     def end(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers, and what they have started, whatever they do."""
         self.executor.shutdown(wait=False, cancel_futures=True)
         for process in self.processes:
-            process.kill()
+            with suppress(ProcessLookupError):  # it has ended
+                os.killpg(process.pid, signal.SIGKILL)
         self.executor.shutdown()
         for process in self.processes:
             process.communicate()
@@ -102,10 +103,10 @@ def main() -> None:
 
 
 def follow(parent: int) -> None:
-    """End this process, also within a run, when its parent has ended."""
+    """End this process and what it has started, also within a run, when its parent has ended."""
     while os.getppid() == parent:
         time.sleep(0.2)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
