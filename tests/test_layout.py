@@ -11,6 +11,8 @@ PACKAGE = ROOT / "python" / "tlmd"
 FLOORS = (
     "run",
     "units graph archive",
+    "lammps_serial",
+    "baseline",
     "frames models",
     "modelfile engine start generate",
     "export",

@@ -71,6 +71,8 @@ Card read_card(const std::string &json, const std::string &name, const std::stri
     card.float64 = content.at("dtype") == "float64";
     card.theory = content.value("level_of_theory", "unknown");
     card.whole = in_one_piece(content);
+    const Json baseline = content.value("baseline", Json());
+    if (baseline.is_object()) card.baseline = baseline.at("styles").get<std::vector<std::string>>();
     if (kind == "mekrr") card.kernel = kernel_words(content.at("kernel"));
   } catch (const Json::exception &error) {
     refuse(name + " with a card that cannot be read (" + error.what() + ")", "a file written by tl-export",

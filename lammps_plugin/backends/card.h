@@ -16,6 +16,7 @@ struct Card {
   bool whole;          // evaluated in one piece: a network that the engine does not know, or a feature module
   std::string kernel;  // in words, for the log; empty for a PaiNN
   std::string theory;  // level of theory of the labels
+  std::vector<std::string> baseline;  // pair styles that were taken off the labels and have to be added
   std::string dtype() const { return float64 ? "float64" : "float32"; }
 };
 

@@ -162,10 +162,21 @@ void PairTPaiNN::init_style() {
   refuse(checks.bonds());
   refuse(checks.exclusions());
   if (options.masses) refuse(checks.masses(model->card.elements, names));
+  miss_baseline();
   ghostneigh = range() > model->card.reach;
   neighbor->add_request(this, NeighConst::REQ_FULL | (ghostneigh ? NeighConst::REQ_GHOST : 0));
   if (ghostneigh) widen_ghosts();
   planned = false;
+}
+
+// A model trained on labels less a baseline is half a potential without it.
+void PairTPaiNN::miss_baseline() {
+  for (const auto &style : model->card.baseline)
+    if (!force->pair_match("^" + style, 0, 1) && comm->me == 0)
+      error->warning(FLERR,
+                     "pair_style {}: the model's labels were less the baseline {}, which this input does not add; use "
+                     "pair_style hybrid/overlay with the lines that tl-export prints",
+                     kind(), style);
 }
 
 // How far ghosts are wanted, A. One rank has every atom itself, and exchanged features bring what is farther.

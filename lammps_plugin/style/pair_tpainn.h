@@ -59,6 +59,7 @@ class PairTPaiNN : public Pair {
   std::string start_native();
   void name_types();
   double range() const;
+  void miss_baseline();
   void widen_ghosts();
   void gather();
   void first_checks();

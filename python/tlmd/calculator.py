@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from tlmd.baseline.kinds import open_baseline
 from tlmd.engine import Engine, differentiable, predictor
 from tlmd.export import load_any, sample_graph
 from tlmd.graph import Graph, build_graph
@@ -24,7 +25,7 @@ class TLCalculator(Calculator):
     backend: native (the engine; default on the CPU) or torch. Threads: torch.set_num_threads or OMP_NUM_THREADS.
 
     Properties: energy (eV), free_energy, energies (N,) eV, forces (N, 3) eV/A, and stress (6,) eV/A^3 in ASE's sign
-    for systems that are periodic in three directions.
+    for systems that are periodic in three directions. The baseline of the model is in all but `energies`.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -38,6 +39,7 @@ class TLCalculator(Calculator):
         self.backend, self.sample = backend, sample_graph(model, self.model)
         self.predict = predictor(self.model, backend, device, self.sample)
         self._features: Engine | None = None
+        self.baseline = open_baseline(self.card.baseline) if self.card.baseline else None
 
     def graph(self, atoms: Atoms, positions: torch.Tensor | None = None) -> Graph:
         """The graph of a frame for this model, vectors in float64; positions: those of the frame, (N, 3) A."""
@@ -52,7 +54,10 @@ class TLCalculator(Calculator):
         positions = torch.tensor(atoms.positions, requires_grad=True)
         graph = self.graph(atoms, positions)
         predict = differentiable(self.model, self.backend, self.device, self.sample)
-        return hessian(predict(graph.to(self.device)), positions).double().numpy()
+        found = hessian(predict(graph.to(self.device)), positions).double().numpy()
+        if self.baseline is not None:
+            found += self.baseline.hessian(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        return found
 
     def deviations(self, atoms: Atoms) -> tuple[float, np.ndarray]:
         """Predicted standard deviations, eV, of the energy of the frame and of those of its atoms (N,): models of
@@ -70,12 +75,14 @@ class TLCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         graph = self.graph(self.atoms).to(self.device)
         prediction = self.predict(graph)
-        energy = prediction.energy.item()
-        self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": prediction.atom_energies.cpu().numpy(),
-            "forces": prediction.forces.cpu().numpy(),
-        }
+        energy, forces = prediction.energy.item(), prediction.forces.cpu().numpy()
+        tension = stress(prediction, graph.volumes)[0].cpu().numpy()
+        if self.baseline is not None:
+            atoms = self.atoms
+            values = self.baseline.values(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+            energy, forces = energy + values.energy, forces + values.forces
+            tension = tension if values.stress is None else tension + values.stress
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+        self.results["energies"] = prediction.atom_energies.cpu().numpy()
         if self.atoms.pbc.all():
-            self.results["stress"] = full_3x3_to_voigt_6_stress(stress(prediction, graph.volumes)[0].cpu().numpy())
+            self.results["stress"] = full_3x3_to_voigt_6_stress(tension)

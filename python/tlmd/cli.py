@@ -130,10 +130,11 @@ def export(
     data: Annotated[Optional[Path], typer.Option(help="frames to compare on (default: the model's sample)")] = None,
 ) -> None:
     """tl-export: TorchScript for `pair_style tpainn`, written only if it agrees with the trained model."""
-    from tlmd.export import export_model
+    from tlmd.export import export_model, lines_with_baseline
     from tlmd.frames.read import read_frames
 
-    print(export_model(model, out, dtype, read_frames(data)[:8] if data else ()))
+    exported = export_model(model, out, dtype, read_frames(data)[:8] if data else ())
+    print(exported, *lines_with_baseline(exported), sep="\n")
 
 
 @entry

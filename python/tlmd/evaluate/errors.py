@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tlmd.engine import predictor
-from tlmd.evaluate.dataset import Batch, FrameSet
+from tlmd.evaluate.dataset import Batch, FrameSet, frame_labels
+from tlmd.frames.frame import Frame
 from tlmd.graph import Graph
 from tlmd.models.potential import Prediction, stress
 from tlmd.run import collective
@@ -194,3 +195,17 @@ def evaluate_frames(
     errors.check(frames.name)
     empty = torch.zeros(0, 2, dtype=torch.float64)
     return errors, Parity(*(torch.cat([empty, *part]).numpy() for part in pairs.values()))
+
+
+def with_baseline(parity: Parity, frames: Sequence[Frame]) -> Parity:
+    """The pairs of these frames with what a baseline took off their labels on both sides; the errors stay."""
+    if all(frame.total is None for frame in frames):
+        return parity
+    whole, left = (
+        [torch.cat(part) for part in zip(*(frame_labels(f) for f in each), strict=True)]
+        for each in ([frame.total or frame for frame in frames], frames)
+    )
+    known = [torch.isfinite(part) for part in left]
+    added = [(a - b)[k] for a, b, k in zip(whole, left, known, strict=True)]
+    added[0] = added[0] / left[-1][known[0]]
+    return Parity(*(getattr(parity, kind) + a.numpy()[:, None] for kind, a in zip(KINDS, added, strict=False)))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
+from tlmd.baseline.kinds import open_baseline
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import Errors, Parity, evaluate_frames
+from tlmd.evaluate.errors import Errors, Parity, evaluate_frames, with_baseline
 from tlmd.evaluate.plots import parity_plot, refuse_format
 from tlmd.evaluate.volume import SLOPES, slopes_by_composition
 from tlmd.export import load_any
 from tlmd.frames.read import read_frames
+from tlmd.frames.remainder import less_baseline
 from tlmd.frames.split import check_labels
 from tlmd.run.files import refuse_input, write_text
 
@@ -36,8 +39,12 @@ def evaluate_file(
     model, card = load_any(model_path)
     labelled = read_frames(data_path)
     notes = check_labels(labelled, str(data_path))
+    if card.baseline is not None:
+        with closing(open_baseline(card.baseline)) as baseline:
+            labelled = less_baseline(labelled, baseline, str(data_path))
     frames = FrameSet(labelled, model.elements, float(model.cutoff), getattr(torch, card.dtype), str(data_path))
     errors, parity = evaluate_frames(model, frames, backend=backend)
+    parity = with_baseline(parity, labelled)
     with_energy = [frame for frame in labelled if frame.energy is not None]
     slopes = slopes_by_composition(with_energy, parity.energy[:, 1] - parity.energy[:, 0])
     for line in (*notes, *(slope.line(composition) for composition, slope in slopes.items())):

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from tlmd.evaluate.dataset import FrameSet
-from tlmd.evaluate.errors import MEASURES, Errors, evaluate_frames
+from tlmd.evaluate.errors import MEASURES, Errors, evaluate_frames, with_baseline
 from tlmd.evaluate.plots import parity_plot
 from tlmd.run.files import write_text
 from tlmd.run.folder import RunFolder
@@ -41,6 +41,7 @@ def errors_by_set(
     for name, frames in found.items():
         errors[name], parity = evaluate_frames(model, frames, batch_atoms, device)
         if run.main and plots and name in ("valid", "test"):
+            parity = with_baseline(parity, frames.frames)
             parity_plot(run.path / f"parity_{name}.png", parity, errors[name], f"{run.path.name}: {name} frames")
     return errors
 

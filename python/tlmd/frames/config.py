@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from tlmd.baseline.kinds import BaselineConfig
 from tlmd.run.config import ConfigPath, Section
 
 
@@ -23,6 +24,16 @@ class DataConfig(Section):
     )
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
     level_of_theory: str = Field("unknown", description="written into the model card")
+
+
+class PotentialDataConfig(DataConfig):  # of a stage that makes a potential
+    baseline: BaselineConfig | None = Field(
+        None, description="a known potential that is taken off the labels and added to the model; see docs/pressure.md"
+    )
+
+    def baseline_described(self) -> dict[str, Any] | None:
+        """The baseline as a card has it."""
+        return self.baseline and self.baseline.described()
 
 
 class ReferencesConfig(Section):

@@ -19,7 +19,8 @@ class Frame:
 
     numbers (N,) int; positions (N, 3) A; cell (3, 3) A, rows are vectors; pbc (3,) bool; energy eV;
     forces (N, 3) eV/A; stress (3, 3) eV/A^3 in ASE's sign (tension positive); info: kind, source, set, ...;
-    unused: names of the columns of its file that were not read.
+    unused: names of the columns of its file that were not read; total: the frame with whole labels, where a baseline
+    was taken off these.
     """
 
     numbers: np.ndarray
@@ -31,6 +32,7 @@ class Frame:
     stress: np.ndarray | None = None
     info: dict[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    total: Frame | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tlmd.frames.config import DataConfig, ReferencesConfig
+from tlmd.frames.config import PotentialDataConfig, ReferencesConfig
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.quantities import Columns, Count, Degree, Fraction, Frames, Minutes, Positive, Threads
@@ -110,7 +110,7 @@ class FitTrainingConfig(Section):
 class MekrrConfig(StageConfig):
     """tl-mekrr: kernel ridge regression on the features of a frozen network."""
 
-    data: DataConfig
+    data: PotentialDataConfig
     backbone: BackboneConfig
     kernel: KernelConfig = KernelConfig()
     references: ReferencesConfig = ReferencesConfig()

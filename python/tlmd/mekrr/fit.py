@@ -15,6 +15,7 @@ from tlmd.evaluate.dataset import FrameSet, frame_sets
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.table import RESULTS, error_table, errors_by_set, held_out, show_finished, sums_of, write_errors
 from tlmd.frames.references import elements_of
+from tlmd.frames.remainder import remainders
 from tlmd.frames.split import read_sets
 from tlmd.mekrr.accumulate import Accumulation, Rows, accumulate
 from tlmd.mekrr.backbones import open_backbone
@@ -23,7 +24,7 @@ from tlmd.mekrr.deviations import calibrate_deviations
 from tlmd.mekrr.exact import exact_choice, exact_grid, exact_weights, labelled
 from tlmd.mekrr.grid import choose, show_grid
 from tlmd.mekrr.ridge import Blocks, Choice, Solver
-from tlmd.mekrr.untrained import check, untrained
+from tlmd.mekrr.untrained import check, described_baseline, untrained
 from tlmd.modelfile import Card, layer_cutoff, load_model, save_model
 from tlmd.models.kernels import Kernel
 from tlmd.models.potential import Potential
@@ -81,6 +82,8 @@ class Fit:
         self.data = read_sets(config.data, config.training.n_frames, config.training.select, config.seed)
         for note in self.data.notes:
             run.say(note)
+        self.described = described_baseline(config)
+        self.data = remainders(self.data, self.described, run)
         elements = elements_of(self.data.train + self.data.valid + self.data.test)
         part = config.backbone
         self.backbone = open_backbone(part.kind, part.file(), part.layers, elements)
@@ -194,6 +197,7 @@ class Fit:
             training_data=f"{data.train.name}, {self.n_frames} frames, on features of "
             f"{self.config.backbone.model.name} ({backbone.origin})",
             training_data_sha256=sha256(data.train),
+            baseline=self.described,
         )
 
 

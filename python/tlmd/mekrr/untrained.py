@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tlmd.baseline.kinds import same_baseline
 from tlmd.engine import predictor
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.frames.references import energy_labels, isolated_atoms, least_squares
@@ -18,7 +19,7 @@ from tlmd.mekrr.accumulate import Accumulation, sample_features
 from tlmd.mekrr.backbones import Backbone
 from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.grid import NO_VALID
-from tlmd.modelfile import load_model
+from tlmd.modelfile import load_model, read_card
 from tlmd.models.architecture import KernelArchitecture
 from tlmd.models.kernels import FourierMap, Kernel, median_distance, nystroem, scaling
 from tlmd.models.potential import Potential, Prediction
@@ -51,6 +52,14 @@ def check(config: MekrrConfig, backbone: Backbone, has_valid: bool) -> None:
             raise InputError("a backbone with a scale for each element", "one scale", "set backbone.baseline = false")
     if not has_valid and len(config.fit.alpha) * len(config.fit.ridge) > 1:
         raise InputError(*NO_VALID)
+
+
+def described_baseline(config: MekrrConfig) -> dict[str, Any] | None:
+    """The baseline as a card has it: that of the backbone too, where its own energies are part of the model."""
+    wanted = config.data.baseline_described()
+    if not config.backbone.baseline:
+        return wanted
+    return same_baseline(wanted, read_card(config.backbone.model).baseline, str(config.backbone.model))
 
 
 def untrained(config: MekrrConfig, backbone: Backbone, train: FrameSet) -> Untrained:
@@ -143,7 +152,8 @@ def earlier(config: MekrrConfig, backbone: Backbone) -> Untrained:
     for key in ("layers", "baseline"):
         same[f"backbone.{key}"] = (record["config"]["backbone"][key], mine["backbone"][key])
     same["backbone.model"] = (record["files"]["backbone.model"]["sha256"], sha256(config.backbone.file()))
-    same["data.labels"] = (record["config"]["data"]["labels"], mine["data"]["labels"])
+    for key in ("labels", "baseline"):
+        same[f"data.{key}"] = (record["config"]["data"].get(key), mine["data"][key])
     for key, (theirs, ours) in same.items():
         if theirs != ours:
             raise InputError(f"{key} {ours}", f"{theirs}, as in {folder}", "make both the same, or fit anew")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from tlmd.frames.config import DataConfig, ReferencesConfig
+from tlmd.frames.config import PotentialDataConfig, ReferencesConfig
 from tlmd.models.architecture import Architecture, Elements
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.installed import SHIPPED
@@ -126,7 +126,7 @@ class TrainingConfig(Section):
 class TrainConfig(StageConfig):
     """What pretraining and fine-tuning share."""
 
-    data: DataConfig
+    data: PotentialDataConfig
     references: ReferencesConfig = ReferencesConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -7,12 +7,14 @@ if asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from tlmd.baseline.kinds import open_baseline, same_baseline
 from tlmd.evaluate.dataset import FrameSet, frame_sets
 from tlmd.evaluate.doubts import doubts
 from tlmd.evaluate.errors import Errors, Parity, evaluate_frames
@@ -20,6 +22,7 @@ from tlmd.evaluate.table import RESULTS
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_once
 from tlmd.frames.references import carry, energy_labels, isolated_atoms, least_squares
+from tlmd.frames.remainder import less_baseline, remainders
 from tlmd.frames.split import check_labels, read_sets
 from tlmd.modelfile import Card, load_model
 from tlmd.models.potential import Potential
@@ -46,6 +49,9 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
                 return finished_result(run)
             sets = read_sets(config.data, training.n_frames, training.select, config.seed)
             model, pretrained = pretrained_model(config)
+            start = str(config.transfer.start_from)
+            baseline = same_baseline(config.data.baseline_described(), pretrained.baseline, start)
+            sets = remainders(sets, baseline, run)
             groups = parameter_groups(model, config.transfer.freeze, config.transfer.rates)
             frames = frame_sets(sets, model.elements, model.cutoff, model.dtype)
             old_references = model.reference.numpy().copy()
@@ -54,9 +60,9 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
             adapt(model, frames["train"], parity, config, run)
             for note in notes:
                 run.say(note)
-            replay, sample = replay_sets(config, model, old_references)
+            replay, sample = replay_sets(config, model, old_references, baseline)
             before = errors_before(model.to(device), frames, sample, config, run, device)
-            card = card_of(model, config, len(sets.train), pretrained.architecture)
+            card = card_of(model, config, len(sets.train), pretrained.architecture, baseline)
             fraction = config.replay.fraction if config.replay else 0.0
             task = Task(model, frames["train"], frames["valid"], groups, card, replay, fraction)
             loop = Loop(task, config, run, device)
@@ -135,16 +141,25 @@ def errors_before(
     return errors
 
 
-def replay_sets(config: FinetuneConfig, model: Potential, old: np.ndarray) -> tuple[FrameSet | None, FrameSet | None]:
+def replay_sets(
+    config: FinetuneConfig, model: Potential, old: np.ndarray, baseline: dict[str, Any] | None
+) -> tuple[FrameSet | None, FrameSet | None]:
     """Replayed frames with the labels that are trained on, and a sample with all labels for errors before and after.
 
-    Their energies are carried from the `old` reference energies (n_elements,) eV of the pretrained model to the new.
+    Their energies are carried from the `old` reference energies (n_elements,) eV of the pretrained model to the new;
+    the baseline is taken off.
     """
     replay = config.replay
     if replay is None:
         return None, None
     frames = carry(read_once(replay.frames), model.elements, old, model.reference.cpu().numpy())
-    sample = [frames[int(i)] for i in np.unique(np.linspace(0, len(frames) - 1, replay.n_report).astype(int))]
+    chosen = np.unique(np.linspace(0, len(frames) - 1, replay.n_report).astype(int))
+    if replay.fraction == 0:
+        frames, chosen = [frames[int(i)] for i in chosen], np.arange(len(chosen))
+    if baseline is not None:
+        with closing(open_baseline(baseline)) as opened:
+            frames = less_baseline(frames, opened, f"replay.frames = {replay.frames}")
+    sample = [frames[int(i)] for i in chosen]
 
     def frame_set(part: list[Frame]) -> FrameSet:
         return FrameSet(part, model.elements, model.cutoff, model.dtype, f"replay frames of {replay.frames}")

@@ -10,6 +10,7 @@ from tlmd.evaluate.dataset import FrameSet, frame_sets
 from tlmd.evaluate.errors import evaluate_frames
 from tlmd.evaluate.table import RESULTS
 from tlmd.frames.references import elements_of, energy_labels, isolated_atoms, label_scale, least_squares
+from tlmd.frames.remainder import remainders
 from tlmd.frames.split import Sets, read_sets
 from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import Potential
@@ -34,11 +35,13 @@ def pretrain(config: PretrainConfig, out: Path) -> Result:
             sets = read_sets(config.data, training.n_frames, training.select, config.seed)
             for note in sets.notes:
                 run.say(note)
+            baseline = config.data.baseline_described()
+            sets = remainders(sets, baseline, run)
             architecture = Architecture(**config.model.model_dump(include=set(Architecture.model_fields)))
             model = new_model(config, sets, architecture)
             frames = frame_sets(sets, model.elements, model.cutoff, model.dtype)
             centre(model, frames["train"])
-            card = card_of(model, config, len(sets.train), architecture)
+            card = card_of(model, config, len(sets.train), architecture, baseline)
             groups = [{"params": list(model.parameters()), "rate": 1.0}]
             loop = Loop(Task(model.to(device), frames["train"], frames["valid"], groups, card), config, run, device)
             run.say(f"{sum(p.numel() for p in model.parameters())} parameters, {len(sets.train)} frames, {device}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Errors
@@ -32,7 +33,13 @@ class Result:
     errors: dict[str, Errors]
 
 
-def card_of(model: Potential, config: TrainConfig, n_frames: int, architecture: Architecture) -> Card:
+def card_of(
+    model: Potential,
+    config: TrainConfig,
+    n_frames: int,
+    architecture: Architecture,
+    baseline: dict[str, Any] | None = None,
+) -> Card:
     """Card of a model that `config` trains on `n_frames` frames; errors are added at the end."""
     return Card(
         elements=model.elements,
@@ -41,6 +48,7 @@ def card_of(model: Potential, config: TrainConfig, n_frames: int, architecture: 
         level_of_theory=config.data.level_of_theory,
         training_data=f"{config.data.train.name}, {n_frames} frames",
         training_data_sha256=sha256(config.data.train),
+        baseline=baseline,
     )
 
 

@@ -12,6 +12,7 @@ from tlmd.frames.frame import Frame
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.registry import teacher
 from tlmd.generate.teachers.lammps_water import LammpsWater, WaterTeacherConfig
+from tlmd.lammps_serial import beside
 from tlmd.run.config import ConfigPath
 from tlmd.run.errors import InputError
 
@@ -29,10 +30,8 @@ class CalibratedConfig(WaterTeacherConfig):
 
     def files(self) -> dict[str, Path]:
         """The include, its table, and whatever else beside it is named in it."""
-        words = self.include.read_text(encoding="utf-8", errors="replace").split() if self.include.is_file() else []
-        beside = (self.include.parent / word.strip("'\"") for word in dict.fromkeys(words) if "/" not in word)
         found = {"include": self.include, f"include/{TABLE}": self.include.with_name(TABLE)}
-        return found | {f"include/{path.name}": path for path in beside if path.is_file()}
+        return found | {f"include/{name}": path for name, path in beside(self.include).items()}
 
 
 @teacher

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from ase.data import atomic_masses, chemical_symbols
+from ase.data import chemical_symbols
 from pydantic import Field
 
 from tlmd.frames.frame import Frame, distances, shortest
 from tlmd.generate.interfaces import require_periodic
 from tlmd.generate.registry import teacher
-from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
+from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts, unsuited
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import Length, Precision
 
@@ -79,30 +79,16 @@ class COMB3(LammpsTeacher):
     def _setup(self, frame: Frame, every: int, precision: float) -> None:
         """Put the frame and the force field into an empty LAMMPS; charges are zero."""
         require_periodic(frame)
-        numbers, types = np.unique(frame.numbers, return_inverse=True)
-        symbols = [chemical_symbols[number] for number in numbers]
+        symbols = [chemical_symbols[number] for number in np.unique(frame.numbers)]
         if strange := set(symbols) - set(ELEMENTS):
             found, wanted = ", ".join(sorted(strange)), ", ".join(ELEMENTS)
             raise InputError(f"atoms of {found}", f"elements of COMB3: {wanted}", "choose another teacher")
-        (xx, yy, zz), (xy, xz, yz) = edges_and_tilts(frame)
-        masses = "\n".join(f"mass {i} {atomic_masses[number]}" for i, number in enumerate(numbers, 1))
-        self._commands(f"""
-clear
-units {self.style}
-atom_style charge
-atom_modify map array
-box tilt large
-region box prism 0 {xx} 0 {yy} 0 {zz} {xy} {xz} {yz}
-create_box {len(numbers)} box
-{masses}
-""")
-        self._lammps.create_atoms(
-            len(frame), list(range(1, len(frame) + 1)), (types + 1).tolist(), frame.positions.ravel().tolist()
-        )
+        edges_and_tilts(frame)
+        with unsuited():
+            self._serial.place(frame.numbers, frame.positions, frame.cell, True, symbols)
         force_field = f"""
 pair_style comb3 polar_off
 pair_coeff * * ffield.comb3 {" ".join(symbols)}
-neighbor 1.0 bin
 thermo_modify norm no
 fix charges all qeq/comb {every} {precision}
 """
