@@ -120,6 +120,15 @@ def test_lines_for_lammps(tmp_path):
         "pair_coeff * * lj/cut 0.002 1.6",
         "pair_coeff 1 1 lj/cut 0.006 3.0",
     ]
+    assert overlaid(CHARGES, "tpainn", "m.pt O H") == [
+        "set type 1 charge 1.0",
+        "set type 2 charge -1.0",
+        "pair_style hybrid/overlay tpainn coul/long 8.0",
+        "pair_coeff * * tpainn m.pt O H",
+        "pair_coeff * * coul/long",
+        "kspace_style pppm 1e-6",
+    ]
+    assert described(tmp_path, "lammps", CHARGES)["styles"] == ["coul/long"]
     both = "pair_style hybrid/overlay zbl 3 4 lj/cut 9\npair_coeff * * zbl 8 8\npair_coeff * * lj/cut 1 1\n"
     assert overlaid(both, "tpainn", "m.pt O")[0] == "pair_style hybrid/overlay tpainn zbl 3 4 lj/cut 9"
     assert described(tmp_path, "lammps", both)["styles"] == ["zbl", "lj/cut"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ class LammpsBaseline(Baseline):
     def __init__(self, described: dict[str, Any]):
         self.described, self.elements = described, list(described["elements"])
         self.text, self.name = described["files"][described["include"]], f"lammps ({described['include']})"
-        self._named = {Path(name).name: text for name, text in described["files"].items() if text != self.text}
+        self._named = {Path(name).name: text for name, text in described["files"].items()}
         self._lammps = SerialLammps(described["units"])
 
     def close(self) -> None:
@@ -92,9 +93,23 @@ class LammpsBaseline(Baseline):
 
 
 def commands(include: str) -> list[list[str]]:
-    """The words of each command of an include, without comments."""
-    lines = (line.split("#")[0].split() for line in include.replace("&\n", " ").splitlines())
-    return [words for words in lines if words]
+    """The words of each command of an include in a periodic box, without comments: `if "${periodic} == yes" then ...`
+    is followed."""
+    found = []
+    for line in include.replace("&\n", " ").splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["if"] and "${periodic}" in line:
+            found += [command.split() for command in branch(shlex.split(line, comments=True))]
+        elif words:
+            found.append(words)
+    return found
+
+
+def branch(words: list[str]) -> list[str]:
+    """The commands that `if CONDITION then COMMANDS else COMMANDS` runs in a periodic box."""
+    left, _, right = words[1].replace("${periodic}", "yes").partition(" == ")
+    middle = words.index("else") if "else" in words else len(words)
+    return words[3:middle] if left == right else words[middle + 1 :]
 
 
 def styles_of(include: str) -> list[str]:
