@@ -77,7 +77,7 @@ class Errors:
         """From what `sums` gave, also of an earlier version, which had no pressure."""
         errors = cls(n_frames)
         for mine, given in zip(errors.sums(), sums, strict=False):
-            mine[: len(given)] = torch.as_tensor(given)
+            mine[: len(given)] = torch.as_tensor(given, dtype=torch.float64)
         return errors
 
     def sums(self) -> tuple[Tensor, ...]:
