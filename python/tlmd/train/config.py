@@ -60,13 +60,13 @@ def stress_weight(error_bar: float) -> float:
 class LossConfig(Section):
     energy: Ramp = Field(10.0, description="weight of (eV/atom)^2, or [first, last] of a linear ramp")
     forces: Ramp = Field(1.0, description="weight of (eV/A)^2, or [first, last]")
-    stress: Ramp = Field(10.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
+    stress: Ramp = Field(1000.0, description="weight of (eV/A^3)^2, or [first, last]; no effect without stress labels")
     stress_error_bar: float | None = Field(
         None,
         ge=1,
         le=1e6,
         description="bar, in place of `stress`: with forces = 1 a stress error of this size counts as much as a force "
-        "error of 50 meV/A; absent: as `stress` says, whose 10 is 25000 bar",
+        "error of 50 meV/A; absent: as `stress` says, whose 1000 is 2500 bar",
     )
     ramp_steps: Steps | Literal[0] = Field(0, description="length of the ramps")
     kind: Literal["mse", "huber"] = Field("mse", description="mean squares, or Huber loss: outliers count less")
