@@ -64,7 +64,7 @@ class Row(NamedTuple):
 def write_report(rows: Sequence[Row], truth: Properties, config: OracleConfig, out: Path, console: Console) -> None:
     """oracle.csv (a row for each model), table.md and oracle.png in `out`; the table on the terminal as well."""
     flat, text = [row.flat(truth) for row in rows], io.StringIO()
-    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     write_text(out / "oracle.csv", text.getvalue())
