@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from ase.io import read
 
 from tlmd.analysis.statistics import Estimate
+from tlmd.analysis.thermo import read_log
 from tlmd.frames.read import read_frames
 from tlmd.generate.teachers.spcfw import SPCFw, SPCFwConfig
 from tlmd.oracle.config import OracleConfig
@@ -121,6 +123,17 @@ def test_another_potential_is_refused_in_the_same_folder(finished):
     with pytest.raises(InputError, match=r"include = .* with other content"):
         oracle(load_config(OracleConfig, finished / "oracle.toml"), finished / "oracle")
     (finished / "spcfw.in").write_text(text)
+
+
+def test_models_start_where_the_oracle_ended(finished):
+    """The last frame of a run whose box changes, as it is: all molecules whole."""
+    truth = finished / "oracle" / "truth" / "npt"
+    atoms = read(truth / "last.data", format="lammps-data", atom_style="atomic", units="metal")
+    bonds = [atoms.get_distance(3 * i, 3 * i + k, mic=True) for i in range(64) for k in (1, 2)]
+    assert 0.8 < min(bonds) and max(bonds) < 1.3
+    (model,) = (finished / "oracle" / "models").iterdir()
+    row = read_log(model / "npt" / "md.log").runs[0].columns
+    assert row["Volume"][0] == pytest.approx(read_log(truth / "md.log").runs[-1].columns["Volume"][-1], rel=1e-6)
 
 
 def test_g_of_a_run_differs_from_itself_by_nothing(finished):

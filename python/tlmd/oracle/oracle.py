@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
-from ase.io import write
+from ase.io import read, write
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tlmd.analysis.statistics import Estimate
-from tlmd.analysis.trajectory import read_dump
 from tlmd.curves.config import CurveConfig, MethodConfig
 from tlmd.curves.curve import Curve, Job
 from tlmd.evaluate.file import evaluate_file
@@ -176,8 +174,6 @@ class Oracle:
     @functools.cached_property
     def mass(self) -> float:
         """Of the atoms in the data file, g/mol."""
-        from ase.io import read
-
         atoms = read(self.config.potential.data, format="lammps-data", units=self.config.potential.units)
         return float(atoms.get_masses().sum())
 
@@ -330,8 +326,7 @@ def read_pressure(path: Path) -> Estimate:
 
 
 def write_data(dump: Path, out: Path, elements: list[str]) -> None:
-    """The last frame of a dump as a LAMMPS data file of atoms."""
-    trajectory = read_dump(dump)
-    atoms = Atoms(trajectory.species.tolist(), trajectory.positions[-1], cell=trajectory.cells[-1], pbc=True)
+    """The last frame of a dump, its positions as they are in its box, as a LAMMPS data file of atoms."""
+    atoms = read(dump, index=-1, format="lammps-dump-text")
     atoms.wrap()
     write_atomic(out, lambda temporary: write(temporary, atoms, format="lammps-data", specorder=elements, masses=True))
