@@ -41,8 +41,8 @@ class PotentialConfig(Section):
 class StateConfig(Section):
     """[state]: where the properties are compared, and how long the oracle runs there."""
 
-    temperature_K: Positive = Field(298.15, description="K")
-    pressure_bar: float = Field(1.0, description="bar")
+    temperature_K: Positive = Field(298.15, description="K, of the thermostat")
+    pressure_bar: float = Field(1.0, description="bar, of the barostat")
     timestep_fs: Positive = Field(1.0, description="fs, of all runs")
     thermostat_fs: Positive = Field(100.0, description="fs, relaxation time (Nose-Hoover)")
     barostat_fs: Positive = Field(500.0, description="fs, relaxation time")
@@ -56,7 +56,7 @@ class StateConfig(Section):
 class SetConfig(Section):
     """[sets.NAME]: training frames of the oracle, from runs at all temperatures x pressures, or x densities."""
 
-    temperature_K: list[Positive] = Field(min_length=1, description="K")
+    temperature_K: list[Positive] = Field(min_length=1, description="K, of its runs")
     pressure_bar: list[float] = Field([], description="bar; NPT runs")
     density_g_cm3: list[Positive] = Field([], description="g/cm3; NVT runs")
     n_train: Count = Field(100, description="training frames in all")
