@@ -62,5 +62,5 @@ warmup_steps = 2
 lr = 0.005
 """
     (tmp_path / "pretrain.toml").write_text(common + "[model]\nwidth = 8\nn_layers = 2\nn_radial = 6\ncutoff = 3.0\n")
-    (tmp_path / "finetune.toml").write_text(common + '[transfer]\nstart_from = "old/model.pt"\n')
+    (tmp_path / "finetune.toml").write_text(common + '[transfer]\nstart_from = "old/model.pt"\n[stability]\nps = 0\n')
     return tmp_path

@@ -56,7 +56,7 @@ def atoms():
 def test_card_travels(model):
     potential, card = load_model(model)
     assert card.reference_energies == {"H": -13.5, "C": -1020.0, "O": -430.0}
-    assert card.dtype == "float32" and card.level_of_theory == "random numbers" and card.format_version == 2
+    assert card.dtype == "float32" and card.level_of_theory == "random numbers" and card.format_version == 3
     exported = export_model(model, dtype="float64")
     assert exported.name == "model-lammps.pt"
     assert read_card(exported) == card.model_copy(update={"dtype": "float64", "checksum": read_card(exported).checksum})

@@ -59,6 +59,14 @@ static std::string kernel_words(const Json &kernel) {
   return words.str();
 }
 
+// Distances by names of pairs, H-O or O-H, as a table by species.
+static std::vector<double> table_of(const Json &distances, const std::vector<std::string> &elements) {
+  std::vector<double> table;
+  for (const auto &a : elements)
+    for (const auto &b : elements) table.push_back(distances.value(a + "-" + b, distances.value(b + "-" + a, 0.0)));
+  return table;
+}
+
 Card read_card(const std::string &json, const std::string &name, const std::string &kind) {
   if (json.empty()) refuse(name + " without a card", "a file written by tl-export", "run `tl-export model.pt`");
   Card card;
@@ -73,6 +81,8 @@ Card read_card(const std::string &json, const std::string &name, const std::stri
     card.whole = in_one_piece(content);
     const Json baseline = content.value("baseline", Json());
     if (baseline.is_object()) card.baseline = baseline.at("styles").get<std::vector<std::string>>();
+    const Json distances = content.value("shortest_A", Json::object());
+    if (!distances.empty()) card.shortest = table_of(distances, card.elements);
     if (kind == "mekrr") card.kernel = kernel_words(content.at("kernel"));
   } catch (const Json::exception &error) {
     refuse(name + " with a card that cannot be read (" + error.what() + ")", "a file written by tl-export",

@@ -17,6 +17,7 @@ struct Card {
   std::string kernel;  // in words, for the log; empty for a PaiNN
   std::string theory;  // level of theory of the labels
   std::vector<std::string> baseline;  // pair styles that were taken off the labels and have to be added
+  std::vector<double> shortest;       // (S * S) A, smallest distances in training by species; empty: not known
   std::string dtype() const { return float64 ? "float64" : "float32"; }
 };
 

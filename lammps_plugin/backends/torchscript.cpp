@@ -89,6 +89,11 @@ TorchScript::TorchScript(const std::string &file, const std::string &name, const
   hops = card.whole ? impl->n_layers : 0;
   impl->ratio.assign(card.elements.size(), 1.0);
   check_parameters(name);
+  if (impl->potential.hasattr("repulsion")) {  // none in older files
+    const auto repulsion = impl->potential.attr("repulsion").toModule();
+    impl->repulsion = {repulsion.attr("strength").toTensor().item<double>(),
+                       numbers_of<double>(repulsion.attr("radius").toTensor(), torch::kDouble)};
+  }
 
   std::ostringstream line;
   line << name << (hops ? ": TorchScript F=" : ": PaiNN F=") << impl->width << " L=" << impl->n_layers
@@ -179,6 +184,7 @@ void TorchScript::evaluate(const engine::Pairs &pairs, Halo &halo, engine::Resul
     impl->evaluate_layers<double>(pairs, halo, result);
   else
     impl->evaluate_layers<float>(pairs, halo, result);
+  impl->repulsion.add(pairs, result);
 }
 
 }  // namespace tlmd

@@ -22,7 +22,8 @@ struct TorchScript::Impl {
   int n_layers = 0, width = 0;
   double reach = 0;  // A, of the pairs
   bool kernel = false;
-  std::vector<double> ratio;     // N / n_z of each species, for a kernel head
+  std::vector<double> ratio;  // N / n_z of each species, for a kernel head
+  engine::Repulsion repulsion;
   std::vector<Tensor> features;  // of the last evaluation, after each layer
 
   /// Atom energies (N,) eV, from the scalar features after each layer (N, F).

@@ -24,6 +24,9 @@ const std::vector<Keyword> TPAINN_KEYWORDS = {
   {"masses", "yes|no", "yes",
    "Whether element names are compared with the masses of the atoms; no: for masses that are changed on purpose.",
    [](Settings &s, const Values &v) { s.masses = v[0] == "yes"; }},
+  {"closest", "warn|halt|off", "warn",
+   "Where two elements first come nearer than 0.9 of their smallest distance in training: a warning, or also the end of the run.",
+   [](Settings &s, const Values &v) { s.closest = v[0]; }},
 };
 
 const std::vector<Keyword> MEKRR_KEYWORDS = {

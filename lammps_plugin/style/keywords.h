@@ -14,7 +14,8 @@ struct Settings {
   std::string backend;  // native | torchscript; empty: native where there is no GPU
   std::string device = "auto";
   bool check = true, masses = true;
-  double halt = 0, dump = 0;  // LAMMPS energy units; 0: off
+  std::string closest = "warn";  // warn | halt | off
+  double halt = 0, dump = 0;     // LAMMPS energy units; 0: off
   std::string dump_file;
   int every = 10;  // steps
 };

@@ -22,7 +22,7 @@
 
 using namespace LAMMPS_NS;
 
-PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), rows(lmp) {
+PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), rows(lmp), contacts(lmp, options) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -166,6 +166,7 @@ void PairTPaiNN::init_style() {
   ghostneigh = range() > model->card.reach;
   neighbor->add_request(this, NeighConst::REQ_FULL | (ghostneigh ? NeighConst::REQ_GHOST : 0));
   if (ghostneigh) widen_ghosts();
+  contacts.start(model->card, kind());
   planned = false;
 }
 
@@ -229,6 +230,7 @@ void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   try {
     gather();
+    contacts.look(rows);
     first_checks();
     evaluator().evaluate(rows.pairs, rows.halo, result, comm->nthreads);
     evaluated(eflag);

@@ -4,6 +4,7 @@
 
 #include "backends/native.h"
 #include "backends/torchscript.h"
+#include "contacts.h"
 #include "keywords.h"
 #include "rows.h"
 
@@ -50,6 +51,7 @@ class PairTPaiNN : public Pair {
   std::unique_ptr<tlmd::TorchScript> model;
   std::unique_ptr<tlmd::Native> native;  // null: the scripted model evaluates
   Rows rows;
+  Contacts contacts;
   std::vector<std::string> names;  // the element of each type, from 1; NULL: another style's
   double unit_energy = 1.0;        // LAMMPS energy unit per eV
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from tlmd.baseline.kinds import open_baseline
 from tlmd.engine import Engine, differentiable, predictor
 from tlmd.export import load_any, sample_graph
+from tlmd.frames.shortest import CLOSE, named_pairs, table_of
 from tlmd.graph import Graph, build_graph
 from tlmd.models.kernel_head import deviations
 from tlmd.models.potential import hessian, stress
@@ -26,6 +28,9 @@ class TLCalculator(Calculator):
 
     Properties: energy (eV), free_energy, energies (N,) eV, forces (N, 3) eV/A, and stress (6,) eV/A^3 in ASE's sign
     for systems that are periodic in three directions. The baseline of the model is in all but `energies`.
+
+    Warns once of each pair of elements that comes nearer than CLOSE of its smallest distance in training. `closest`:
+    smallest distances (S, S) A of the frames so far by species of the model, their reach where there were none.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -40,6 +45,10 @@ class TLCalculator(Calculator):
         self.predict = predictor(self.model, backend, device, self.sample)
         self._features: Engine | None = None
         self.baseline = open_baseline(self.card.baseline) if self.card.baseline else None
+        elements = self.card.elements
+        self.known = np.nan_to_num(table_of(self.card.shortest_A, elements))  # (S, S) A, 0: not known
+        self.closest = np.full(self.known.shape, self.card.reach)
+        self.evaluations = 0
 
     def graph(self, atoms: Atoms, positions: torch.Tensor | None = None) -> Graph:
         """The graph of a frame for this model, vectors in float64; positions: those of the frame, (N, 3) A."""
@@ -47,6 +56,22 @@ class TLCalculator(Calculator):
         place = atoms.positions if positions is None else positions
         box = atoms.cell.array
         return build_graph(atoms.numbers, place, box, atoms.pbc, model.elements, float(model.cutoff), torch.float64)
+
+    def watch(self, graph: Graph) -> None:
+        """Take in the distances of a frame; warn of pairs that are nearer than in training."""
+        n = len(self.closest)
+        kinds = n * graph.species[:, None] + graph.species[graph.neighbours]  # filler pairs are long
+        before, lengths = torch.from_numpy(self.closest), graph.vectors.detach().norm(dim=-1)
+        self.closest = before.flatten().scatter_reduce(0, kinds.flatten(), lengths.flatten(), "amin").numpy()
+        self.closest = np.minimum(self.closest.reshape(n, n), self.closest.reshape(n, n).T)
+        first = (self.closest < CLOSE * self.known) & (before.numpy() >= CLOSE * self.known)
+        for name, i, j in named_pairs(self.card.elements):
+            if first[i, j]:
+                warnings.warn(
+                    f"{name} at {self.closest[i, j]:.3f} A in evaluation {self.evaluations}; in training at least "
+                    f"{self.known[i, j]:.3f} A: forces and energies are guesses",
+                    stacklevel=2,
+                )
 
     def hessian(self, atoms: Atoms) -> np.ndarray:
         """Second derivatives (3N, 3N) of the energy, eV/A^2; the native engine takes them in float64. Vibrations:
@@ -73,7 +98,10 @@ class TLCalculator(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        graph = self.graph(self.atoms).to(self.device)
+        graph = self.graph(self.atoms)
+        self.watch(graph)
+        self.evaluations += 1
+        graph = graph.to(self.device)
         prediction = self.predict(graph)
         energy, forces = prediction.energy.item(), prediction.forces.cpu().numpy()
         tension = stress(prediction, graph.volumes)[0].cpu().numpy()

@@ -143,9 +143,11 @@ class Workflow:
             settings["data.level_of_theory"] = "classical, calibrated to revPBE0-D3"
         else:
             command = ["tl-finetune", self.inputs / "teach.toml"]
+            settings["stability.ps"] = 0  # of the start
         self.run([*command, "--out", out / "classical", *overrides(settings)], logs / "classical.output")
         command = ["tl-finetune", self.inputs / "finetune.toml", "--out", out / "finetuned", *few]
         settings = {"transfer.start_from": out / "classical" / "model.pt", "training.max_steps": size.steps}
+        settings["stability.ps"] = 0  # MD follows
         self.run(command + overrides(settings), logs / "finetuned.output")
         self.finish(scratch, logs / "scratch.output")
 

@@ -15,7 +15,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,11 +36,12 @@ from tlmd.models.features.module import from_bytes, to_bytes
 from tlmd.models.kernel_head import KernelModule
 from tlmd.models.painn import OLD_NORM_EPSILON
 from tlmd.models.potential import Potential, dtype_of
+from tlmd.models.repulsion import radii_by_name
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
 from tlmd.run.installed import SHIPPED, named_or_path
 
-FORMAT_VERSION = 3  # 2: the architecture states the length scale of the norm; 3: two radii, else files are of format 2
+FORMAT_VERSION = 3  # 2: the architecture states the length scale of the norm; 3: two radii, shortest_A, a repulsion
 BACKBONE = "net.backbone."  # parameters of a module, which are in its own bytes
 # keys of the card that define the model's numbers, with its tensors
 DEFINING = ("kind", "elements", "cutoff", "architecture", "kernel", "dtype", "units", "reference_energies")
@@ -68,6 +69,10 @@ class Card(BaseModel):
         None, description="what was taken off the labels and is added to the model, see tlmd.baseline.kinds"
     )
     held_out_errors: dict[str, Any] = {}
+    shortest_A: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="smallest distance of each pair of elements in training, earlier stages included"
+    )
+    repulsion_A: dict[str, float] = Field({}, description="where the repulsion of each pair ends; none: there is none")
     versions: dict[str, str] = Field(default_factory=lambda: {"torch": torch.__version__, "tlmd": tlmd.__version__})
     date: str = Field(default_factory=lambda: datetime.date.today().isoformat())
     checksum: str = Field("", description="SHA-256, see checksum(); empty in older files")
@@ -130,11 +135,12 @@ def describe(potential: Potential, card: Card, tensors: Mapping[str, Tensor]) ->
     reference = dict(zip(potential.elements, potential.reference.tolist(), strict=True))
     described = card.model_copy(
         update={
-            "format_version": FORMAT_VERSION if potential.cutoff > layer_cutoff(potential) else 2,
+            "format_version": FORMAT_VERSION,
             "elements": potential.elements,
             "cutoff": layer_cutoff(potential),
             "dtype": str(potential.dtype).removeprefix("torch."),
             "reference_energies": reference,
+            "repulsion_A": radii_by_name(potential.repulsion.radius, potential.elements),
         }
     )
     text = json.loads(described.model_dump_json())
@@ -232,7 +238,7 @@ def load_model(path: Path | str) -> tuple[Potential, Card]:
             state |= {name: value for name, value in potential.state_dict().items() if name.startswith(BACKBONE)}
         types = {name: value.dtype for name, value in potential.state_dict().items()}
         potential.load_state_dict(state)
-        if types != {name: value.dtype for name, value in state.items()}:
+        if {name: types[name] for name in state} != {name: value.dtype for name, value in state.items()}:
             raise ValueError("precision")
     except (RuntimeError, ValueError, IndexError) as error:
         if isinstance(error, InputError):
@@ -275,6 +281,8 @@ def compare_card(path: Path | str, card: Card, model: Any) -> None:
     if card.reference_energies:
         energies = dict(zip(model.elements, model.reference.tolist(), strict=True))
         found["reference_energies"] = (card.reference_energies, energies)
+    if hasattr(model, "repulsion"):
+        found["repulsion_A"] = (card.repulsion_A, radii_by_name(model.repulsion.radius, model.elements))
     for key, (stated, there) in found.items():
         if stated != there:
             raise InputError(f"{path}, whose card and parameters differ ({key} {stated} and {there})", *AS_WRITTEN)

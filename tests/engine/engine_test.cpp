@@ -28,6 +28,8 @@ static Weights random_weights(int n_species, int width, int n_layers, double fir
   };
   auto get = [&](const std::string &name) {
     const int f = width;
+    if (name == "repulsion.strength") return std::vector<double>{2.0};
+    if (name == "repulsion.radius") return std::vector<double>((size_t) n_species * n_species, 1.5);
     size_t n = 0;
     auto ends = [&](const char *end) {
       return name.size() >= std::string(end).size() &&

@@ -22,7 +22,7 @@ WANTED = {"SIGMA": "a number above zero", "N": "a whole number above zero"}
 
 
 def test_there_are_rows():
-    assert {"backend", "device", "check", "masses"} == {row[0] for row in TABLES["tpainn"]}
+    assert {"backend", "device", "check", "masses", "closest"} == {row[0] for row in TABLES["tpainn"]}
     assert {"halt", "dump", "every"} == {row[0] for row in TABLES["mekrr"]}
     assert all(text.strip() for row in ROWS for text in row)
 
@@ -54,7 +54,7 @@ def test_other_values_are_refused(water, run_as_written, row):
 
 def test_keywords_of_mekrr_are_not_those_of_tpainn(water, run_as_written):
     text = run_as_written(HEAD + "pair_style tpainn halt 0.1\n", ok=False).text
-    assert "got keyword halt; wanted one of backend, device, check, masses; correct the input line" in text
+    assert "got keyword halt; wanted one of backend, device, check, masses, closest; correct the input line" in text
 
 
 def test_units_are_those_of_python():

@@ -7,7 +7,7 @@ namespace tlmd::engine {
 
 template <class real>
 PaiNN<real>::Impl::Impl(const Weights &w, const Options &o, bool training)
-    : scale(w.scale), reference(w.reference), options(o), isa(choose_isa(o.isa)),
+    : scale(w.scale), reference(w.reference), repulsion(w.repulsion), options(o), isa(choose_isa(o.isa)),
       kernels(kernels_of<real>(isa.c_str())), training(training), by_moments(w.n_species <= o.moment_species),
       packed(w, kernels.lanes, by_moments, !training), width(packed.width), n_blocks(width / kernels.lanes),
       lanes(kernels.lanes), n_layers(w.n_layers),
@@ -25,7 +25,7 @@ PaiNN<real>::Impl::Impl(const Weights &w, const Options &o, bool training)
 }
 
 template <class real> void PaiNN<real>::Impl::set_weights(const Weights &w) {
-  scale = w.scale, reference = w.reference;
+  scale = w.scale, reference = w.reference, repulsion = w.repulsion;
   packed.set(w);
   if (options.n_bins > 0) make_tables();
 }
@@ -211,6 +211,7 @@ template <class real> void PaiNN<real>::Impl::finish(Result &result) {
         result.slopes[3 * (size_t) p + k] = sum[0] * u[k] + (sum[1 + k] - along * u[k]) * g.inverse;
     }
   });
+  repulsion.add(*pairs, result);
 }
 
 // The public class

@@ -32,6 +32,7 @@ template <class Visit> void in_tiles(int n, int n_threads, const Visit &visit) {
 
 template <class real> struct PaiNN<real>::Impl {
   std::vector<double> scale, reference;
+  Repulsion repulsion;
   Options options;
   std::string isa;
   Kernels<real> kernels;

@@ -26,7 +26,7 @@ template <class real> struct Training<real>::Impl {
   std::vector<double> energies;
   bool tangents_are_zero = false;  // those of the forward pass
 
-  const double *seeds = nullptr;
+  const double *seeds = nullptr, *vector_changes = nullptr;
   DenseGradients<real> dense;
   FilterGradients<real> filters;
   SpeciesGradients<real> species;
@@ -263,7 +263,10 @@ template <class real> void Training<real>::Impl::put(const Wanted &wanted, const
   }
   if (species_wanted) species.put(put, *weights, *values.pairs, state.data(), values.width);
   put_scale(put);
-  if (vectors_wanted) put(VECTORS, vector_gradient());
+  if (!vectors_wanted) return;
+  std::vector<real> gradient = vector_gradient();
+  values.repulsion.add_gradients(*values.pairs, seeds, vector_changes, gradient);
+  put(VECTORS, std::move(gradient));
 }
 
 // With respect to the pair vectors, (pairs, 3).
@@ -313,7 +316,7 @@ template <class real> void Training<real>::evaluate(const Pairs &pairs, Result &
 
 template <class real>
 void Training<real>::gradients(const double *seeds, const double *changes, const Wanted &wanted, const Put &put) {
-  impl->seeds = seeds;
+  impl->seeds = seeds, impl->vector_changes = changes;
   impl->reserve();
   impl->choose(wanted);
   impl->set_changes(changes);

@@ -54,6 +54,8 @@ Weights read_weights(int n_species, int width, int n_layers, double norm_epsilon
   }
   w.scale = numbers("scale", n_species);
   w.reference = numbers("reference", n_species);
+  if (!get("repulsion.radius").empty())
+    w.repulsion = {numbers("repulsion.strength", 1)[0], numbers("repulsion.radius", (size_t) n_species * n_species)};
   return w;
 }
 

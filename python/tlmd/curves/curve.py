@@ -129,7 +129,8 @@ class Curve:
     def stage_config(self, method: str, settings: Iterable[str] = ()) -> RunConfig:
         """Configuration of a method's stage with further keys set; in a search without test frames."""
         chosen = self.config.methods[method]
-        config = load_config(STAGES[chosen.stage][0], chosen.config, [*chosen.set, *settings])
+        quick = ["stability.ps=0"] if chosen.stage == "finetune" else []
+        config = load_config(STAGES[chosen.stage][0], chosen.config, [*quick, *chosen.set, *settings])
         if self.config.search:
             return config.model_copy(update={"data": config.data.model_copy(update={"test": None})})
         return config

@@ -37,7 +37,7 @@ def start_of(recipe: RecipeConfig, folder: Path, labels: str, frames: int, seed:
     return Start(
         load_config(CalibrateConfig, recipe.calibrate, few),
         load_config(GenerateConfig, recipe.generate, labelled),
-        load_config(FinetuneConfig, recipe.teach, [*steps, "training.plots=false"]),
+        load_config(FinetuneConfig, recipe.teach, [*steps, "training.plots=false", "stability.ps=0"]),
         folder,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -57,8 +58,11 @@ def held_out(errors: Mapping[str, Errors]) -> dict[str, dict]:
     return {name: errors[name].to_json() for name in ("test", "valid") if name in errors}
 
 
-def error_table(errors: Mapping[str, Errors | None], title: str) -> Table:
-    """RMSE (MAE) of what has labels, for each set. Raises InputError for an error that is not finite."""
+def error_table(errors: Mapping[str, Errors | None], title: str, stability: Mapping[str, Any] | None = None) -> Table:
+    """RMSE (MAE) of what has labels, for each set, and the verdict of `stability` if there is one.
+
+    Raises InputError for an error that is not finite.
+    """
     present = {name: e for name, e in errors.items() if e is not None}
     kinds = [kind for kind in MEASURES if any(e.mae(kind) is not None for e in present.values())]
     table = Table("frames", title=title)
@@ -67,14 +71,20 @@ def error_table(errors: Mapping[str, Errors | None], title: str) -> Table:
     for name, e in present.items():
         e.check(f"the {name} frames")
         table.add_row(f"{name} ({e.n_frames})", *(e.text(kind) for kind in kinds))
+    if stability:
+        table.add_section()
+        table.add_row(f"stability, {stability['temperature_K']:g} K", stability["verdict"])
     return table
 
 
-def write_errors(folder: Path, errors: Mapping[str, Errors]) -> None:
-    """errors.json of a run: the keys of `tl-evaluate --json` by set. InputError for an error that is not finite."""
+def write_errors(folder: Path, errors: Mapping[str, Errors], stability: Mapping[str, Any] | None = None) -> None:
+    """errors.json of a run: the keys of `tl-evaluate --json` by set, and `stability` under its name. InputError for an
+    error that is not finite.
+    """
     for name, each in errors.items():
         each.check(f"the {name} frames")
-    write_text(folder / "errors.json", json.dumps({name: e.to_json() for name, e in errors.items()}, indent=1) + "\n")
+    content = {name: e.to_json() for name, e in errors.items()} | ({"stability": stability} if stability else {})
+    write_text(folder / "errors.json", json.dumps(content, indent=1) + "\n")
 
 
 def sums_of(errors: Mapping[str, Errors]) -> dict[str, list]:
@@ -86,5 +96,5 @@ def show_finished(run: RunFolder) -> dict[str, Errors]:
     """The errors of a run that has ended before; they are shown again."""
     errors = {name: Errors.of_sums(n, sums) for name, (n, *sums) in run.result["errors"].items()}
     run.console.print(f"{run.path} is complete; nothing to do", markup=False)
-    run.console.print(error_table(errors, f"{run.path.name}: errors at its end"))
+    run.console.print(error_table(errors, f"{run.path.name}: errors at its end", run.result.get("stability")))
     return errors

@@ -24,7 +24,7 @@ from tlmd.run.errors import InputError
 class Backbone(Protocol):
     """elements and cutoff (A) of the graphs that it takes; width: features of an atom; layers: those that they come
     from, if it knows; architecture: PaiNN's up to the last of them; has_last_layer: whether that is the model's own
-    last one; origin: a word on its training."""
+    last one; origin: a word on its training; shortest_A: the smallest distances in it, as in a card."""
 
     elements: list[str]
     cutoff: float
@@ -34,6 +34,7 @@ class Backbone(Protocol):
     architecture: Architecture | None
     has_last_layer: bool
     origin: str
+    shortest_A: dict[str, float]
 
     def features(self, graph: Graph) -> Tensor:
         """Features of the atoms, (N, width)."""
@@ -78,7 +79,7 @@ class PaiNNBackbone:
         self.layers = sorted({layer % depth for layer in layers})
         self.has_last_layer = self.layers[-1] == depth - 1
         self.architecture = card.architecture.model_copy(update={"n_layers": self.layers[-1] + 1})
-        self.origin, self.kernel = card.level_of_theory, card.kernel
+        self.origin, self.kernel, self.shortest_A = card.level_of_theory, card.kernel, card.shortest_A
         self.elements, self.cutoff = self.potential.elements, self.potential.cutoff
         self.dtype = self.potential.dtype
         self.width = len(self.layers) * self.potential.net.width
@@ -118,6 +119,7 @@ class ModuleBackbone:
         self.module, self.elements, self.origin = module, list(elements), origin
         self.cutoff, self.width, self.dtype = float(module.cutoff), int(module.width), dtype_of(module)
         self.layers: list[int] = []
+        self.shortest_A: dict[str, float] = {}
         self.index = torch.tensor([module.elements.index(e) for e in elements])
         self._slopes: tuple[Tensor, Tensor] | None = None  # u, and slopes of the features weighted by it
 

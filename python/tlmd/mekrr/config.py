@@ -11,7 +11,7 @@ from tlmd.frames.config import PotentialDataConfig, ReferencesConfig
 from tlmd.models.features.mace import foundation_name, model_file
 from tlmd.run.config import ConfigPath, Section, StageConfig, absolute
 from tlmd.run.quantities import Columns, Count, Degree, Fraction, Frames, Minutes, Positive, Threads
-from tlmd.train.config import shipped_or_absolute
+from tlmd.train.config import REPULSION, shipped_or_absolute
 
 
 class BackboneConfig(Section):
@@ -105,6 +105,7 @@ class FitTrainingConfig(Section):
     threads: Threads | None = Field(None, description="of each process; absent: torch's choice")
     checkpoint_minutes: Minutes = Field(2.0, description="time between two writings of the sums")
     plots: bool = Field(True, description="draw parity plots at the end")
+    repulsion: bool = REPULSION
 
 
 class MekrrConfig(StageConfig):

@@ -32,6 +32,7 @@ from tlmd.run import collective
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256
 from tlmd.run.folder import RunFolder
+from tlmd.train.short_range import set_short_range
 
 
 @dataclass
@@ -91,7 +92,9 @@ class Fit:
         backbone = self.backbone
         self.sets = frame_sets(self.data, backbone.elements, backbone.cutoff, backbone.dtype)
         self.train: FrameSet = self.sets["train"]
-        self.model, self.kernel, self.before, self.baseline = untrained(config, backbone, self.train)
+        self.model, self.kernel, self.before, self.baseline, earlier = untrained(config, backbone, self.train)
+        repulsion = config.training.repulsion
+        self.shortest = set_short_range(self.model, self.data.train, run, repulsion, backbone.shortest_A, earlier)
         self.n_frames = len(self.train)
 
     def accumulate(self) -> None:
@@ -198,6 +201,7 @@ class Fit:
             f"{self.config.backbone.model.name} ({backbone.origin})",
             training_data_sha256=sha256(data.train),
             baseline=self.described,
+            shortest_A=self.shortest,
         )
 
 

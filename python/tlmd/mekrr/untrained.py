@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,13 +32,14 @@ SAMPLE_FRAMES = 200  # at most, for scaling, median distance and landmarks
 
 
 class Untrained(NamedTuple):
-    """A potential of kind mekrr without weights, and its settings. sums: those of an earlier fit that goes on;
-    baseline: the energies of the network itself, which are taken off the labels."""
+    """A potential of kind mekrr without weights, and its settings. sums, shortest: those of an earlier fit that goes
+    on; baseline: the energies of the network itself, which are taken off the labels."""
 
     model: Potential
     kernel: KernelArchitecture
     sums: Accumulation | None = None
     baseline: Callable[[Graph], Prediction] | None = None
+    shortest: Mapping[str, float] = MappingProxyType({})
 
 
 def check(config: MekrrConfig, backbone: Backbone, has_valid: bool) -> None:
@@ -119,9 +121,10 @@ def new_map(
 
 
 def own_energies(backbone: Backbone, train: FrameSet) -> Callable[[Graph], Prediction]:
-    """What the backbone itself predicts, without its reference energies."""
+    """What the network of the backbone predicts, without reference energies and repulsion."""
     bare = copy.deepcopy(backbone.potential)
     bare.reference.zero_()
+    bare.repulsion.radius.zero_()
     return predictor(bare, sample=train.graph(0))
 
 
@@ -160,4 +163,5 @@ def earlier(config: MekrrConfig, backbone: Backbone) -> Untrained:
     model, card = load_model(folder / "model.pt")
     if model.elements != backbone.elements:
         raise InputError(f"elements {backbone.elements}", f"{model.elements}, as in {folder}", "fit anew")
-    return Untrained(model.requires_grad_(False), card.kernel, Accumulation.read(folder / "sums-train.pt"))
+    sums = Accumulation.read(folder / "sums-train.pt")
+    return Untrained(model.requires_grad_(False), card.kernel, sums, shortest=card.shortest_A)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tlmd.graph import Graph
+from tlmd.models.repulsion import Repulsion
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -19,8 +20,8 @@ def dtype_of(module: nn.Module) -> torch.dtype:
 
 
 class Potential(nn.Module):
-    """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i], with e_i from `net` in its own precision and the rest in
-    float64.
+    """Atom energies in eV: E_i = scale[Z_i] e_i + E0[Z_i] + repulsion, with e_i from `net` in its own precision and the
+    rest in float64. The repulsion is off in a new potential.
 
     net: module (species (N,), vectors (N, K, 3) A, neighbours (N, K), frame (N,) of each atom or None: one frame) ->
     (N,). cutoff: of its graphs, A: how far vectors reach, the larger one of two radii.
@@ -33,6 +34,7 @@ class Potential(nn.Module):
         self.cutoff = float(cutoff)
         self.register_buffer("scale", torch.ones(len(elements), dtype=torch.float64))
         self.register_buffer("reference", torch.zeros(len(elements), dtype=torch.float64))
+        self.repulsion = Repulsion(len(elements))
 
     @torch.jit.unused
     @property
@@ -47,7 +49,7 @@ class Potential(nn.Module):
 
     @torch.jit.export
     def scaled(self, e: Tensor, species: Tensor) -> Tensor:
-        """Atom energies in eV, float64 (N,), from the network's output e (N,)."""
+        """Atom energies in eV, float64 (N,), from the network's output e (N,), without the repulsion."""
         return e.to(torch.float64) * self.scale[species] + self.reference[species]
 
     def forward(
@@ -57,7 +59,8 @@ class Potential(nn.Module):
         neighbours: Tensor,
         frame: Optional[Tensor] = None,
     ) -> Tensor:
-        return self.scaled(self.net(species, vectors, neighbours, frame), species)
+        repulsion = self.repulsion(species, vectors, neighbours)
+        return self.scaled(self.net(species, vectors, neighbours, frame), species) + repulsion
 
 
 def slopes(

@@ -20,12 +20,14 @@ from tlmd.run.quantities import (
     Positive,
     Rate,
     Steps,
+    Temperature,
     Threads,
     Weight,
     Width,
 )
 from tlmd.units import BAR_PER_EV_A3
 
+REPULSION = Field(True, description="repel pairs that are nearer than any of training; no training frame changes")
 Ramp = Weight | tuple[Weight, Weight]
 FORCE_ERROR_EV_A = 0.05  # with which loss.stress_error_bar is compared
 
@@ -121,6 +123,7 @@ class TrainingConfig(Section):
     threads: Threads | None = Field(None, description="torch threads of each process; absent: torch's choice")
     tensorboard: bool = Field(False, description="write event files into the run folder as well")
     plots: bool = Field(True, description="draw parity and history at the end")
+    repulsion: bool = REPULSION
 
 
 class TrainConfig(StageConfig):
@@ -158,8 +161,18 @@ class ReplayConfig(Section):
     n_report: Frames = Field(20, description="frames, spread over the file, for the errors before and after")
 
 
+class StabilityConfig(Section):
+    """MD with the new model, whose verdict stands in the closing table."""
+
+    ps: float = Field(20.0, ge=0, le=1e6, description="length of the run; 0: none")
+    temperature_K: Temperature | None = Field(
+        None, description="absent: the highest temperature_K that a training frame states, else 450"
+    )
+
+
 class FinetuneConfig(TrainConfig):
     """tl-finetune: fine-tuning by the method T-PaiNN."""
 
     transfer: TransferConfig
     replay: ReplayConfig | None = None
+    stability: StabilityConfig = StabilityConfig()

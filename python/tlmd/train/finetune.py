@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from tlmd.train.config import FinetuneConfig
 from tlmd.train.device import prepare
 from tlmd.train.loop import Loop, Task
 from tlmd.train.result import Result, card_of, finished_result, write_result
+from tlmd.train.short_range import set_short_range
+from tlmd.train.stability import check_stability
 
 
 def finetune(config: FinetuneConfig, out: Path) -> Result:
@@ -53,6 +56,9 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
             baseline = same_baseline(config.data.baseline_described(), pretrained.baseline, start)
             sets = remainders(sets, baseline, run)
             groups = parameter_groups(model, config.transfer.freeze, config.transfer.rates)
+            old_frames = read_once(config.replay.frames) if config.replay else []
+            seen = [*sets.train, *old_frames]
+            shortest = set_short_range(model, seen, run, training.repulsion, pretrained.shortest_A)
             frames = frame_sets(sets, model.elements, model.cutoff, model.dtype)
             old_references = model.reference.numpy().copy()
             parity = predict_train(model, frames["train"], config, run)
@@ -60,14 +66,15 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
             adapt(model, frames["train"], parity, config, run)
             for note in notes:
                 run.say(note)
-            replay, sample = replay_sets(config, model, old_references, baseline)
+            replay, sample = replay_sets(config, model, old_references, baseline, old_frames)
             before = errors_before(model.to(device), frames, sample, config, run, device)
-            card = card_of(model, config, len(sets.train), pretrained.architecture, baseline)
+            card = card_of(model, config, len(sets.train), pretrained.architecture, shortest, baseline)
             fraction = config.replay.fraction if config.replay else 0.0
             task = Task(model, frames["train"], frames["valid"], groups, card, replay, fraction)
             loop = Loop(task, config, run, device)
             loop.run()
-            return write_result(loop, frames | {"classical": sample}, config, before, notes)
+            stable = partial(check_stability, out / "model.pt", sets.train, config.stability, run, config.seed)
+            return write_result(loop, frames | {"classical": sample}, config, before, notes, stable)
 
 
 def pretrained_model(config: FinetuneConfig) -> tuple[Potential, Card]:
@@ -142,7 +149,11 @@ def errors_before(
 
 
 def replay_sets(
-    config: FinetuneConfig, model: Potential, old: np.ndarray, baseline: dict[str, Any] | None
+    config: FinetuneConfig,
+    model: Potential,
+    old: np.ndarray,
+    baseline: dict[str, Any] | None,
+    old_frames: list[Frame],
 ) -> tuple[FrameSet | None, FrameSet | None]:
     """Replayed frames with the labels that are trained on, and a sample with all labels for errors before and after.
 
@@ -152,7 +163,7 @@ def replay_sets(
     replay = config.replay
     if replay is None:
         return None, None
-    frames = carry(read_once(replay.frames), model.elements, old, model.reference.cpu().numpy())
+    frames = carry(old_frames, model.elements, old, model.reference.cpu().numpy())
     chosen = np.unique(np.linspace(0, len(frames) - 1, replay.n_report).astype(int))
     if replay.fraction == 0:
         frames, chosen = [frames[int(i)] for i in chosen], np.arange(len(chosen))

@@ -20,6 +20,7 @@ from tlmd.train.config import PretrainConfig
 from tlmd.train.device import prepare
 from tlmd.train.loop import Loop, Task
 from tlmd.train.result import Result, card_of, finished_result, write_result
+from tlmd.train.short_range import set_short_range
 
 
 def pretrain(config: PretrainConfig, out: Path) -> Result:
@@ -41,7 +42,8 @@ def pretrain(config: PretrainConfig, out: Path) -> Result:
             model = new_model(config, sets, architecture)
             frames = frame_sets(sets, model.elements, model.cutoff, model.dtype)
             centre(model, frames["train"])
-            card = card_of(model, config, len(sets.train), architecture, baseline)
+            shortest = set_short_range(model, sets.train, run, training.repulsion)
+            card = card_of(model, config, len(sets.train), architecture, shortest, baseline)
             groups = [{"params": list(model.parameters()), "rate": 1.0}]
             loop = Loop(Task(model.to(device), frames["train"], frames["valid"], groups, card), config, run, device)
             run.say(f"{sum(p.numel() for p in model.parameters())} parameters, {len(sets.train)} frames, {device}")

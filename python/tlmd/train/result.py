@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tlmd.run.files import sha256
 from tlmd.run.folder import RunFolder
 from tlmd.train.config import TrainConfig
 from tlmd.train.loop import Loop
+from tlmd.train.stability import stability_notes
 
 
 @dataclass
@@ -38,6 +39,7 @@ def card_of(
     config: TrainConfig,
     n_frames: int,
     architecture: Architecture,
+    shortest: dict[str, float],
     baseline: dict[str, Any] | None = None,
 ) -> Card:
     """Card of a model that `config` trains on `n_frames` frames; errors are added at the end."""
@@ -49,6 +51,7 @@ def card_of(
         training_data=f"{config.data.train.name}, {n_frames} frames",
         training_data_sha256=sha256(config.data.train),
         baseline=baseline,
+        shortest_A=shortest,
     )
 
 
@@ -58,10 +61,11 @@ def write_result(
     config: TrainConfig,
     earlier: dict[str, Errors] | None = None,
     notes: Sequence[str] = (),
+    stability: Callable[[], dict[str, Any] | None] = lambda: None,
 ) -> Result:
     """Errors of the best parameters on every set, after the `earlier` ones: model.pt, errors.json, pictures, table.
 
-    notes: lines below the table.
+    notes: lines below the table. stability: what gives its row, once the model is written.
     """
     run, model, training = loop.run_folder, loop.task.model, config.training
     errors: dict[str, Errors] = dict(earlier or {})
@@ -72,8 +76,14 @@ def write_result(
         write_errors(run.path, errors)
         if training.plots:
             history_plot(run.path / "history.png", run.path / "metrics.csv")
-        run.finish(steps=loop.step, best_step=loop.best_step, training_minutes=loop.minutes, errors=sums_of(errors))
-        run.table(error_table(errors, f"{run.path.name}: best at step {loop.best_step} of {loop.step}"), *notes)
+        found = stability()
+        write_errors(run.path, errors, found)
+        run.finish(
+            steps=loop.step, best_step=loop.best_step, training_minutes=loop.minutes, errors=sums_of(errors),
+            stability=found,
+        )  # fmt: skip
+        title = f"{run.path.name}: best at step {loop.best_step} of {loop.step}"
+        run.table(error_table(errors, title, found), *notes, *stability_notes(found))
     return Result(model.to("cpu"), card, run.path, loop.step, loop.best_step, loop.minutes, errors)
 
 

@@ -4,6 +4,7 @@
 
 #include "basis.h"
 #include "function.h"
+#include "repulsion.h"
 
 #include <functional>
 #include <string>
@@ -46,6 +47,7 @@ struct Weights {
   Linear energy0, energy2;  // zero if there is a head and no such weights
   Head head;
   std::vector<double> scale, reference;  // (n_species,) eV
+  Repulsion repulsion;                   // none in older files
 };
 
 // Weights whose parameters `get` gives by their names in Potential's state_dict, row-major. Throws std::runtime_error
