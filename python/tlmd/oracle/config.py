@@ -50,6 +50,7 @@ class StateConfig(Section):
     npt_ps: Positive = Field(500.0, description="ps, of the oracle's NPT run")
     nvt_ps: Positive = Field(200.0, description="ps, of its NVT run at the mean density of the NPT run")
     frames_fs: Positive = Field(500.0, description="fs between the frames of an NPT run; a tenth of it in an NVT run")
+    window_ps: tuple[Positive, Positive] = Field((2.0, 10.0), description="ps, lag times of the fit of D, of all runs")
     n_test: Count = Field(100, description="test frames, spread over the oracle's NPT run")
 
 

@@ -290,7 +290,7 @@ class Oracle:
         add("npt", of_npt)
         if "energy" in found:
             add("gas", lambda gas: {"vaporisation": vaporisation(gas, found["energy"], potential.molecules)})
-        add("nvt", lambda nvt: {"diffusion": diffusion(nvt, potential.species)})
+        add("nvt", lambda nvt: {"diffusion": diffusion(nvt, potential.species, self.config.state.window_ps)})
         add("nvt", lambda nvt: {"radial": radial(nvt, potential.pair)})
         return Properties(**found, missing="; ".join(missing))
 

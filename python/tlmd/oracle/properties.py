@@ -55,10 +55,11 @@ def of_npt(folder: Path) -> dict[str, Any]:
     return {"density": density, "compressibility": kappa, "volume_A3": mean, "energy": energy}
 
 
-def diffusion(folder: Path, species: str | None) -> Estimate:
-    """Diffusion coefficient of the box in 1e-9 m2/s, of an element or (None) the molecules. Raises InputError."""
+def diffusion(folder: Path, species: str | None, window_ps: tuple[float, float]) -> Estimate:
+    """Diffusion coefficient of the box in 1e-9 m2/s, of an element or (None) the molecules, from the slope of the mean
+    squared displacement over one window, the same for all runs that are compared. Raises InputError."""
     simulation = Simulation(folder / "md.dump.gz", folder / "md.log", experiment=False)
-    records = measure("diffusion", simulation, species=species or MOLECULES).records
+    records = measure("diffusion", simulation, species=species or MOLECULES, window_ps=window_ps).records
     found = next(record for record in records if record["quantity"].endswith("periodic box"))
     return Estimate(1e9 * found["value"], 1e9 * found["standard_error"], "1e-9 m2/s", 0.0)
 
