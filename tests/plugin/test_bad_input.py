@@ -52,7 +52,7 @@ BAD = {
     "a folder": ("{folder} O H", "", "missing or empty; wanted a file written by tl-export; check the path"),
     "no file": ("{absent} O H", "", "missing or empty; wanted a file written by tl-export; check the path"),
     "no card": ("{nocard} O H", "", "without a card; wanted a file written by tl-export"),
-    "a newer format": ("{newer} O H", "", "of format 99; wanted format 2 or older; install a newer tlmd plugin"),
+    "a newer format": ("{newer} O H", "", "of format 99; wanted format 3 or older; install a newer tlmd plugin"),
     "another kind": ("{mekrr} O H", "", "of kind mekrr; wanted kind tpainn"),
     "an unknown element": ("{good} O Xe", "", "got element Xe; wanted one that the model knows: H C O"),
     "fewer names": ("{good} O", "", "got 1 elements; wanted 2, one for each atom type"),
