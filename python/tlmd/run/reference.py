@@ -15,6 +15,7 @@ import json
 import pkgutil
 import re
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -320,7 +321,9 @@ def _keywords(source: str) -> list[str]:
     for style, rows in found.items():
         other = "tpainn" if style != "tpainn" else ""
         words = [f"[keywords of {other}]"] * (other in found) + [f"[{name} {values}]" for name, values, *_ in rows]
-        usage = f"    pair_style {style} {' '.join(words)}\n    pair_coeff * * MODEL-lammps.pt ELEMENT ..."
+        whole = textwrap.wrap(" ".join(word.replace(" ", "\0") for word in words), 90)  # each word in one line
+        usage = f"    pair_style {style} " + " &\n        ".join(whole).replace("\0", " ")
+        usage += "\n    pair_coeff * * MODEL-lammps.pt ELEMENT ..."
         cells = [(f"`{name}`", f"`{values}`", usual, meaning) for name, values, usual, meaning in rows]
         more = " The keywords of `pair_style tpainn`, and:" if other else ""
         parts.append(f"## pair_style {style}\n\n{usage}\n\n{more.strip()}".rstrip())
