@@ -56,7 +56,7 @@ def base(tmp_path_factory):
     data = '[data]\ntrain = "all.extxyz"\nvalid = "valid.extxyz"\ntest = "test.extxyz"\n'
     steps = data + "[training]\nmax_steps = 20\nvalid_every = 10\nthreads = 1\nplots = false\n[optimizer]\nlr = 0.005\n"
     (folder / "pretrain.toml").write_text(steps + "[model]\nwidth = 8\nn_layers = 2\nn_radial = 6\ncutoff = 3.5\n")
-    (folder / "finetune.toml").write_text(steps + '[transfer]\nstart_from = "start/model.pt"\n')
+    (folder / "finetune.toml").write_text(steps + '[transfer]\nstart_from = "start/model.pt"\n[stability]\nps = 0\n')
     kernel = '[backbone]\nmodel = "start/model.pt"\n[kernel]\nn_features = 16\n[fit]\nalpha = [0.0]\nridge = [1e-6]\n'
     (folder / "mekrr.toml").write_text(data + kernel + "[training]\nthreads = 1\nplots = false\n")
     pretrain(load_config(PretrainConfig, folder / "pretrain.toml", ["seed=9"]), folder / "start")
