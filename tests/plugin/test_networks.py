@@ -24,6 +24,7 @@ from .test_parity import NKTV2P
 SETTINGS = ['model.network="scalars"', "training.max_steps=40", "optimizer.lr=0.01"]
 
 
+@pytest.mark.filterwarnings("ignore:.*in training at least")  # water, by a model of other frames
 def test_a_network_of_one_file_is_trained_and_runs_in_lammps(folder, tmp_path, run_as_written):
     result = pretrain(load_config(PretrainConfig, folder / "pretrain.toml", SETTINGS), folder / "run")
     assert isinstance(result.model.net, Scalars)
