@@ -51,7 +51,10 @@ def test_python_construction_keeps_paths():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("training.max_step=3", r"unknown key 'training.max_step'.*did you mean 'training.max_steps'"),
+        (
+            "training.max_step=3",
+            r"unknown key 'training.max_step'.*'training.max_steps'.*wanted one of learning_rate, max_steps; rename it",
+        ),
         ("learning_rate=3", r"unknown key 'learning_rate'.*did you mean 'training.learning_rate'.*into its table"),
         ("training.seed=3", r"unknown key 'training.seed'.*did you mean 'seed'"),
         ("training.wormhole=3", r"unknown key 'training.wormhole' .*wanted one of learning_rate, max_steps;"),
@@ -131,6 +134,10 @@ def test_bad_files(tmp_path):
         ),
         ('systems.wide.kind="conformers"', r"wanted systems of water for spcfw; wide is molecules"),
         ("teacher.frames=3", r"unknown key 'teacher.frames'.*did you mean 'systems.\w+.frames'"),
+        (
+            "systems.wide.smiles=CO",
+            r"unknown key 'systems.wide.smiles'.*wanted one of frames, frames_per_item, kind, .*temperature_K",
+        ),
         ("scale=1e300", r"scale = 1e\+300 .*at most 1000000"),
         ("systems.wide.frames=1000000000000", r"at most 10000000"),
         ("systems.wide.temperature_K=[500,300]", r"systems.wide.temperature_K = .*low end first"),

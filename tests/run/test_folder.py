@@ -1,5 +1,6 @@
 """The run folder: which run it holds, by contents and not by paths; what a run leaves, and what is damaged."""
 
+import fcntl
 import json
 import shutil
 import tomllib
@@ -89,6 +90,49 @@ def test_a_run_that_failed_before_its_first_step_is_no_reason_to_refuse(toml):
     assert read_run(toml.parent / "run")["record"]["config"]["steps"] == 4
     assert "steps = 4" in (toml.parent / "run" / "config.toml").read_text()
     with pytest.raises(InputError, match=r"got steps = 3; wanted 4"):
+        start(toml)
+
+
+def fails(toml, begin):
+    """A stage that ends with an error, before or after it has written something."""
+    with start(toml) as run:
+        run.say("reading")
+        (run.path / "parts").mkdir()
+        if begin:
+            (run.path / "parts" / "0.json").write_text("{}")
+        raise InputError("frames without labels", "labels", "label them")
+
+
+def test_a_run_that_failed_before_its_first_step_leaves_no_folder(toml):
+    with pytest.raises(InputError, match="frames without labels"):
+        fails(toml, begin=False)
+    assert not (toml.parent / "run").exists()
+    with pytest.raises(InputError, match=r"data.train = .*absent.xyz, no file"):
+        start(toml, "data.train=absent.xyz")
+    assert not (toml.parent / "run").exists()
+    with pytest.raises(InputError, match="frames without labels"):
+        fails(toml, begin=True)
+    assert (toml.parent / "run" / "run.json").exists() and (toml.parent / "run" / "log.txt").exists()
+
+
+def test_a_folder_of_the_user_stays_and_so_does_what_is_in_it(toml):
+    (toml.parent / "run").mkdir()
+    (toml.parent / "run" / "notes.md").write_text("mine")
+    with pytest.raises(InputError, match="frames without labels"):
+        fails(toml, begin=False)
+    assert (toml.parent / "run" / "notes.md").read_text() == "mine"
+
+
+def test_a_lock_on_a_folder_that_is_removed_is_none(toml, monkeypatch):
+    """Between opening the lock's file and locking it, another process removes the folder that it has failed in."""
+    lock = fcntl.flock
+
+    def removed(file, how):
+        shutil.rmtree(toml.parent / "run")
+        lock(file, how)
+
+    monkeypatch.setattr("tlmd.run.folder.fcntl.flock", removed)
+    with pytest.raises(InputError, match=r"run, in use by a run; wanted a free folder"):
         start(toml)
 
 

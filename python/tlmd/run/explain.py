@@ -126,13 +126,13 @@ def _unknown(model: type[BaseModel], path: Path, place: Place, data: Any) -> Inp
     exact = [key for key in elsewhere if key.split(".")[-1] == name]
     near = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
     far = [key for key in elsewhere if difflib.SequenceMatcher(None, name, key.split(".")[-1]).ratio() > 0.75]
-    got = f"unknown key '{place.key}' in {path}"
+    got, allowed = f"unknown key '{place.key}' in {path}", f"one of {', '.join(own)}"
     if exact or (far and not near):
         right = nearest(place.key, exact) or f" (did you mean '{(exact or far)[0]}'?)"
-        return InputError(got + right, "a known key", "put it into its table")
+        return InputError(got + right, allowed, "put it into its table")
     if near:
-        return InputError(f"{got} (did you mean '{'.'.join([*before, near[0]])}'?)", "a known key", "rename it")
-    return InputError(got, f"one of {', '.join(own)}", "rename it or leave it out")
+        return InputError(f"{got} (did you mean '{'.'.join([*before, near[0]])}'?)", allowed, "rename it")
+    return InputError(got, allowed, "rename it or leave it out")
 
 
 def dotted(annotation: Any, data: Any, before: str = "") -> Iterator[str]:

@@ -52,13 +52,16 @@ class RunFolder:
         try:
             self._notes, self.finished = collective.on_main(lambda: self._open(stage, config))
         except BaseException:
+            self._forget()
             self.close()
             raise
 
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        if error is not None:
+            self._forget()
         self.close()
 
     def _open(self, stage: str, config: StageConfig) -> tuple[dict[str, Any], bool]:
@@ -112,6 +115,14 @@ class RunFolder:
         parts = self.path / PARTS
         files = (file for file in self.path.iterdir() if file.is_file() and not file.name.startswith("."))
         return any(file.name not in HOUSEKEEPING for file in files) or (parts.is_dir() and any(parts.iterdir()))
+
+    def _forget(self) -> None:
+        """Remove the notes of a run that failed before its first step from a folder that it made."""
+        if self._lock is not None and self._lock.made and not self._begun():
+            for name in HOUSEKEEPING:
+                (self.path / name).unlink(missing_ok=True)
+            if (self.path / PARTS).is_dir():
+                (self.path / PARTS).rmdir()  # empty
 
     def _write(self, notes: dict[str, Any]) -> None:
         write_text(self.path / "run.json", json.dumps(notes, indent=1) + "\n")
@@ -207,20 +218,26 @@ class RunFolder:
 
 class Lock:
     """A folder, made if it is not there, in the hands of one process until `close` or its end. InputError if it is not
-    free, or no folder."""
+    free, or no folder. A folder that it made is removed again if nothing was written into it."""
 
     def __init__(self, folder: Path):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}, which is not a folder", "a run folder", "choose another --out")
+        self.folder, self.made = folder, not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self._file = open(folder / ".lock", "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            free = os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder / ".lock"))
+        except (BlockingIOError, FileNotFoundError):  # the second where another process has just removed the folder
+            free = False
+        if not free:
             self._file.close()
-            raise InputError(f"{folder}, in use by a run", "a free folder", "wait or choose another --out") from None
+            raise InputError(f"{folder}, in use by a run", "a free folder", "wait or choose another --out")
 
     def close(self) -> None:
+        if self.made and not self._file.closed and os.listdir(self.folder) == [".lock"]:
+            shutil.rmtree(self.folder)
         self._file.close()
 
 

@@ -1,0 +1,35 @@
+"""A stage that fails on its input leaves no folder: the corrected TOML runs with the same --out."""
+
+from pathlib import Path
+
+import pytest
+
+from tlmd import cli
+
+INPUTS = Path(__file__).parents[2] / "inputs" / "water"
+STAGES = {
+    "pretrain": ("scratch.toml", "data.train"),
+    "finetune": ("finetune.toml", "data.train"),
+    "mekrr": ("mekrr.toml", "data.train"),
+    "calibrate": ("calibrate.toml", "data.train"),
+    "generate": ("xtb.toml", "systems.liquid.file"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("content", ["cut short", "no frame", "absent"])
+def test_bad_frames_leave_no_folder(stage, content, tmp_path, monkeypatch, capsys):
+    toml, key = STAGES[stage]
+    frames = tmp_path / "frames.extxyz"
+    if content != "absent":
+        frames.write_text({"cut short": "3\nLattice\nO 0 0 0\n", "no frame": "vasp.6.3.0\n"}[content])
+    words = [f"tl-{stage}", INPUTS / toml, "--out", tmp_path / "run", "--set", f"{key}={frames}"]
+    if stage == "generate":
+        words += ["--set", 'systems={liquid = {kind = "file", frames = 1, file = "' + str(frames) + '"}}']
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    with pytest.raises(SystemExit) as ended:
+        getattr(cli, stage)()
+    error = capsys.readouterr().err
+    assert ended.value.code == 1 and error.startswith("error: ") and error.count("\n") == 1, error
+    assert "frames.extxyz" in error
+    assert not (tmp_path / "run").exists()
