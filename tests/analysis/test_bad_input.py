@@ -147,8 +147,8 @@ def test_nan_is_no_result(value):
         (["--temperature", "nan"], "got --temperature nan; wanted a number from 1 up"),
         (["--skip", "nan"], "got --skip nan; wanted a number from 0 up"),
         (["--skip", "inf"], "got --skip inf; wanted a number from 0 up"),
-        (["--species", "Na"], "got species Na; wanted H or O or COM"),
-        (["--reference", "missing.toml"], "got no file missing.toml"),
+        (["--species", "Na"], "got species Na; wanted H or O or H2O or COM"),
+        (["--reference", "missing.toml"], "got --reference missing.toml; wanted one of water, "),
     ],
 )
 def test_odd_options_are_one_line(refused, options, words):
@@ -156,7 +156,7 @@ def test_odd_options_are_one_line(refused, options, words):
 
 
 def test_a_radius_beyond_g_is_one_line(refused):
-    assert "got radius 20 A; wanted 2 to 6." in refused("structure", DUMP, "--log", LOG, "--radius", "20")
+    assert "got radius 20 A; wanted 0 to 6." in refused("structure", DUMP, "--log", LOG, "--radius", "20")
     assert "got --radius nan; wanted finite numbers" in refused("structure", DUMP, "--log", LOG, "--radius", "nan")
 
 

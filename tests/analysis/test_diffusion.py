@@ -6,6 +6,7 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 import pytest
+from ase.build import molecule
 from MDAnalysis.analysis.msd import EinsteinMSD
 from pymatgen.analysis.diffusion.analyzer import DiffusionAnalyzer
 from pymatgen.core import Lattice, Structure
@@ -19,6 +20,8 @@ from tlmd.analysis.properties.diffusion import (
     remove_drift,
     uniform_interval,
 )
+from tlmd.analysis.registry import measure
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.trajectory import read_dump
 from tlmd.run.errors import InputError
 
@@ -204,3 +207,52 @@ def test_only_a_cube_is_cubic():
     assert cubic_edge(12.0 * np.eye(3)) == pytest.approx(12.0)
     assert cubic_edge(np.diag([12.0, 12.0, 13.0])) is None
     assert cubic_edge(np.array([[12.0, 0, 0], [3.0, np.sqrt(135), 0], [0, 0, 12.0]])) is None
+
+
+@pytest.fixture
+def mixture(rng, tmp_path):
+    """20 methanol and 30 water molecules that walk at random, one of ethanol, wrapped: D of 1e-9 and 4e-9 m2/s."""
+    edge, interval, frames = 40.0, 1000.0, 300
+    ones = ["CH3OH"] * 20 + ["H2O"] * 30 + ["CH3CH2OH"]
+    steps = np.repeat([1.0, 2.0, 1.0], [20, 30, 1]) * np.sqrt(2 * 1e-4 * interval)  # variance 2 D t, D in A^2/fs
+    sites = np.array(list(np.ndindex(4, 4, 4)))[: len(ones)] * edge / 4
+    walk = np.cumsum(rng.normal(size=(frames, len(ones), 3)) * steps[None, :, None], axis=0) * 0.3
+    walk -= walk[0]
+    species = [symbol for one in ones for symbol in molecule(one).get_chemical_symbols()]
+    shapes = np.concatenate([molecule(one).positions for one in ones])
+    owner = np.repeat(np.arange(len(ones)), [len(molecule(one)) for one in ones])
+    positions = (sites[owner] + shapes + walk[:, owner]) % edge
+    line = "{} {} {:.4f} {:.4f} {:.4f}\n".format
+    rows = [
+        "".join(line(k + 1, name, *r) for k, (name, r) in enumerate(zip(species, frame, strict=True)))
+        for frame in positions
+    ]
+    head = f"ITEM: NUMBER OF ATOMS\n{len(species)}\nITEM: BOX BOUNDS pp pp pp\n" + f"0 {edge}\n" * 3
+    head += "ITEM: ATOMS id element x y z\n"
+    dump, log = tmp_path / "mix.dump", tmp_path / "mix.log"
+    dump.write_text("".join(f"ITEM: TIMESTEP\n{1000 * t}\n{head}{row}" for t, row in enumerate(rows)))
+    thermo = "".join(f"{1000 * t} {298.15 + rng.normal():.3f} {edge**3}\n" for t in range(frames))
+    log.write_text(
+        f"units real\ntimestep 1.0\nStep Temp Volume\n{thermo}Loop time of 1 on 1 procs for 1 steps with "
+        f"{len(species)} atoms\n"
+    )
+    return Simulation(dump, log)
+
+
+def test_molecules_of_a_mixture_diffuse_each_at_its_rate(mixture):
+    """Walks scaled by 0.3: D of 0.09e-9 and 0.36e-9 m2/s, of the centres of mass; ethanol has one molecule."""
+    with pytest.warns(UserWarning, match="diffusion of COM of C2H6O left out: got a trajectory of 299 ps"):
+        result = measure("diffusion", mixture)
+    records = {record["quantity"]: record for record in result.records}
+    assert len(records) == 2 == len(result.figures["Mean squared displacement"].axes)
+    slow = records["diffusion coefficient of CH4O, periodic box"]
+    fast = records["diffusion coefficient of H2O, periodic box"]
+    assert slow["value"] == pytest.approx(0.09e-9, abs=4 * slow["standard_error"], rel=0.3)
+    assert fast["value"] == pytest.approx(0.36e-9, abs=4 * fast["standard_error"], rel=0.3)
+    assert "MSD of COM of H2O" in fast["source"]
+    assert all(record["experiment"] is None for record in records.values())
+    (alone,) = measure("diffusion", mixture, species="H2O").records
+    assert alone["quantity"] == "diffusion coefficient, periodic box"
+    assert alone["value"] == pytest.approx(fast["value"])
+    with pytest.raises(InputError, match="got species CH3; wanted C or H or O or CH4O or H2O or C2H6O or COM"):
+        measure("diffusion", mixture, species="CH3")

@@ -86,8 +86,7 @@ def test_the_command_writes_the_same_records(name, measured, tmp_path):
     files = {"dump": DUMP, "log": LOG}
     first, *others = analysis.needs
     arguments = [name, files[first], *[word for other in others for word in (f"--{other}", files[other])]]
-    if name != "density":  # without a dump the log's mass tells the liquid
-        arguments += [word for other in analysis.may_use for word in (f"--{other}", files[other])]
+    arguments += [word for other in analysis.may_use for word in (f"--{other}", files[other])]
     arguments += ["--json", tmp_path / "out.json", "--plot", tmp_path / "out.png"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

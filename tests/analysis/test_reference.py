@@ -1,13 +1,19 @@
 """What is known of water, methanol and the liquids of a user's file."""
 
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
+from ase.build import molecule
 from iapws import IAPWS95
 
+from tlmd.analysis.molecules import molecules
 from tlmd.analysis.peaks import first_maximum, minimum_after
-from tlmd.analysis.reference import liquid_of_atoms, liquid_of_mass, liquids, water
+from tlmd.analysis.reference import SAME_MASS, given_references, liquid_of_mass, liquid_of_molecules, liquids, water
 from tlmd.analysis.reference.liquid import Known
 from tlmd.analysis.reference.table import read_references
+from tlmd.analysis.trajectory import Trajectory
 from tlmd.run.errors import InputError
 
 WATER = water.Water()
@@ -68,16 +74,59 @@ def test_neighbours_are_counted_to_the_first_minimum_of_experiment(pair):
     assert WATER.first_minimum(pair) == pytest.approx(minimum_after(curve.r_A, curve.g, peak), abs=0.001)
 
 
-def test_liquids_are_known_by_composition_and_by_mass():
-    assert liquid_of_atoms(["O", "H", "H"] * 3).name == "water"
-    assert liquid_of_atoms(["C", "O", "H", "H", "H", "H"] * 2).name == "methanol"
-    for species in (["O", "H"], ["O", "H", "H", "Na"], [], ["1", "2", "2"]):
-        assert liquid_of_atoms(species) is None
+def box_of(*names: str, edge: float = 8.0) -> Trajectory:
+    """Molecules of ASE's g2 set by name, each in a cube of its own, across the boundaries of the box."""
+    ones = [molecule(name) for name in names]
+    positions = np.concatenate([one.positions + np.array([edge * i, 3.0, 3.0]) for i, one in enumerate(ones)])
+    species = np.array([symbol for one in ones for symbol in one.get_chemical_symbols()])
+    masses = np.concatenate([one.get_masses() for one in ones])
+    cell = np.diag([edge * len(ones), edge, edge])
+    return Trajectory(
+        Path("x"), np.zeros(1), None, species, masses, positions[None], cell[None], np.ones(3, bool), "metal"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "liquid"),
+    [
+        (["H2O"] * 3, "water"),
+        (["CH3OH"] * 2, "methanol"),
+        (["CH3CH2OH"] * 2, "ethanol"),
+        (["CH3OCH3"] * 2, None),  # dimethyl ether, of ethanol's composition
+        (["CH3CN"], "acetonitrile"),
+        (["C6H6"], "benzene"),
+        (["CH3OH", "H2O"], None),
+        (["H2O2", "H2"], None),  # of water's composition, as two molecules
+        (["OH", "H2O", "H"], None),
+        (["Na", "H2O"], None),
+    ],
+)
+def test_liquids_are_known_by_composition_and_bonds(names, liquid):
+    found = liquid_of_molecules(molecules(box_of(*names)))
+    assert (found and found.name) == liquid
+
+
+def test_liquids_are_known_by_mass():
     assert liquid_of_mass(18.0154 / 3).name == "water"
     assert liquid_of_mass(18.0154 / 3, ["O", "H"]).name == "water"
     assert liquid_of_mass(18.0154 / 3, ["C", "H"]) is None
     assert liquid_of_mass(20.0276 / 3) is None  # heavy water
     assert liquid_of_mass(32.042 / 6).name == "methanol"
+
+
+def test_no_two_liquids_are_alike_and_bonds_are_those_of_their_molecules():
+    masses = sorted(liquid.mean_mass for liquid in liquids())
+    assert np.min(np.diff(masses) / masses[:-1]) > 10 * SAME_MASS
+    valences = {"H": 1, "C": 4, "N": 3, "O": 2}
+    for liquid in liquids():
+        ends = Counter()
+        for pair, n in liquid.bonds.items():
+            assert list(pair.split("-")) == sorted(pair.split("-"))
+            for end in pair.split("-"):
+                ends[end] += n
+        assert set(ends) == set(liquid.formula)
+        assert all(ends[name] <= valences[name] * n for name, n in liquid.formula.items())
+        assert ends["H"] == liquid.formula["H"]
 
 
 def test_methanol_is_known_at_298_K_only():
@@ -88,6 +137,16 @@ def test_methanol_is_known_at_298_K_only():
     assert methanol.known("density", 305.0) is None
     for liquid in liquids():
         assert all(known.source and known.unit for known in getattr(liquid, "values", {}).values())
+
+
+def test_a_reference_is_a_liquid_a_file_or_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("water", "benzene", "none", None):
+        assert given_references(name).experiment.known("density", "g/cm3", "") is None
+    with pytest.raises(InputError, match=r"--reference watr \(did you mean 'water'\?\); wanted one of water, "):
+        given_references("watr")
+    (tmp_path / "watr").write_text("[experiment]\ndensity = 0.9\n")
+    assert given_references("watr").experiment.known("density", "g/cm3", "").value == 0.9
 
 
 def test_a_file_of_references(tmp_path):

@@ -32,6 +32,9 @@ KEYS = [
     "radius_A",
     "level_of_theory",
     "level_of_theory_error",
+    "drift",
+    "drift_error",
+    "drifts",
 ]
 
 
@@ -96,7 +99,7 @@ def test_structure_of_the_water_run():
 
 
 def test_wrong_choices_are_refused():
-    with pytest.raises(InputError, match="got species Na; wanted H or O or COM; correct --species"):
+    with pytest.raises(InputError, match="got species Na; wanted H or O or H2O or COM; correct --species"):
         measure_diffusion(DUMP, LOG, species="Na")
     with pytest.raises(InputError, match="got a dump alone; wanted the temperature; give --log or --temperature"):
         measure_structure(DUMP)
@@ -131,6 +134,27 @@ def test_report_is_one_file(tl_analyze, tmp_path):
     assert page.count("data:image/png;base64,") == 3  # against experiment, MSD, g(r)
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "density" in page and "coordination number" in page
+
+
+@pytest.mark.filterwarnings("ignore:density. MAY STILL DRIFT")  # 4 ps
+def test_report_of_a_liquid_of_three_elements(methanol, tl_analyze, tmp_path):
+    """Every option of the analyses; a window that the run does not have costs the diffusion, not the report."""
+    files = ["--npt-log", methanol / "npt.log", "--dump", methanol / "nvt.dump.gz", "--log", methanol / "nvt.log"]
+    out = ["--out", tmp_path / "r.html"]
+    code, printed, _ = tl_analyze("report", *files, *out, "--window", "0.5", "2", "--pairs", "O-O,O-HO")
+    assert code == 0, printed
+    page = (tmp_path / "r.html").read_text()
+    assert "MSD of COM of CH4O" in page and "O-HO coordination number" in page
+    assert page.count("methanol, 298.15 K") >= 2 and "water" not in page
+    alone = ["--window", "0.5", "2", "--species", "O", "--pairs", "O-O", "--no-reference"]
+    code, printed, _ = tl_analyze("report", *files, *out, *alone)
+    assert code == 0, printed
+    page = (tmp_path / "r.html").read_text()
+    assert "MSD of O," in page and "experiment: " not in page and "Against experiment" not in page
+    code, printed, error = tl_analyze("report", *files, *out, "--window", "50", "90", "--pairs", "O-O")
+    assert code == 1 and error.startswith("error: got diffusion: fit window 50 to 90 ps") and error.count("\n") == 1
+    page = (tmp_path / "r.html").read_text()
+    assert "density" in page and "O-O coordination number" in page and "diffusion coefficient" not in page
 
 
 def test_report_escapes_and_takes_tables(tmp_path):

@@ -9,7 +9,10 @@ import pytest
 from MDAnalysis.analysis.rdf import InterRDF
 
 from tlmd.analysis.peaks import first_maximum, minimum_after, top_of_peak
-from tlmd.analysis.properties.structure import Radial, first_peak, largest_cutoff, radial_distributions, species_pairs
+from tlmd.analysis.properties.structure import first_peak
+from tlmd.analysis.radial import Radial, largest_cutoff, radial_distributions, species_pairs
+from tlmd.analysis.registry import measure
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.trajectory import read_dump
 from tlmd.run.errors import InputError
 
@@ -86,6 +89,76 @@ def test_water_equals_mdanalysis(water, names):
     assert radial.g == pytest.approx(reference.results.rdf, rel=2e-3, abs=2e-3)
 
 
+@pytest.mark.parametrize(("names", "block"), [(("O", "H"), (1, 2)), (("H", "H"), (2, 2))])
+def test_water_between_molecules_equals_mdanalysis(water, names, block):
+    """Its exclusion_block leaves out the pairs of one molecule, in the counts and in the normalisation."""
+    number = np.repeat(np.arange(64), 3)
+    (radial,) = radial_distributions(
+        water.positions, water.cells, water.species, [names], cutoff_A=6.0, bin_A=0.1, molecule=number
+    )
+    universe = MDAnalysis.Universe.empty(len(water.species), trajectory=True)
+    universe.add_TopologyAttr("name", list(water.species))
+    edge = water.cells[0, 0, 0]
+    box = np.tile([edge, edge, edge, 90.0, 90.0, 90.0], (len(water.steps), 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        universe.load_new(water.positions.astype(np.float32), dimensions=box)
+        groups = [universe.select_atoms(f"name {name}") for name in names]
+        reference = InterRDF(*groups, nbins=60, range=(0.0, 6.0), exclusion_block=block).run()
+    assert radial.g == pytest.approx(reference.results.rdf, rel=2e-3, abs=2e-3)
+    assert radial.within.g[:20].max() > radial.g.max()
+    apart, all_pairs = (
+        radial.neighbours,
+        radial_distributions(water.positions, water.cells, water.species, [names], cutoff_A=6.0, bin_A=0.1)[
+            0
+        ].neighbours,
+    )
+    assert apart + radial.within.neighbours == pytest.approx(all_pairs)
+
+
+def test_an_ideal_gas_of_molecules_is_one(rng):
+    """12 dimers at random: 1 between molecules at all distances, one neighbour within, at 0.8 A."""
+    centres = rng.random((2000, 12, 3)) * 10
+    axis = rng.normal(size=(2000, 12, 3))
+    axis *= 0.4 / np.linalg.norm(axis, axis=-1, keepdims=True)
+    positions = np.stack([centres - axis, centres + axis], axis=2).reshape(2000, 24, 3)
+    cells = np.repeat(np.eye(3)[None] * 10, 2000, axis=0)
+    numbers, names = np.repeat(np.arange(12), 2), np.array(["A", "A"] * 12)
+    (radial,) = radial_distributions(positions, cells, names, bin_A=0.5, molecule=numbers)
+    assert np.all(np.abs(radial.g - 1)[2:] < 6 * radial.error[2:])
+    assert radial.within.neighbours[:, 2] == pytest.approx(1.0)
+    assert radial.within.neighbours[:, 0] == pytest.approx(0.0)
+
+
+def test_pairs_that_no_two_molecules_have_are_of_all_atoms(rng):
+    positions, cells = rng.random((5, 8, 3)) * 9, np.repeat(np.eye(3)[None] * 9, 5, axis=0)
+    names, one = np.array(["A"] * 8), np.zeros(8, int)
+    (radial,) = radial_distributions(positions, cells, names, molecule=one)
+    (plain,) = radial_distributions(positions, cells, names)
+    assert radial.g == pytest.approx(plain.g) and radial.within is None
+
+
+def test_the_hydrogen_bond_of_methanol(methanol):
+    """OPLS-AA: O...HO at 1.8 to 1.95 A with 0.93 hydrogen bonds by donor and acceptor (Jorgensen, JACS 118, 11225)."""
+    run = Simulation(methanol / "nvt.dump.gz", methanol / "nvt.log")
+    with pytest.warns(UserWarning, match="H-H left out: got a g"):
+        records = {record["quantity"]: record for record in measure("structure", run, within=True).records}
+    assert 1.78 < records["O-HO first peak position"]["value"] < 1.98
+    assert records["O-HO coordination number"]["value"] == pytest.approx(0.93, abs=0.1)
+    assert 2.3 < records["O-HO coordination number"]["radius_A"] < 2.9
+    assert 1.78 < records["O-H first peak position"]["value"] < 1.98
+    assert 2.65 < records["O-O first peak position"]["value"] < 2.95
+    assert records["O-H first peak position within molecules"]["value"] == pytest.approx(0.97, abs=0.02)
+    assert records["C-H coordination number within molecules"]["value"] == pytest.approx(3.0)
+    assert "pairs of different molecules (27 CH4O)" in records["O-O first peak position"]["source"]
+    assert "pairs within molecules" in records["O-H first peak position within molecules"]["source"]
+    plain = measure("structure", run, pairs="O-H,O-HC", molecules=False).records
+    assert plain[0]["value"] == pytest.approx(0.97, abs=0.02)  # the bond
+    assert plain[3]["value"] == pytest.approx(2.05, abs=0.1)  # of O to its methyl's hydrogens
+    with pytest.raises(InputError, match="got species HN; wanted C or HC or HO or O"):
+        measure("structure", run, pairs="O-HN,O-HO")
+
+
 def test_water_has_its_hydrogens_and_bonds(water):
     oo, oh, hh = radial_distributions(water.positions, water.cells, water.species)
     assert (oo.pair, oh.pair, hh.pair) == (("O", "O"), ("O", "H"), ("H", "H"))
@@ -122,7 +195,7 @@ def test_coordination_is_counted_between_the_bounds():
 
 def test_a_flat_curve_has_no_peak():
     r = np.arange(0.01, 6, 0.02)
-    with pytest.raises(InputError, match=r"a g\(r\) without a peak beyond 1\.4 A; wanted one above 1"):
+    with pytest.raises(InputError, match=r"a g\(r\) without a peak beyond 1\.4 A; wanted one;"):
         first_maximum(r, np.ones_like(r), 1.4)
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tlmd.analysis import records, report
 from tlmd.analysis.figures import comparison_figure
+from tlmd.analysis.reference import liquids
 from tlmd.analysis.registry import Analysis, Measurement, analyses, measure
 from tlmd.analysis.simulation import Simulation
 from tlmd.run.command import Application
@@ -28,6 +29,10 @@ FILES = {
     "dump": "LAMMPS text dump (plain, .gz, .xz)",
     "log": "log of the run",
 }
+REFERENCE = (
+    f"liquid to compare with: {', '.join(liquid.name for liquid in liquids())}, none (default: the one that its "
+    "molecules are); or a TOML file with tables experiment and level_of_theory"
+)
 COMMON: Options = {
     "temperature": (
         Annotated[Optional[float], typer.Option(help="K, for the comparison (default: mean of the log)")],
@@ -36,11 +41,16 @@ COMMON: Options = {
     "elements": (Annotated[Optional[str], typer.Option(help='elements of the types 1, 2, ... such as "O H"')], None),
     "skip": (Annotated[float, typer.Option(help="ps at the start of the dump to leave out")], 0.0),
     "experiment": (
-        Annotated[bool, typer.Option("--experiment/--no-experiment", help="compare with what is known of the liquid")],
+        Annotated[
+            bool,
+            typer.Option(
+                "--experiment/--no-experiment", " /--no-reference", help="compare with what is known of the liquid"
+            ),
+        ],
         True,
     ),
     "reference": (
-        Annotated[Optional[Path], typer.Option(help="TOML file with tables experiment and level_of_theory")],
+        Annotated[Optional[Path], typer.Option(help=REFERENCE)],
         None,
     ),
 }
@@ -115,18 +125,28 @@ def simulation_of(given: dict[str, Any], dump: Path | None, log: Path | None) ->
 
 
 def _report(**given: Any) -> None:
-    """One HTML file from JSON files of the other commands, or from logs and dumps directly."""
+    """One HTML file from JSON files of the other commands, or from logs and dumps directly.
+
+    What a run does not give is said at the end, with exit code 1; the report has the rest.
+    """
     npt_log, dump, log = given["npt_log"], given["dump"], given["log"]
     if (dump is None) != (log is None):
         raise InputError("only one of --dump and --log", "both, of one run", "give the other (density: --npt-log)")
     found = [Measurement([record for path in given["json"] or [] for record in records.read_records(path)], {})]
     npt = simulation_of(given | {"skip": 0.0}, None, npt_log) if npt_log else None
     run = simulation_of(given, dump, log) if dump else None
+    refused = []
     for name, analysis in analyses().items():
         simulation = run if "dump" in analysis.needs else npt
-        if simulation is not None:
+        if simulation is None:
+            continue
+        try:
             found.append(measure(name, simulation, **{field: given[field] for field in fields(analysis)}))
+        except InputError as error:
+            refused.append(error.at(name))
     values = [record for part in found for record in part.records]
+    if refused and not values:
+        raise refused[0]
     if not values:
         raise InputError("nothing to report", "JSON files, --npt-log, or --dump with --log", "name at least one")
     figures = {caption: figure for part in found for caption, figure in part.figures.items()}
@@ -136,6 +156,10 @@ def _report(**given: Any) -> None:
     report.write_report(given["out"], given["title"], values, figures)
     _show(values)
     print(f"wrote {given['out']}")
+    for error in refused[1:]:
+        warnings.warn(str(error), stacklevel=2)
+    if refused:
+        raise refused[0]
 
 
 def add_report() -> None:

@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
 COMPUTED, EXPERIMENT, FAINT = "#1f5fa8", "#c0392b", "#b8c4d0"
+ROW = 3  # panels
 
 
 def new_figure(panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """A Figure with its axes side by side."""
-    figure = Figure(figsize=(5.2 * panels if panels > 1 else 6.4, 3.8), dpi=120, layout="constrained")
+    """A Figure with its axes side by side, at most three in a row."""
+    columns, rows = min(panels, ROW), -(-panels // ROW)
+    figure = Figure(figsize=(5.2 * columns if panels > 1 else 6.4, 3.8 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes

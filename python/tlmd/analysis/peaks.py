@@ -25,8 +25,8 @@ def first_maximum(r_A: np.ndarray, g: np.ndarray, beyond_A: float = 0.0) -> floa
     start = int(np.searchsorted(r_A, beyond_A))
     smooth = running_mean(g)[start:]
     peaks, _ = find_peaks(smooth, prominence=max(PROMINENCE * np.max(smooth, initial=0.0), 1e-12))
-    if not len(peaks) or smooth[peaks[0]] < 1:
-        raise InputError(f"a g(r) without a peak beyond {beyond_A:g} A", "one above 1", "check the pair and the box")
+    if not len(peaks):
+        raise InputError(f"a g(r) without a peak beyond {beyond_A:g} A", "one", "check the pair and the box")
     return float(r_A[start + peaks[0]])
 
 

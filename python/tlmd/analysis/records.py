@@ -37,6 +37,11 @@ class Record(BaseModel):
     radius_A: float | None = Field(None, description="A, of a coordination number: up to which neighbours are counted")
     level_of_theory: float | None = Field(None, description="what the labels' level of theory gives, from --reference")
     level_of_theory_error: float | None = Field(None, description="its uncertainty")
+    drift: float | None = Field(
+        None, description="of a density: change from start to end of the part used, the last half of the run at least"
+    )
+    drift_error: float | None = Field(None, description="its standard error")
+    drifts: bool | None = Field(None, description="whether it is more than four of them: no equilibrium, run longer")
 
 
 RECORD_KEYS = {name: field.description for name, field in Record.model_fields.items()}

@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from tlmd.analysis import records
-from tlmd.analysis.reference import liquid_of_atoms, liquid_of_mass
+from tlmd.analysis.molecules import Molecules, molecules
+from tlmd.analysis.reference import NONE, given_references, liquid_named, liquid_of_mass, liquid_of_molecules
 from tlmd.analysis.reference.liquid import Curve, Known, Liquid
-from tlmd.analysis.reference.table import References, read_references
 from tlmd.analysis.statistics import MIN_SAMPLES, Estimate, equilibrated_mean
 from tlmd.analysis.thermo import Log, Run, frame_times, match, read_log
 from tlmd.analysis.trajectory import Trajectory, read_dump
@@ -22,6 +23,7 @@ from tlmd.units import GCM3_PER_GMOL_A3
 
 PathLike = str | Path
 LEAST_COVER = 0.5  # part of the frames' time that the log's rows must span to give their temperature
+SAME_ISOTOPES = 0.01  # relative, of the mean mass of an atom: heavy water is another liquid, rounded masses are not
 OFF_TARGET = 3.0  # standard errors from the target above which a warning is given
 
 
@@ -29,7 +31,8 @@ class Simulation:
     """The dump, the log, or both, of one run; a file is read when an analysis asks for what is in it.
 
     elements: of the LAMMPS types 1, 2, ...; temperature_K: instead of the log's mean; skip_ps: of the dump's start to
-    leave out; experiment: whether to compare with experiment; references: TOML file of the user's own values.
+    leave out; experiment: whether to compare with experiment; references: the liquid to compare with by its name (by
+    default the one that the bonds tell), "none", or a TOML file of the user's own values.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Simulation:
     ):
         self.dump_path, self.log_path = dump, log
         self.elements, self.given_K, self.skip_ps, self.experiment = elements, temperature_K, skip_ps, experiment
-        self.references = read_references(references) if references else References()
+        self.named = liquid_named(str(references))
+        self.experiment &= str(references) != NONE
+        self.references = given_references(references)
         self.quantities: set[str] = set()  # recorded so far
         for option, value, least in (("--temperature", temperature_K, 1.0), ("--skip", skip_ps, 0.0)):
             if value is not None and not least <= value < np.inf:
@@ -124,20 +129,46 @@ class Simulation:
             )
 
     @cached_property
+    def molecules(self) -> Molecules | None:
+        """What the atoms of the dump are bonded to; None without elements, and where bonds run through the whole box
+        (a crystal, a surface and what is bonded to it)."""
+        if any(name not in atomic_numbers for name in self.whole_dump.species.tolist()):
+            return None
+        found = molecules(self.whole_dump)
+        return found if found.finite else None
+
+    @cached_property
     def liquid(self) -> Liquid | None:
-        """The liquid that this is, by the composition of the dump or by the mass and volume in the log; else None."""
-        if self.dump_path is not None:
-            return liquid_of_atoms(self.whole_dump.species.tolist())
-        mass = mean_mass(self.log)
-        return None if mass is None else liquid_of_mass(mass, self.elements or ())
+        """The liquid that was named, else that the molecules of the dump are, or the mass and volume in the log tell;
+        None where it is of no known one. Warns where a liquid was named and the run is none of it."""
+        told = self._told()
+        if self.named is None:
+            return told
+        if told is None and self.dump_path is not None and self.molecules is not None:
+            warnings.warn(f"compared with {self.named.name}, the run holds {self.molecules.text()}", stacklevel=2)
+        elif told is not None and told.name != self.named.name:
+            warnings.warn(f"compared with {self.named.name}, the run is of {told.name}", stacklevel=2)
+        return self.named
+
+    def _told(self) -> Liquid | None:
+        """The liquid that the files tell."""
+        if self.dump_path is None:
+            mass = mean_mass(self.log)
+            return None if mass is None else liquid_of_mass(mass, self.elements or ())
+        found = liquid_of_molecules(self.molecules) if self.molecules is not None else None
+        masses = self.whole_dump.masses
+        isotopes = found is not None and abs(masses.mean() / found.mean_mass - 1) > SAME_ISOTOPES
+        return None if isotopes else found
 
     def known(self, quantity: str, unit: str, temperature_K: float) -> Known | None:
         """Experiment's value: the user's own, else that of the liquid; None where it is not known or not wanted."""
         given = self.references.experiment.known(quantity, unit, "given")
         if given is not None:
             return given
-        liquid = self.liquid if self.experiment else None
-        return None if liquid is None else liquid.known(quantity, temperature_K)
+        found = self.liquid.known(quantity, temperature_K) if self.experiment and self.liquid else None
+        if found is not None and self.dump_path is None and self.named is None:
+            return replace(found, source=f"{found.source} ({self.liquid.name} by the mean mass of the log's atoms)")
+        return found
 
     def viscosity(self, temperature_K: float) -> Known | None:
         """Viscosity in mPa s by the user's file or of the liquid, for finite-size corrections."""

@@ -21,6 +21,7 @@ from tlmd.units import density_g_cm3
 CONSTANT_VOLUME = 1e-7  # relative spread of the volume below which a run is not NPT
 LARGEST_DRIFT = 0.05  # of the mean, over the part that is used, above which there is no density
 SIGNIFICANT = (3.0, 4.0)  # standard errors of a drift: with a large one the run is refused, any other is said
+EXPANDED = 1.5  # mean volume over that of the first row, above which it is said: no liquid grows so much
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,23 @@ class Density:
 
     @property
     def drifts(self) -> bool:
-        """Whether the density still changes, or was found constant only in the second half of the run."""
-        significant = abs(self.drift.value) > SIGNIFICANT[1] * self.drift.standard_error
-        return significant or self.start > len(self.series) / 2
+        """Whether the density still changes: its drift is more than four standard errors."""
+        return abs(self.drift.value) > SIGNIFICANT[1] * self.drift.standard_error
+
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against an equilibrium, in words."""
+        time, found = (self.times_fs - self.times_fs[0]) / 1000, []
+        if self.drifts:
+            span = time[-1] - time[min(self.start, len(time) // 2)]
+            change = f"{self.drift.value:+.2g} ± {self.drift.standard_error:.2g} g/cm3"
+            found.append(f"STILL DRIFTS: {change} in the last {span:.3g} ps, run longer")
+        elif self.start > len(self.series) / 2:
+            used = f"the last {time[-1] - time[self.start]:.3g} ps of {time[-1]:.3g}"
+            found.append(f"MAY STILL DRIFT: constant only in {used}, run longer")
+        if self.series[0] > EXPANDED * self.estimate.value:
+            found.append(f"EXPANDED to {self.series[0] / self.estimate.value:.2g} times its first volume: a gas?")
+        return found
 
 
 def density(run: Run, masses: np.ndarray | None = None) -> Density:
@@ -131,18 +146,18 @@ class DensityOfRun(Analysis[Density]):
             f"first {(times[start] - times[0]) / 1000:.3g} ps left out",
             f"{result.estimate.samples:.0f} independent samples",
         ]
-        if result.drifts:
-            parts.append(
-                f"STILL DRIFTS: {result.drift.value:+.2g} ± {result.drift.standard_error:.2g} g/cm3 "
-                f"in the last {(times[-1] - times[min(start, len(times) // 2)]) / 1000:.3g} ps"
-            )
-            warnings.warn(f"density: {parts[-1]}", stacklevel=2)
+        for doubt in result.doubts:
+            parts.append(doubt)
+            warnings.warn(f"density: {doubt}", stacklevel=2)
         if "Press" in result.used.columns:
             pressure = equilibrated_mean(result.used.columns["Press"], "bar")[0]
             parts.append(f"mean pressure {pressure.value:.0f} ± {pressure.standard_error:.0f} bar")
         parts.append(run.temperature_note(result.used))
         source = ", ".join(part for part in parts if part)
-        return [run.record("density", result.estimate, run.temperature(result.used), source)]
+        record = run.record("density", result.estimate, run.temperature(result.used), source)
+        return [
+            record | {"drift": result.drift.value, "drift_error": result.drift.standard_error, "drifts": result.drifts}
+        ]
 
     def plot(self, result: Density, run: Simulation) -> Figure:
         figure, (axis,) = new_figure()

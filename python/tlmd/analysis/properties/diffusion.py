@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -184,8 +186,9 @@ def cubic_edge(cell: np.ndarray) -> float | None:
     return float(edges.mean()) if cubic else None
 
 
-def chosen_atoms(trajectory: Trajectory, species: str | None) -> np.ndarray:
-    """Indices of the atoms of a species, which may be left out where there is only one; raises InputError."""
+def chosen_atoms(trajectory: Trajectory, species: str | None, kinds: Sequence[str] = ()) -> np.ndarray:
+    """Indices of the atoms of a species, which may be left out where there is only one; raises InputError, which names
+    the kinds of molecules too."""
     names = sorted(set(trajectory.species.tolist()))
     if species is None and len(names) > 1:
         raise InputError(
@@ -193,14 +196,14 @@ def chosen_atoms(trajectory: Trajectory, species: str | None) -> np.ndarray:
         )
     chosen = np.flatnonzero(trajectory.species == (species or names[0]))
     if not len(chosen):
-        known = " or ".join([*names, MOLECULES])
+        known = " or ".join(dict.fromkeys([*names, *kinds, MOLECULES]))
         raise InputError(f"species {species}", known, "correct --species, or name types by --elements")
     return chosen
 
 
 @register("diffusion")
 @dataclass(frozen=True)
-class DiffusionOfRun(Analysis[Diffusion]):
+class DiffusionOfRun(Analysis[dict[str, Diffusion]]):
     """Self-diffusion coefficient from DUMP, of the periodic box and corrected for its size."""
 
     caption = "Mean squared displacement"
@@ -208,7 +211,10 @@ class DiffusionOfRun(Analysis[Diffusion]):
 
     species: Annotated[
         Optional[str],
-        typer.Option(help="element or type that diffuses, or COM: the molecules (default: O of water, else COM)"),
+        typer.Option(
+            help="what diffuses: an element or type, molecules of a formula (CH4O), or COM: those of each formula "
+            "(default: O of water, else COM)"
+        ),
     ] = None
     viscosity_mPa_s: Annotated[
         Optional[float],
@@ -219,7 +225,8 @@ class DiffusionOfRun(Analysis[Diffusion]):
         typer.Option("--window", help="ps, of the fit (default: where the log-log slope is 1)"),
     ] = None
 
-    def compute(self, run: Simulation) -> Diffusion:
+    def compute(self, run: Simulation) -> dict[str, Diffusion]:
+        """The results by what diffuses. Of several kinds of molecules, those that give none are left out."""
         if self.viscosity_mPa_s is not None and self.viscosity_mPa_s <= 0:
             raise InputError(f"--viscosity {self.viscosity_mPa_s:g}", "mPa s above 0", "correct it")
         trajectory = run.trajectory
@@ -227,54 +234,76 @@ class DiffusionOfRun(Analysis[Diffusion]):
             raise InputError(
                 f"{run.dump_path}: atoms without masses", "masses for the drift", 'give --elements, such as "O H"'
             )
-        positions = self._moving(run, remove_drift(trajectory.positions, trajectory.masses))
+        moving = self._moving(run, remove_drift(trajectory.positions, trajectory.masses))
         interval = uniform_interval(frame_times(trajectory, run.rows.timestep_fs))
         window = tuple(1000 * edge for edge in self.window_ps) if self.window_ps else None
-        return diffusion_coefficient(positions, interval, window)
-
-    def records(self, result: Diffusion, run: Simulation) -> list[dict]:
-        trajectory, temperature = run.trajectory, run.temperature()
-        start, end = (result.lags_fs[index] / 1000 for index in result.window)
-        label = self._species(run) or trajectory.species[0]
-        given = " (given)" if self.window_ps else ""
-        parts = [
-            f"{Path(run.dump_path).name}, MSD of {label}, drift removed",
-            f"line fitted from {start:.3g} to {end:.3g} ps{given}",
-            f"{len(trajectory.steps)} frames",
-            run.temperature_note(),
-        ]
-        source = ", ".join(part for part in parts if part)
-        found = [run.record("diffusion coefficient, periodic box", result.estimate, temperature, source)]
-        infinite = self._infinite(result.estimate, run, temperature)
-        if infinite is not None:
-            estimate, how = infinite
-            found.append(run.record("diffusion coefficient", estimate, temperature, f"{source}; {how}"))
+        found, refused = {}, {}
+        for name, positions in moving.items():
+            try:
+                found[name] = diffusion_coefficient(positions, interval, window)
+            except InputError as error:
+                refused[name] = error
+        if not found:
+            raise next(iter(refused.values()))
+        for name, error in refused.items():
+            warnings.warn(f"diffusion of {name} left out: {error}", stacklevel=2)
         return found
 
-    def plot(self, result: Diffusion, run: Simulation) -> Figure:
-        figure, (axis,) = new_figure()
-        start, end = result.window
-        last = min(len(result.lags_fs), 4 * end)
-        axis.loglog(result.lags_fs[1:last] / 1000, result.msd_A2[1:last], color=FAINT, linewidth=2.5, label="MSD")
-        lags = result.lags_fs[start : end + 1]
-        slope = 6 * result.estimate.value / M2_S_PER_A2_FS
-        axis.loglog(lags / 1000, result.intercept_A2 + slope * lags, color=COMPUTED, label="fit, slope 6D")
-        axis.set(xlabel="lag time (ps)", ylabel="mean squared displacement (Å²)")
-        legend_above(axis)
+    def records(self, result: dict[str, Diffusion], run: Simulation) -> list[dict]:
+        trajectory, temperature, found = run.trajectory, run.temperature(), []
+        several = self._species(run) == MOLECULES and len(run.molecules.kinds) > 1
+        for name, diffusion in result.items():
+            start, end = (diffusion.lags_fs[index] / 1000 for index in diffusion.window)
+            parts = [
+                f"{Path(run.dump_path).name}, MSD of {name}, drift removed",
+                f"line fitted from {start:.3g} to {end:.3g} ps{' (given)' if self.window_ps else ''}",
+                f"{len(trajectory.steps)} frames",
+                run.temperature_note(),
+            ]
+            source = ", ".join(part for part in parts if part)
+            quantity = f"diffusion coefficient {name.removeprefix('COM ')}" if several else "diffusion coefficient"
+            found.append(run.record(f"{quantity}, periodic box", diffusion.estimate, temperature, source))
+            infinite = self._infinite(diffusion.estimate, run, temperature)
+            if infinite is not None:
+                estimate, how = infinite
+                found.append(run.record(quantity, estimate, temperature, f"{source}; {how}"))
+        return found
+
+    def plot(self, result: dict[str, Diffusion], run: Simulation) -> Figure:
+        figure, axes = new_figure(len(result))
+        for axis, (name, diffusion) in zip(axes, result.items(), strict=True):
+            start, end = diffusion.window
+            last, lags = min(len(diffusion.lags_fs), 4 * end), diffusion.lags_fs[start : end + 1]
+            slope = 6 * diffusion.estimate.value / M2_S_PER_A2_FS
+            msd = diffusion.msd_A2[1:last]
+            axis.loglog(diffusion.lags_fs[1:last] / 1000, msd, color=FAINT, linewidth=2.5, label=f"MSD of {name}")
+            axis.loglog(lags / 1000, diffusion.intercept_A2 + slope * lags, color=COMPUTED, label="fit, slope 6D")
+            axis.set(xlabel="lag time (ps)", ylabel="mean squared displacement (Å²)")
+            legend_above(axis)
         return figure
 
     def _species(self, run: Simulation) -> str | None:
-        """The chosen species; by default the oxygen of water, the molecules of another liquid that is known."""
-        if self.species is None and run.liquid is not None:
-            return "O" if run.liquid.name == "water" else MOLECULES
+        """The chosen species; by default the oxygen of water, the molecules of any other system that has some."""
+        if self.species is None and run.liquid is not None and run.liquid.name == "water":
+            return "O"
+        if self.species is None and run.molecules is not None and len(set(run.trajectory.species.tolist())) > 1:
+            return MOLECULES
         return self.species
 
-    def _moving(self, run: Simulation, positions: np.ndarray) -> np.ndarray:
-        """(T, n, 3) positions of the chosen atoms, or of the molecules' centres of mass."""
-        species = self._species(run)
-        if species == MOLECULES:
-            return centres_of_mass(positions, run.trajectory.masses, molecules(run.trajectory))
-        return positions[:, chosen_atoms(run.trajectory, species)]
+    def _moving(self, run: Simulation, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """(T, n, 3) positions of the chosen atoms, or of the centres of mass of each chosen kind of molecule."""
+        trajectory, species = run.trajectory, self._species(run)
+        kinds = run.molecules.kinds if run.molecules is not None else []
+        if species != MOLECULES and (species not in kinds or species in trajectory.species):
+            chosen = chosen_atoms(trajectory, species, kinds)
+            return {trajectory.species[chosen[0]]: positions[:, chosen]}
+        if run.molecules is None:
+            molecules(run.whole_dump)  # raises where elements are not known
+            raise InputError("bonds that run through the whole box", "molecules", "choose an element by --species")
+        centres = centres_of_mass(positions, trajectory.masses, run.molecules.number)
+        formulas = run.molecules.formulas
+        wanted = kinds if species == MOLECULES else [species]
+        return {f"COM of {kind}": centres[:, formulas == kind] for kind in wanted}
 
     def _infinite(self, periodic: Estimate, run: Simulation, temperature_K: float) -> tuple[Estimate, str] | None:
         """Yeh-Hummer extrapolation of D and how it was done; None without a cubic box or a viscosity."""

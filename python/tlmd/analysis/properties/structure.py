@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple, Optional
@@ -10,32 +11,16 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 
-from tlmd.analysis.figures import COMPUTED, EXPERIMENT, legend_above, new_figure
+from tlmd.analysis.figures import COMPUTED, EXPERIMENT, FAINT, legend_above, new_figure
 from tlmd.analysis.peaks import first_maximum, minimum_after, top_of_peak
+from tlmd.analysis.radial import BIN_A, Radial, radial_distributions, species_pairs
 from tlmd.analysis.registry import Analysis, register
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
 from tlmd.run.errors import InputError
 
-BIN_A = 0.02
-BLOCKS = 5
 MOST_FRAMES = 500  # evenly spaced ones are used of a longer run
-
-
-@dataclass(frozen=True)
-class Radial:
-    """g(r) of one pair of species, in blocks of the trajectory."""
-
-    pair: tuple[str, str]
-    r_A: np.ndarray  # (M,) bin centres
-    g: np.ndarray  # (M,) mean over all frames
-    blocks: np.ndarray  # (B, M)
-    neighbours: np.ndarray  # (B, M) of the second species around one of the first, up to a bin's outer edge
-
-    @property
-    def error(self) -> np.ndarray:
-        """(M,) standard error of g over the blocks."""
-        return self.blocks.std(axis=0, ddof=1) / np.sqrt(len(self.blocks))
+DONORS = ("N", "O", "F")  # whose hydrogens make hydrogen bonds
 
 
 @dataclass(frozen=True)
@@ -46,80 +31,6 @@ class Peak:
     height: Estimate  # 1
     coordination: Estimate  # 1
     radius_A: float  # up to which the neighbours are counted
-
-
-def species_pairs(species: np.ndarray) -> list[tuple[str, str]]:
-    """All unordered pairs of the species (N,), in order of first appearance: O-O, O-H, H-H for water."""
-    names = list(dict.fromkeys(species.tolist()))
-    return [(a, b) for i, a in enumerate(names) for b in names[i:]]
-
-
-def largest_cutoff(cells: np.ndarray) -> float:
-    """Half the smallest distance in A between opposite faces of the cells (T, 3, 3)."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cells), axis=1)  # columns of the inverse are the face normals
-    return float(heights.min() / 2)
-
-
-def radial_distributions(
-    positions: np.ndarray,
-    cells: np.ndarray,
-    species: np.ndarray,
-    pairs: list[tuple[str, str]] | None = None,
-    cutoff_A: float | None = None,
-    bin_A: float = BIN_A,
-) -> list[Radial]:
-    """g(r) of pairs of species from positions (T, N, 3) and cells (T, 3, 3) in A, species (N,); fully periodic box.
-
-    g is normalised so that an ideal gas of the same number of atoms gives 1. cutoff_A is at most half the box (default:
-    that, or 10 A). Raises InputError for an unknown species, a cutoff beyond half the box, or fewer than 5 frames.
-    """
-    half = largest_cutoff(cells)
-    cutoff = min(half, 10.0) if cutoff_A is None else cutoff_A
-    if cutoff > half * (1 + 1e-9):
-        raise InputError(f"cutoff {cutoff:g} A", f"at most half the box, {half:.3f} A", "lower it or run a larger box")
-    if len(positions) < BLOCKS:
-        raise InputError(f"{len(positions)} frames", f"at least {BLOCKS}", "dump more often")
-    pairs = pairs or species_pairs(species)
-    known = set(species.tolist())
-    for name in {name for pair in pairs for name in pair} - known:
-        raise InputError(f"species {name}", " or ".join(sorted(known)), "correct the pair, or name types by --elements")
-    n_bins = int(np.floor(cutoff / bin_A + 1e-9))
-    edges = bin_A * np.arange(n_bins + 1)
-    frames = np.array_split(np.arange(len(positions)), BLOCKS)
-    counts = np.array([_count(positions[part], cells[part], species, pairs, edges) for part in frames])  # (B, pairs, M)
-    inverse_volumes = np.array([np.mean(1 / np.abs(np.linalg.det(cells[part]))) for part in frames])
-    return [_normalise(pair, counts[:, i], species, edges, inverse_volumes) for i, pair in enumerate(pairs)]
-
-
-def _count(positions, cells, species, pairs, edges) -> np.ndarray:
-    """(pairs, M) unordered pairs of atoms in each distance bin, mean over the frames of positions (T, N, 3)."""
-    from vesin import NeighborList  # here, for it imports torch: seconds that the other commands need not wait
-
-    neighbours = NeighborList(cutoff=float(edges[-1]), full_list=False)
-    names, code = np.unique(species, return_inverse=True)
-    counts = np.zeros((len(names), len(names), len(edges) - 1))
-    for frame, cell in zip(positions, cells, strict=True):
-        scaled = frame @ np.linalg.inv(cell)
-        i, j, distance = neighbours.compute((scaled - np.floor(scaled)) @ cell, cell, True, "ijd")
-        kind = code[i] * len(names) + code[j]
-        bins = np.minimum((distance / (edges[1] - edges[0])).astype(int), len(edges) - 2)
-        flat = np.bincount(kind * (len(edges) - 1) + bins, minlength=counts.size)
-        counts += flat.reshape(counts.shape)
-    counts = (counts + counts.transpose(1, 0, 2)) / len(positions)
-    index = {name: k for k, name in enumerate(names.tolist())}
-    return np.array([counts[index[a], index[b]] / (2 if a == b else 1) for a, b in pairs])
-
-
-def _normalise(pair, counts, species, edges, inverse_volumes) -> Radial:
-    n_first, n_second = (int(np.sum(species == name)) for name in pair)
-    same = pair[0] == pair[1]
-    ideal_pairs = n_first * (n_first - 1) / 2 if same else n_first * n_second
-    if ideal_pairs == 0:
-        raise InputError(f"one atom of {pair[0]}", "two for this pair", "choose other pairs")
-    shells = 4 / 3 * np.pi * np.diff(edges**3)
-    blocks = counts / (ideal_pairs * shells * inverse_volumes[:, None])
-    neighbours = np.cumsum(counts, axis=1) * (2 if same else 1) / n_first
-    return Radial(pair, 0.5 * (edges[1:] + edges[:-1]), blocks.mean(axis=0), blocks, neighbours)
 
 
 def first_peak(radial: Radial, beyond_A: float = 0.0, radius_A: float | None = None) -> Peak:
@@ -148,16 +59,15 @@ class Pair(NamedTuple):
     """What a run gives for one pair of species."""
 
     radial: Radial
-    peak: Peak
+    peak: Peak | None  # where g has one
     origin: str  # of the radius up to which neighbours are counted
+    within: Peak | None  # of the pairs within molecules, where it was asked for
 
 
-def pairs_of(text: str | None, species: np.ndarray) -> list[tuple[str, str]]:
-    """The pairs in a text such as "O-O,O-H", by default all of the species (N,); raises InputError."""
-    if not text:
-        return species_pairs(species)
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """The pairs in a text such as "O-O,O-HO"; raises InputError."""
     pairs = [tuple(pair.split("-")) for pair in text.replace(",", " ").split()]
-    if any(len(pair) != 2 for pair in pairs):
+    if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(f"--pairs {text}", "pairs such as O-O,O-H", "write two species joined by -")
     return pairs
 
@@ -165,13 +75,19 @@ def pairs_of(text: str | None, species: np.ndarray) -> list[tuple[str, str]]:
 @register("structure")
 @dataclass(frozen=True)
 class StructureOfRun(Analysis[list[Pair]]):
-    """Radial distribution functions from DUMP: first peak and coordination number of each pair."""
+    """Radial distribution functions from DUMP: first peak and coordination number of each pair, between molecules."""
 
     caption = "Radial distribution"
     needs = ("dump",)
     may_use = ("log",)
 
-    pairs: Annotated[Optional[str], typer.Option(help="such as O-O,O-H (default: all)")] = None
+    pairs: Annotated[
+        Optional[str],
+        typer.Option(
+            help="such as O-O,O-H; HO, HC, ...: hydrogens by what they are bonded to (default: all pairs of elements, "
+            "and those of hydrogen bonds)"
+        ),
+    ] = None
     radius_A: Annotated[
         Optional[float],
         typer.Option(
@@ -179,6 +95,12 @@ class StructureOfRun(Analysis[list[Pair]]):
             help="A, up to which neighbours are counted (default: first minimum of experiment, else of the run)",
         ),
     ] = None
+    molecules: Annotated[
+        bool, typer.Option("--molecules/--no-molecules", help="leave out pairs within molecules, by their bonds")
+    ] = True
+    within: Annotated[
+        bool, typer.Option("--within", help="add the first peaks within molecules, such as bond lengths")
+    ] = False
 
     def compute(self, run: Simulation) -> list[Pair]:
         trajectory = run.trajectory
@@ -187,49 +109,95 @@ class StructureOfRun(Analysis[list[Pair]]):
                 f"{run.dump_path}: a box that is not periodic", "periodic in x, y, z", "use boundary p p p"
             )
         run.temperature()  # refused here when there is none, before the work
-        pairs = pairs_of(self.pairs, trajectory.species)
         frames = _even_frames(len(trajectory.steps))
-        radials = radial_distributions(
-            trajectory.positions[frames], trajectory.cells[frames], trajectory.species, pairs
-        )
+        found = run.molecules if self.molecules else None
+        hydrogens = trajectory.species if run.molecules is None else run.molecules.hydrogens
+        radials = []
+        for species, pairs in self._pairs(trajectory.species, hydrogens):
+            radials += radial_distributions(
+                trajectory.positions[frames],
+                trajectory.cells[frames],
+                species,
+                pairs,
+                molecule=None if found is None else found.number,
+            )
         return [self._pair(radial, run) for radial in radials]
+
+    def _pairs(self, species: np.ndarray, hydrogens: np.ndarray) -> list[tuple[np.ndarray, list[tuple[str, str]]]]:
+        """The pairs of elements, and those that name hydrogens by their bonds, each with the names of all atoms."""
+        if self.pairs:
+            pairs = pairs_of(self.pairs)
+            special = [pair for pair in pairs if not set(pair) <= set(species.tolist())]
+        else:
+            single = {name for name in set(species.tolist()) if np.sum(species == name) == 1}
+            pairs = [pair for pair in species_pairs(species) if not (pair[0] == pair[1] and pair[0] in single)]
+            several = len(set(hydrogens[species == "H"].tolist())) > 1
+            special = [(donor, f"H{donor}") for donor in DONORS if several and f"H{donor}" in hydrogens]
+        plain = [pair for pair in pairs if pair not in special]
+        return [(names, chosen) for names, chosen in ((species, plain), (hydrogens, special)) if chosen]
 
     def _pair(self, radial: Radial, run: Simulation) -> Pair:
         """Water's pairs are looked at beyond the bonds; neighbours are counted to a radius that no noise moves."""
-        liquid = run.liquid
-        beyond = liquid.beyond_bonds(radial.pair) if liquid else 0.0
-        known = liquid.first_minimum(radial.pair) if liquid else None
+        apart = self.molecules and run.molecules is not None
+        beyond = run.liquid.beyond_bonds(radial.pair) if run.liquid and not apart else 0.0
+        known = run.liquid.first_minimum(radial.pair) if run.liquid else None
         if self.radius_A is not None:
             radius, origin = self.radius_A, "given"
         elif known is not None and known <= radial.r_A[-1]:
             radius, origin = known, "experiment's first minimum"
         else:
             radius, origin = None, "the run's own first minimum"
-        return Pair(radial, first_peak(radial, beyond, radius), origin)
+        inner = first_peak(radial.within) if self.within and radial.within is not None else None
+        try:
+            peak = first_peak(radial, beyond, radius)
+        except InputError as error:
+            if self.pairs or self.radius_A is not None:
+                raise
+            warnings.warn(f"{'-'.join(radial.pair)} left out: {error}", stacklevel=2)
+            peak = None
+        return Pair(radial, peak, origin, inner)
 
     def records(self, result: list[Pair], run: Simulation) -> list[dict]:
         temperature, n_frames = run.temperature(), len(_even_frames(len(run.trajectory.steps)))
-        parts = [f"{Path(run.dump_path).name}, {n_frames} frames, bins of {BIN_A} A", run.temperature_note()]
+        apart = f"pairs of different molecules ({run.molecules.text()})" if self.molecules and run.molecules else ""
+        parts = [f"{Path(run.dump_path).name}, {n_frames} frames, bins of {BIN_A} A", apart, run.temperature_note()]
         source = ", ".join(part for part in parts if part)
         found = []
-        for radial, peak, origin in result:
+        for radial, peak, origin, inner in result:
             name = "-".join(radial.pair)
-            counted = f"{source}, neighbours up to {peak.radius_A:.2f} A ({origin})"
-            known = None
-            if run.experiment and run.liquid:
-                known = run.liquid.coordination(radial.pair, peak.radius_A, temperature)
-            found += [
-                run.record(f"{name} first peak position", peak.position, temperature, source),
-                run.record(f"{name} first peak height", peak.height, temperature, source),
-                run.record(
-                    f"{name} coordination number", peak.coordination, temperature, counted, known, peak.radius_A
-                ),
-            ]
+            if peak is not None:
+                found += self._records(name, peak, origin, source, run, radial.pair)
+            if inner is not None:
+                place = f"{source.replace(apart, 'pairs within molecules')}, neighbours up to {inner.radius_A:.2f} A"
+                found += [
+                    run.record(f"{name} first peak position within molecules", inner.position, temperature, place),
+                    run.record(
+                        f"{name} coordination number within molecules",
+                        inner.coordination,
+                        temperature,
+                        place,
+                        radius_A=inner.radius_A,
+                    ),
+                ]
+        if not found:
+            raise InputError("no pair with a peak in its g(r)", "one at least", "check the run, or name --pairs")
         return found
+
+    def _records(self, name: str, peak: Peak, origin: str, source: str, run: Simulation, pair) -> list[dict]:
+        temperature = run.temperature()
+        counted = f"{source}, neighbours up to {peak.radius_A:.2f} A ({origin})"
+        known = None
+        if run.experiment and run.liquid:
+            known = run.liquid.coordination(pair, peak.radius_A, temperature)
+        return [
+            run.record(f"{name} first peak position", peak.position, temperature, source),
+            run.record(f"{name} first peak height", peak.height, temperature, source),
+            run.record(f"{name} coordination number", peak.coordination, temperature, counted, known, peak.radius_A),
+        ]
 
     def plot(self, result: list[Pair], run: Simulation) -> Figure:
         figure, axes = new_figure(len(result))
-        for axis, (radial, _, _) in zip(axes, result, strict=True):
+        for axis, (radial, *_) in zip(axes, result, strict=True):
             r, g, error = radial.r_A, radial.g, radial.error
             axis.fill_between(r, g - 2 * error, g + 2 * error, color=COMPUTED, alpha=0.3, linewidth=0)
             axis.plot(r, g, color=COMPUTED, linewidth=1.2, label="run")
@@ -238,7 +206,13 @@ class StructureOfRun(Analysis[list[Pair]]):
                 shown = curve.r_A <= r[-1]
                 axis.plot(curve.r_A[shown], curve.g[shown], color=EXPERIMENT, linestyle="--", label=curve.source)
             outer = r > 1.4  # a bond's peak would set the scale
-            axis.set_ylim(0, 1.2 * max(1.0, float(np.max(g[outer], initial=0.0))))
+            top = 1.2 * max(1.0, float(np.max(g[outer], initial=0.0)))
+            axis.set_ylim(0, top)
+            if radial.within is not None:
+                inner = radial.within.g
+                axis.plot(
+                    r, 0.9 * top * inner / inner.max(), color=FAINT, linewidth=1.0, label="within molecules, scaled"
+                )
             axis.set(xlabel="r (Å)", ylabel=f"g({'-'.join(radial.pair)})")
             legend_above(axis)
         return figure

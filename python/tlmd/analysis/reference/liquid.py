@@ -34,6 +34,7 @@ class Liquid:
 
     name: str
     formula: dict[str, int] = field(hash=False)  # atoms of each element in a molecule
+    bonds: dict[str, int] = field(hash=False)  # bonds of each pair of elements in a molecule, such as C-H
 
     @property
     def molar_mass(self) -> float:

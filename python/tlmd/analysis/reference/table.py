@@ -37,7 +37,7 @@ def shipped() -> tuple[Tabulated, ...]:
 
 def _tabulated(name: str, table: dict) -> Tabulated:
     values = {quantity: Known(**value) for quantity, value in table["values"].items()}
-    return Tabulated(name, table["formula"], table["temperature_K"], table["within_K"], values)
+    return Tabulated(name, table["formula"], table["bonds"], table["temperature_K"], table["within_K"], values)
 
 
 class Value(Section):

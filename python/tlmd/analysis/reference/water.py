@@ -46,6 +46,7 @@ class Water(Liquid):
 
     name: str = "water"
     formula: dict[str, int] = field(default_factory=lambda: {"O": 1, "H": 2}, hash=False)
+    bonds: dict[str, int] = field(default_factory=lambda: {"H-O": 2}, hash=False)
 
     def known(self, quantity: str, temperature_K: float) -> Known | None:
         formulas = {"density": density, "viscosity": viscosity, "diffusion coefficient": diffusion}
