@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.io import write
 
 from tlmd.analysis.simulation import mean_temperature
 from tlmd.analysis.thermo import match, read_log
@@ -101,6 +102,23 @@ def test_another_order_of_types_needs_no_edit(folder):
     assert second.positions == pytest.approx(first.positions, abs=1e-3)
     volumes = read_log(run_deck(folder, "density", "npt", data="ho.data", elements="H O", equilibrate=10, steps=40))
     assert np.ptp(volumes.runs[-1].volumes()) > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*closest")
+def test_another_liquid_needs_no_edit(folder):
+    """Methanol, types C H O, with the data file by the README's line, and the model of another system with C, H, O: a
+    few steps, whose dump has the elements of the data file."""
+    box = Atoms(cell=[9.0] * 3, pbc=True)
+    for site in np.ndindex(2, 2, 2):
+        one = molecule("CH3OH")
+        one.translate((np.array(site) + 0.5) * 4.5 - one.positions.mean(axis=0))
+        box += one
+    write(folder / "methanol.data", box, format="lammps-data", specorder=["C", "H", "O"], masses=True)
+    export_model("cu-formate-gga-f64", folder / "cho.pt")
+    variables = {"model": "cho.pt", "data": "methanol.data", "elements": "C H O", "equilibrate": 10, "steps": 20}
+    read_log(run_deck(folder, "diffusion", "cho", **variables, timestep=0.1))
+    assert read_dump(folder / "cho.dump.gz").species.tolist() == box.get_chemical_symbols()
+    assert read_log(run_deck(folder, "density", "cho-npt", **variables, timestep=0.1)).runs[-1].n_atoms == 48
 
 
 def test_decks_say_what_they_give():
