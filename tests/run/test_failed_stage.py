@@ -1,5 +1,9 @@
-"""A stage that fails on its input leaves no folder: the corrected TOML runs with the same --out."""
+"""A stage that fails on its input leaves no folder: the corrected TOML runs with the same --out; Ctrl-C."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,3 +37,20 @@ def test_bad_frames_leave_no_folder(stage, content, tmp_path, monkeypatch, capsy
     assert ended.value.code == 1 and error.startswith("error: ") and error.count("\n") == 1, error
     assert "frames.extxyz" in error
     assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on_and_it_does(folder):
+    """A real training of far more steps than there is time for, interrupted twice by a signal as Ctrl-C sends it."""
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from tlmd.cli import pretrain"
+    words = [sys.executable, "-c", f"{start}; pretrain()", "pretrain.toml", "--set", "training.max_steps=1000000"]
+    log = folder / "run" / "log.txt"
+    for awaited in ("step 20", "resumed at step"):
+        process = subprocess.Popen([*words, "--out", "run"], cwd=folder, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 120
+        while not (log.is_file() and awaited in log.read_text()) and time.monotonic() < until:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+        assert (process.returncode, error) == (130, "interrupted; the same command goes on\n")
+    assert awaited in log.read_text()
