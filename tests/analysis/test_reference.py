@@ -13,9 +13,11 @@ from tlmd.analysis.peaks import first_maximum, minimum_after
 from tlmd.analysis.reference import SAME_MASS, given_references, liquid_of_mass, liquid_of_molecules, liquids, water
 from tlmd.analysis.reference.liquid import Known
 from tlmd.analysis.reference.table import read_references
+from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.trajectory import Trajectory
 from tlmd.run.errors import InputError
 
+DATA = Path(__file__).parents[1] / "data"
 WATER = water.Water()
 
 
@@ -147,6 +149,36 @@ def test_a_reference_is_a_liquid_a_file_or_none(tmp_path, monkeypatch):
         given_references("watr")
     (tmp_path / "watr").write_text("[experiment]\ndensity = 0.9\n")
     assert given_references("watr").experiment.known("density", "g/cm3", "").value == 0.9
+
+
+def test_a_liquid_that_the_run_is_not_is_warned_of():
+    files = (DATA / "spcfw64.dump.xz", DATA / "spcfw64.log.xz")
+    with pytest.warns(UserWarning, match="compared with benzene, the run is of water"):
+        assert Simulation(*files, references="benzene").known("density", "g/cm3", 298.15).value == 0.8736
+    with pytest.warns(UserWarning, match="compared with benzene, the run is of water"):
+        assert Simulation(None, files[1], references="benzene").liquid.name == "benzene"
+    assert Simulation(*files, references="water").known("density", "g/cm3", 298.15).value == pytest.approx(
+        0.99705, abs=1e-5
+    )
+    with pytest.warns(UserWarning, match="no density of water is known at 400 K"):
+        assert water.known("density", "g/cm3", 400.0) is None
+    assert Simulation(*files, references="none").known("density", "g/cm3", 298.15) is None
+    other = Simulation(*files, references="water", elements=["S", "H"])
+    with pytest.warns(UserWarning, match="compared with water, the run holds 64 H2S"):
+        assert other.liquid.name == "water"
+
+
+@pytest.mark.parametrize(("mass", "liquid"), [(1.0, "water"), (2.014, None)])
+def test_heavy_water_is_not_water_by_its_masses_either(tmp_path, mass, liquid):
+    """Masses rounded to 16 and 1 are those of water."""
+    dump = tmp_path / "one.dump"
+    dump.write_text(
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS id element mass x y z\n"
+        f"1 O 16.0 0 0 0\n2 H {mass} 0.96 0 0\n3 H {mass} -0.24 0.93 0\n"
+    )
+    found = Simulation(dump).liquid
+    assert (found and found.name) == liquid
 
 
 def test_a_file_of_references(tmp_path):

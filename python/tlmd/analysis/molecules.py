@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -29,7 +30,7 @@ class Molecules:
     number: np.ndarray  # (N,) molecule that each atom belongs to, from 0
     finite: bool  # no molecule is bonded to its own periodic image, as a crystal or a surface is
 
-    @property
+    @cached_property
     def formulas(self) -> np.ndarray:
         """(M,) formula of each molecule in Hill order, such as CH4O."""
         counts = [Counter() for _ in range(self.number.max() + 1)]

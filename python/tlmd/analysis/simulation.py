@@ -22,6 +22,7 @@ from tlmd.run.errors import InputError
 from tlmd.units import GCM3_PER_GMOL_A3
 
 PathLike = str | Path
+EXPECTED = ("density", "diffusion coefficient")  # of a liquid that was named: said where it is not known
 LEAST_COVER = 0.5  # part of the frames' time that the log's rows must span to give their temperature
 SAME_ISOTOPES = 0.01  # relative, of the mean mass of an atom: heavy water is another liquid, rounded masses are not
 OFF_TARGET = 3.0  # standard errors from the target above which a warning is given
@@ -166,6 +167,8 @@ class Simulation:
         if given is not None:
             return given
         found = self.liquid.known(quantity, temperature_K) if self.experiment and self.liquid else None
+        if found is None and self.named is not None and quantity in EXPECTED:
+            warnings.warn(f"no {quantity} of {self.named.name} is known at {temperature_K:.0f} K", stacklevel=2)
         if found is not None and self.dump_path is None and self.named is None:
             return replace(found, source=f"{found.source} ({self.liquid.name} by the mean mass of the log's atoms)")
         return found
