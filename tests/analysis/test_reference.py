@@ -157,11 +157,10 @@ def test_a_liquid_that_the_run_is_not_is_warned_of():
         assert Simulation(*files, references="benzene").known("density", "g/cm3", 298.15).value == 0.8736
     with pytest.warns(UserWarning, match="compared with benzene, the run is of water"):
         assert Simulation(None, files[1], references="benzene").liquid.name == "benzene"
-    assert Simulation(*files, references="water").known("density", "g/cm3", 298.15).value == pytest.approx(
-        0.99705, abs=1e-5
-    )
+    named = Simulation(*files, references="water")
+    assert named.known("density", "g/cm3", 298.15).value == pytest.approx(0.99705, abs=1e-5)
     with pytest.warns(UserWarning, match="no density of water is known at 400 K"):
-        assert water.known("density", "g/cm3", 400.0) is None
+        assert named.known("density", "g/cm3", 400.0) is None
     assert Simulation(*files, references="none").known("density", "g/cm3", 298.15) is None
     other = Simulation(*files, references="water", elements=["S", "H"])
     with pytest.warns(UserWarning, match="compared with water, the run holds 64 H2S"):
