@@ -61,7 +61,7 @@ class System(StageConfig):
     units: Literal["real", "metal"] = "metal"
     elements: list[str]
     calculator: str | None = None  # ASE's, as in PotentialConfig
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] | None = None
     threads: int = 1
 
     def files(self) -> dict[str, Path]:
@@ -70,7 +70,7 @@ class System(StageConfig):
 
     def ase(self) -> ASEConfig:
         """The calculator as the teacher `ase` has it."""
-        return ASEConfig(name="ase", calculator=self.calculator, arguments=self.arguments)
+        return ASEConfig(name="ase", calculator=self.calculator, arguments=self.arguments or {})
 
     def write(self, folder: Path) -> None:
         """The files of the system, by names that LAMMPS can read, in `folder`."""
