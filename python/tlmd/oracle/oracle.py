@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tlmd.analysis.statistics import Estimate
 from tlmd.curves.config import CurveConfig, MethodConfig
-from tlmd.curves.curve import Curve, Job
+from tlmd.curves.curve import Curve, Job, curve
 from tlmd.evaluate.file import evaluate_file
 from tlmd.export import export_model
 from tlmd.frames.extxyz import write_frames
@@ -38,7 +38,7 @@ from tlmd.oracle.properties import (
 )
 from tlmd.oracle.report import Row, write_report
 from tlmd.oracle.simulate import Given, Labels, Run, label, simulate, take
-from tlmd.run.console import console
+from tlmd.run.console import console, say
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic, write_text
 from tlmd.run.folder import Lock
@@ -77,7 +77,7 @@ class Oracle:
         self.failed: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def run(self) -> None:
         """All stages, each of which waits for the one before."""
@@ -248,15 +248,7 @@ class Oracle:
             methods=methods, sizes=self.config.sizes, seeds=self.config.seeds, steps=self.config.steps,
             threads=self.config.threads, jobs=self.config.jobs,
         )  # fmt: skip
-        out = self.out / "curves" / name
-        lock = Lock(out)
-        try:
-            learning = Curve(config, out)
-            learning.run()
-            learning.conclude()
-        finally:
-            lock.close()
-        return name, learning
+        return name, curve(config, self.out / "curves" / name)
 
     def model_name(self, name: str, job: Job) -> str:
         return f"{name}-{job.name}"
