@@ -81,6 +81,7 @@ class Curve:
             for frames in sorted({offered if n == "all" else n for n in config.sizes})
             for seed in self.seeds
             for method in config.methods
+            if frames in {offered if n == "all" else n for n in config.sizes_of(method)}
         ]
         self.backbones = {method.backbone for method in config.methods.values()} - {None}
         self.known: set[Job] = set()
