@@ -38,6 +38,7 @@ thermo_style custom step temp pe press
 run {steps}
 print "ENDED $(step) $(temp)"
 """
+VARIANTS = ("with repulsion", "without repulsion")
 FIELDS = ("variant", "seed", "ps", "end")
 
 
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--temperature", type=float, default=600.0)
     parser.add_argument("--timestep-fs", type=float, default=0.5)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     atoms, table = read(given.start), given.out / "stability.csv"
@@ -92,7 +94,7 @@ def main() -> None:
     rows = list(csv.DictReader(table.open())) if table.exists() else []
     timestep = 1e-3 * given.timestep_fs
     for seed in range(1, given.runs + 1):
-        for variant in ("with repulsion", "without repulsion"):
+        for variant in given.variants:
             if any((row["variant"], row["seed"]) == (variant, str(seed)) for row in rows):
                 continue
             model, style = exported(given.model, variant, given.out)

@@ -27,7 +27,7 @@ from tlmd.frames.read import read_frames
 from tlmd.generate.config import GenerateConfig
 from tlmd.run import collective
 from tlmd.run.config import load_config
-from tlmd.run.console import console
+from tlmd.run.console import console, say
 from tlmd.run.errors import InputError, told
 from tlmd.run.installed import plugin_folder, water_inputs
 
@@ -93,7 +93,7 @@ class Workflow:
 
     def say(self, text: str) -> None:
         minutes = (time.monotonic() - self.started) / 60
-        self.console.print(f"[{minutes:5.1f} min] {text}", markup=False, highlight=False, soft_wrap=True)
+        say(self.console, f"[{minutes:5.1f} min] {text}")
 
     def start(self, command: Sequence[str | Path], log: Path, **environment: str) -> subprocess.Popen:
         """Start a command of this installation; its output goes to `log`."""

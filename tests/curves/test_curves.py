@@ -225,11 +225,17 @@ def test_search_goes_by_validation_and_leaves_the_test_frames_alone(water, inlin
     assert lines[2].split(" | ")[-3] == "1.000" and float(lines[0].split(" | ")[-3]) < 0.9
 
 
+def test_a_method_may_have_fewer_sizes(water, inline):
+    rows = run(water, 'methods.few={stage="pretrain", config="pretrain.toml", sizes=["all"]}', "seeds=[1]")
+    assert [(row["frames"], row["method"]) for row in rows] == [("2", "scratch"), ("10", "scratch"), ("10", "few")]
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("sizes=[11]", r"got size 11; wanted at most 10"),
         ("sizes=[0]", r"sizes"),
+        ("methods.scratch.sizes=[3]", r"sizes 3 of scratch that are among those of `sizes`"),
         ("seed=1", r"unknown key 'seed'.*did you mean 'seeds'"),
         ("baseline=stratch", r"baseline 'stratch' that is one of the methods: scratch"),
         ('methods."a b"={stage="pretrain", config="pretrain.toml"}', r"methods"),

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from tlmd.run.config import ConfigPath, Section
 from tlmd.run.quantities import Count, Frames, Positive, Seed, Steps, Threads
 
+Size = Count | Literal["all"]
+
 
 class RecipeConfig(Section):
     """A model pretrained on labels of a classical model that is calibrated to the same frames: one for each run."""
@@ -30,6 +32,7 @@ class MethodConfig(Section):
     few: Frames | Literal[0] = Field(0, description="up to this number of frames ...")
     set_few: list[str] = Field([], description="... further keys, for the same reason")
     steps: Steps | None = Field(None, description="budget of this method; absent: that of all; not for mekrr")
+    sizes: list[Size] | None = Field(None, description="those of `sizes` that this method has; absent: all")
     teacher: RecipeConfig | None = Field(None, description="finetune only: where it starts from is made for each run")
     backbone: str | None = Field(
         None, description="mekrr only: the method whose model, of the same frames, labels and seed, gives the features"
@@ -61,7 +64,7 @@ class CurveConfig(Section):
         min_length=1, description="the methods, each under a name of your choice"
     )
     baseline: str | None = Field(None, description="the method that the others are compared with; absent: the first")
-    sizes: list[Count | Literal["all"]] = Field(min_length=1, description="numbers of training frames")
+    sizes: list[Size] = Field(min_length=1, description="numbers of training frames")
     seeds: list[Seed] = Field([1, 2, 3], min_length=1, description="of frames and weights")
     labels: list[Literal["all", "energies"]] = Field(["all"], min_length=1, description="values of data.labels")
     steps: Steps = Field(description="budget: the same number of steps for every method and size")
@@ -80,6 +83,15 @@ class CurveConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _sizes_are_known(self) -> CurveConfig:
+        for name, method in self.methods.items():
+            for wanted in (self.sizes, self.sizes_of(method.backbone) if method.backbone in self.methods else []):
+                if wanted and (others := [str(size) for size in self.sizes_of(name) if size not in wanted]):
+                    whose = "its backbone" if wanted is not self.sizes else "`sizes`"
+                    raise ValueError(f"sizes {', '.join(others)} of {name} that are among those of {whose}")
+        return self
+
+    @model_validator(mode="after")
     def _backbones_are_trained(self) -> CurveConfig:
         trained = [name for name in self.methods if self.trained(name)]
         for name, method in self.methods.items():
@@ -88,6 +100,11 @@ class CurveConfig(Section):
                     f"backbone '{method.backbone}' of {name} that is one of the trained methods: {', '.join(trained)}"
                 )
         return self
+
+    def sizes_of(self, method: str) -> list[Size]:
+        """Numbers of training frames of a method."""
+        own = self.methods[method].sizes
+        return self.sizes if own is None else own
 
     def trained(self, method: str) -> bool:
         """Whether a method is trained in steps, not solved."""

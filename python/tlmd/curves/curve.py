@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
 import json
 import math
 from collections.abc import Iterable
@@ -22,9 +21,9 @@ from tlmd.frames.split import read_sets
 from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.fit import mekrr
 from tlmd.run.config import load_config
-from tlmd.run.console import console
+from tlmd.run.console import console, say
 from tlmd.run.errors import InputError
-from tlmd.run.files import sha256, write_atomic
+from tlmd.run.files import sha256, write_csv
 from tlmd.run.folder import Lock, damaged, refuse_another, run_record
 from tlmd.run.workers import start_workers
 from tlmd.train.config import FinetuneConfig, PretrainConfig, TrainConfig
@@ -52,7 +51,7 @@ class Job(NamedTuple):
         return f"{self.method}-{self.labels}-frames{self.frames}-seed{self.seed}{steps}"
 
 
-def curve(config: CurveConfig, out: Path) -> None:
+def curve(config: CurveConfig, out: Path) -> Curve:
     """Run what is still missing in the folder `out`, which gets runs/, curve.csv, table.md and curve.png.
 
     Raises InputError for a configuration that does not fit, before any run, and at the end if a run has failed.
@@ -62,6 +61,7 @@ def curve(config: CurveConfig, out: Path) -> None:
         learning = Curve(config, out)
         learning.run()
         learning.conclude()
+        return learning
     finally:
         lock.close()
 
@@ -81,6 +81,7 @@ class Curve:
             for frames in sorted({offered if n == "all" else n for n in config.sizes})
             for seed in self.seeds
             for method in config.methods
+            if frames in {offered if n == "all" else n for n in config.sizes_of(method)}
         ]
         self.backbones = {method.backbone for method in config.methods.values()} - {None}
         self.known: set[Job] = set()
@@ -244,7 +245,7 @@ class Curve:
         return self.open(self.following(job))
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def ordered(self) -> list[dict[str, Any]]:
         """The rows by labels, frames, method, budget, seed, as in the configuration."""
@@ -257,11 +258,7 @@ class Curve:
 
     def write_csv(self) -> None:
         """curve.csv: a row for each run that has ended."""
-        rows, text = self.ordered(), io.StringIO()
-        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomic(self.out / "curve.csv", lambda temporary: temporary.write_text(text.getvalue()))
+        write_csv(self.out / "curve.csv", self.ordered())
 
     def conclude(self) -> None:
         """Table and plot of what there is; InputError that counts the runs that failed, after the error of each."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tlmd.curves.config import CurveConfig
-from tlmd.evaluate.plots import save
+from tlmd.evaluate.plots import one_legend, save
 from tlmd.run.files import write_atomic
 
 Row = dict[str, Any]
@@ -247,8 +247,7 @@ def plot(curves: dict[tuple[str, str], list[Row]], config: CurveConfig, where: s
         axes.set_xlabel("training frames")
         axes.set_ylabel(f"{where} {kind} {config.measure.upper()}, {KINDS[kind][1]}")
         axes.set_title(f"labels: {name}", fontsize=9)
-    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize=8)
+    one_legend(figure, "outside right upper")
     save(figure, path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,6 +32,12 @@ def save(figure: Figure, path: Path | str) -> None:
     FigureCanvasAgg(figure)
     kind = path.suffix.lstrip(".").lower() or "png"
     write_atomic(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=150, bbox_inches="tight"))
+
+
+def one_legend(figure: Figure, place: str, **settings: Any) -> None:
+    """One legend for all panels, each label once."""
+    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc=place, fontsize=8, **settings)
 
 
 def parity_plot(path: Path | str, parity: Parity, errors: Errors, title: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
 import time
@@ -19,7 +17,7 @@ from tlmd.mekrr.config import FitConfig
 from tlmd.mekrr.ridge import Choice, Solver, grid
 from tlmd.run import collective
 from tlmd.run.errors import InputError
-from tlmd.run.files import write_text
+from tlmd.run.files import write_csv
 from tlmd.run.folder import RunFolder
 
 NO_VALID = ("no validation frames", "some, to choose from the grid", "set data.valid, or give single values in fit")
@@ -59,11 +57,7 @@ def show_grid(run: RunFolder, rows: list[dict[str, Any]], best: Choice) -> None:
 
 def write_grid(path: Path, rows: list[dict[str, Any]]) -> None:
     """grid.csv: each choice with its validation errors in eV/atom, eV/A, eV/A^3."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    write_csv(path, [{key: f"{value:.6g}" for key, value in row.items()} for row in rows])
 
 
 def grid_table(rows: list[dict[str, Any]], best: Choice) -> Table:

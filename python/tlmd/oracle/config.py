@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tlmd.curves.config import MethodConfig
+from tlmd.generate.teachers.ase import python_name
 from tlmd.models.architecture import Elements
 from tlmd.run.config import ConfigPath, Section
 from tlmd.run.quantities import Count, Positive, Seed, Steps, Threads
@@ -17,11 +18,19 @@ Name = Annotated[str, Field(pattern=r"^[\w.+]+$")]
 
 
 class PotentialConfig(Section):
-    """[potential]: the oracle, anything that LAMMPS runs."""
+    """[potential]: the oracle, anything that LAMMPS or ASE runs. A calculator without an include labels frames and runs
+    MD (by LAMMPS' fix external); with an include it labels what the include runs, and the oracle's density is that of
+    the include corrected to first order.
+    """
 
-    include: ConfigPath = Field(
-        description="LAMMPS commands: units, atom_style, read_data ${data}, the force field; it names no other file"
+    include: ConfigPath | None = Field(
+        None,
+        description="LAMMPS commands: units, atom_style, read_data ${data}, the force field; it names no other file",
     )
+    calculator: Annotated[str, AfterValidator(python_name)] | None = Field(
+        None, description="ASE calculator: package.module:function, or file.py:function; it is run"
+    )
+    arguments: dict[str, Any] = Field({}, description="arguments of that function")
     data: ConfigPath = Field(description="LAMMPS data file of the liquid, which the include reads")
     gas: ConfigPath | None = Field(
         None, description="data file of one molecule in a large box; absent: no heat of vaporisation"
@@ -29,13 +38,21 @@ class PotentialConfig(Section):
     model: ModelPath | None = Field(
         None, description="trained model, or the name of a shipped one, that the include reads as model.pt"
     )
-    units: Literal["real", "metal"] = Field("real", description="those of the include")
+    units: Literal["real", "metal"] = Field("real", description="those of the include; a calculator alone has metal")
     elements: Elements = Field(description="of the LAMMPS types 1, 2, ...")
     molecules: Count = Field(description="molecules in `data`")
     labels: dict[Name, str] = Field({}, description='variables of the include for labels, e.g. {accuracy = "1e-6"}')
     name: str = Field("oracle", description="level of theory in the cards of the models")
     species: str | None = Field(None, description="element whose diffusion is measured; absent: the molecules")
     pair: str = Field(description="pair of elements whose g(r) is compared, e.g. O-O")
+
+    @model_validator(mode="after")
+    def _is_given(self) -> PotentialConfig:
+        if self.include is None and self.calculator is None:
+            raise ValueError("include or calculator")
+        if self.include is None and self.units != "metal":
+            raise ValueError('units = "metal" for a calculator without include')
+        return self
 
 
 class StateConfig(Section):
@@ -55,20 +72,29 @@ class StateConfig(Section):
 
 
 class SetConfig(Section):
-    """[sets.NAME]: training frames of the oracle, from runs at all temperatures x pressures, or x densities."""
+    """[sets.NAME]: training frames, labelled by the oracle: from its runs at all temperatures x pressures, or x
+    densities, or those of a file.
+    """
 
-    temperature_K: list[Positive] = Field(min_length=1, description="K, of its runs")
+    temperature_K: list[Positive] = Field([], description="K, of its runs")
     pressure_bar: list[float] = Field([], description="bar; NPT runs")
     density_g_cm3: list[Positive] = Field([], description="g/cm3; NVT runs")
+    file: ConfigPath | None = Field(
+        None, description="frames with the atoms of `data` in its order, in place of runs; their labels are not used"
+    )
     n_train: Count = Field(100, description="training frames in all")
-    n_valid: Count = Field(10, description="validation frames in all, from the ends of the runs")
+    n_valid: Count = Field(
+        10, description="validation frames in all, from the ends of the runs, or spread over the file"
+    )
     spacing_ps: Positive = Field(0.5, description="ps between frames")
     equilibrate_ps: Positive = Field(5.0, description="ps before each run, not recorded")
 
     @model_validator(mode="after")
     def _one_ensemble(self) -> SetConfig:
-        if bool(self.pressure_bar) == bool(self.density_g_cm3):
-            raise ValueError("pressure_bar or density_g_cm3, one of them")
+        if sum(map(bool, (self.pressure_bar, self.density_g_cm3, self.file))) != 1:
+            raise ValueError("pressure_bar or density_g_cm3 or file, one of them")
+        if bool(self.temperature_K) == bool(self.file):
+            raise ValueError("temperature_K for runs, none for a file")
         return self
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from ase.io import read, write
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tlmd.analysis.statistics import Estimate
 from tlmd.curves.config import CurveConfig, MethodConfig
-from tlmd.curves.curve import Curve, Job
+from tlmd.curves.curve import Curve, Job, curve
 from tlmd.evaluate.file import evaluate_file
 from tlmd.export import export_model
 from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.oracle.config import OracleConfig, SetConfig
 from tlmd.oracle.properties import (
@@ -35,8 +37,8 @@ from tlmd.oracle.properties import (
     vaporisation,
 )
 from tlmd.oracle.report import Row, write_report
-from tlmd.oracle.simulate import Labels, Run, label, simulate
-from tlmd.run.console import console
+from tlmd.oracle.simulate import Given, Labels, Run, label, simulate, take
+from tlmd.run.console import console, say
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic, write_text
 from tlmd.run.folder import Lock
@@ -75,7 +77,7 @@ class Oracle:
         self.failed: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def run(self) -> None:
         """All stages, each of which waits for the one before."""
@@ -90,7 +92,7 @@ class Oracle:
         curves = [self.curve(name) for name in self.config.sets]
         jobs = {self.model_name(name, job): (name, learning, job) for name, learning in curves for job in learning.rows}
         self.do("pressures", [Work(m, measure_pressure, self.files_of(*jobs[m])) for m in jobs])
-        if self.config.md is not None:
+        if any(self.has_md(job) for _, _, job in jobs.values()):
             self.do("NVT of the oracle", [self.truth_nvt()])
             self.do("MD of the models", list(self.model_runs(jobs)), keep_going=True)
         truth = self.truth()
@@ -126,7 +128,13 @@ class Oracle:
         """What the oracle is, for its runs and labels."""
         potential = self.config.potential
         shared = {name: getattr(potential, name) for name in ("include", "data", "units", "elements")}
+        if potential.include is None:
+            shared |= self.calculator()
         return shared | {"model": None if potential.model is None else self.model}
+
+    def calculator(self) -> dict[str, Any]:
+        """The ASE calculator of an oracle that has one."""
+        return {name: getattr(self.config.potential, name) for name in ("calculator", "arguments")}
 
     def oracle_run(self, **settings: Any) -> Run:
         """A run of the oracle itself; settings beside those of [state]."""
@@ -155,6 +163,11 @@ class Oracle:
     def sampling(self) -> Iterator[Work]:
         """The runs from which the training frames are taken, one for each state point of each set."""
         for name, each in self.config.sets.items():
+            if each.file is not None:
+                given = Given(
+                    file=each.file, numbers=self.atoms.numbers.tolist(), elements=self.config.potential.elements
+                )
+                yield Work(f"sets/{name}/0", take, (given, self.out / "sets" / name / "0"))
             for index, point in enumerate(self.points(each)):
                 wanted = -(-(each.n_train + each.n_valid) // len(self.points(each)))
                 settings = {"equilibrate_ps": each.equilibrate_ps, "ps": wanted * each.spacing_ps, "seed": index + 2}
@@ -167,27 +180,45 @@ class Oracle:
         for temperature in each.temperature_K:
             found += [{"temperature_K": temperature, "pressure_bar": pressure} for pressure in each.pressure_bar]
             for density in each.density_g_cm3:
-                volume = self.mass / density * GCM3_PER_GMOL_A3
+                volume = self.atoms.get_masses().sum() / density * GCM3_PER_GMOL_A3
                 found.append({"temperature_K": temperature, "ensemble": "nvt", "volume_A3": volume})
         return found
 
     @functools.cached_property
-    def mass(self) -> float:
-        """Of the atoms in the data file, g/mol."""
-        atoms = read(self.config.potential.data, format="lammps-data", units=self.config.potential.units)
-        return float(atoms.get_masses().sum())
+    def atoms(self) -> Atoms:
+        """Those of the data file."""
+        return read(
+            self.config.potential.data, format="lammps-data", units=self.config.potential.units, sort_by_id=True
+        )
 
     def labelling(self) -> Iterator[Work]:
         """Labels of all frames of the oracle's NPT run and of the sets' runs."""
-        folders = [self.out / "truth" / "npt", *(self.out / work.name for work in self.sampling())]
+        truth = self.out / "truth" / "npt"
         shared = self.system() | {"variables": self.config.potential.labels}
-        for folder in folders:
+        if self.corrected:
+            labels = Labels(**shared, dump=truth / "md.dump.gz")
+            yield Work("truth, labels of the include", label, (labels, truth / "labels-include"))
+            shared |= self.calculator()
+        for folder in [truth, *(self.out / work.name for work in self.sampling())]:
             labels = Labels(**shared, dump=folder / "md.dump.gz")
             yield Work(f"{folder.name}, labels", label, (labels, folder / "labels"))
 
+    @property
+    def corrected(self) -> bool:
+        """Whether the calculator labels what the include runs."""
+        return self.config.potential.include is not None and self.config.potential.calculator is not None
+
     def write_set(self, name: str, each: SetConfig) -> None:
-        """train and valid of a set: the state points by turns; the last frames of each run are for validation."""
+        """train and valid of a set: the state points by turns, the last frames of each run for validation; of a file,
+        every so many frames are for validation."""
         folder = self.out / "sets" / name
+        if each.file is not None:
+            frames = read_frames(folder / "0" / "labels" / FRAMES)
+            held = set(np.linspace(0, len(frames) - 1, each.n_valid).astype(int).tolist())
+            kept = [frame for index, frame in enumerate(frames) if index not in held]
+            write_frames(folder / "train.extxyz.xz", kept[: each.n_train])
+            write_frames(folder / "valid.extxyz.xz", [frames[index] for index in sorted(held)])
+            return
         runs = [
             read_frames(folder / str(index) / "labels" / FRAMES)[1:]  # the first is that of the start
             for index in range(len(self.points(each)))
@@ -217,15 +248,7 @@ class Oracle:
             methods=methods, sizes=self.config.sizes, seeds=self.config.seeds, steps=self.config.steps,
             threads=self.config.threads, jobs=self.config.jobs,
         )  # fmt: skip
-        out = self.out / "curves" / name
-        lock = Lock(out)
-        try:
-            learning = Curve(config, out)
-            learning.run()
-            learning.conclude()
-        finally:
-            lock.close()
-        return name, learning
+        return name, curve(config, self.out / "curves" / name)
 
     def model_name(self, name: str, job: Job) -> str:
         return f"{name}-{job.name}"
@@ -273,7 +296,18 @@ class Oracle:
             self.say(f"oracle: {found.missing}")
         if found.density is None:
             raise InputError("a run of the oracle without a density", "one", "run it longer: state.npt_ps")
-        return found
+        return self.of_calculator(found) if self.corrected else found
+
+    def of_calculator(self, include: Properties) -> Properties:
+        """Of a calculator that labels what an include runs: density and compressibility, to first order."""
+        labels = [read_frames(self.out / "truth" / "npt" / name / FRAMES) for name in ("labels", "labels-include")]
+        energies = np.array([[frame.energy for frame in frames] for frames in labels])
+        pressure = pressure_error(volumes_of(labels[0]), energies[0] - energies[1])
+        self.say(f"pressure of the calculator less that of the include: {pressure.value:.0f} bar")
+        density = density_from_pressure(include, pressure)
+        error = float(np.hypot(density.standard_error, include.density.standard_error))
+        density = Estimate(density.value, error, density.unit, density.samples)
+        return Properties(density=density, compressibility=include.compressibility)
 
     def properties(self, folder: Path) -> Properties:
         """Of the runs in npt, nvt and gas of a folder, as far as they are there and long enough."""
@@ -314,10 +348,14 @@ def measure_pressure(model: Path, frames: Path, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     export_model(model, folder / "model-lammps.pt")
-    parity = evaluate_file(model, frames)[1]
-    read = read_frames(frames)
-    volumes = np.array([np.linalg.det(frame.cell) for frame in read])
-    write_text(folder / "pressure.json", json.dumps(vars(pressure_error(volumes, parity, len(read[0])))) + "\n")
+    energies, read = evaluate_file(model, frames)[1].energy, read_frames(frames)  # reference, prediction; per atom
+    errors = len(read[0]) * (energies[:, 1] - energies[:, 0])
+    write_text(folder / "pressure.json", json.dumps(vars(pressure_error(volumes_of(read), errors))) + "\n")
+
+
+def volumes_of(frames: Sequence[Frame]) -> np.ndarray:
+    """(T,) A^3."""
+    return np.array([np.linalg.det(frame.cell) for frame in frames])
 
 
 def read_pressure(path: Path) -> Estimate:

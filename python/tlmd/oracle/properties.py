@@ -15,7 +15,6 @@ from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, equilibrated_mean, mean_of_blocks
 from tlmd.analysis.thermo import read_log
 from tlmd.analysis.trajectory import read_dump
-from tlmd.evaluate.errors import Parity
 from tlmd.evaluate.volume import volume_slope
 from tlmd.units import BAR_PER_EV_A3, BOLTZMANN_EV_K, EV_PER_KJ_MOL
 
@@ -97,12 +96,13 @@ def noise(found: Radial) -> float:
     return float(100 * np.abs(first - last).sum() / found.g.sum() / np.sqrt(2.5))
 
 
-def pressure_error(volumes_A3: np.ndarray, parity: Parity, n_atoms: int) -> Estimate:
-    """What the model's pressure is above the oracle's, in bar, from its energies on the oracle's NPT frames (T,).
+def pressure_error(volumes_A3: np.ndarray, errors: np.ndarray) -> Estimate:
+    """What the model's pressure is above the oracle's, in bar, from its energies less the oracle's (T,), in eV, on the
+    oracle's NPT frames.
 
     P_model - P_oracle = -d<E_model - E_oracle>/dV: see tlmd.evaluate.volume.volume_slope.
     """
-    slope, error = volume_slope(volumes_A3, n_atoms * (parity.energy[:, 1] - parity.energy[:, 0]))
+    slope, error = volume_slope(volumes_A3, errors)
     return Estimate(-slope, error, "bar", float(len(volumes_A3)))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +13,10 @@ from rich.console import Console
 from tlmd.analysis.records import with_error
 from tlmd.analysis.statistics import Estimate
 from tlmd.curves.report import markdown, show, spread
-from tlmd.evaluate.plots import save
+from tlmd.evaluate.plots import one_legend, save
 from tlmd.oracle.config import OracleConfig
 from tlmd.oracle.properties import Properties, difference, noise
-from tlmd.run.files import write_text
+from tlmd.run.files import write_csv, write_text
 
 QUANTITIES = {  # attribute of Properties: column
     "density": "density, g/cm3",
@@ -63,11 +61,7 @@ class Row(NamedTuple):
 
 def write_report(rows: Sequence[Row], truth: Properties, config: OracleConfig, out: Path, console: Console) -> None:
     """oracle.csv (a row for each model), table.md and oracle.png in `out`; the table on the terminal as well."""
-    flat, text = [row.flat(truth) for row in rows], io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    write_text(out / "oracle.csv", text.getvalue())
+    write_csv(out / "oracle.csv", [row.flat(truth) for row in rows])
     lines = table(rows, truth)
     notes = NOTES.format(
         name=config.potential.name, temperature=config.state.temperature_K, pressure=config.state.pressure_bar,
@@ -136,6 +130,5 @@ def write_figure(rows: Sequence[Row], truth: Properties, methods: Sequence[str],
             axes.axhline(known.value, color="k", linewidth=1)
             low, high = known.value - 2 * known.standard_error, known.value + 2 * known.standard_error
             axes.axhspan(low, high, color="k", alpha=0.12, linewidth=0)
-    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8)
+    one_legend(figure, "outside upper center", ncols=4)
     save(figure, path)

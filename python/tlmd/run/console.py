@@ -16,3 +16,8 @@ def console(**settings: Any) -> Console:
     if not made.is_terminal:
         made.width = WIDTH
     return made
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is: no markup, no colours, not wrapped."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
