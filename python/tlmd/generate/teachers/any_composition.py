@@ -29,7 +29,8 @@ UNSTRAIN_EV_A, UNSTRAIN_STEPS = 1.0, 20  # before a trajectory
 class AnyCompositionConfig(TeacherConfig):
     """What every teacher of any composition has."""
 
-    matter: ClassVar[tuple[str, ...]] = ("molecules", "material")
+    matter: ClassVar[tuple[str, ...]] = ("liquid", "molecules", "material")
+    needs_smiles: ClassVar[bool] = True
     timestep_fs: Timestep = Field(0.5, description="fs, time step of trajectories; molecules have their own")
     min_contact_A: Length = Field(0.5, description="A: frames with nearer atoms are dropped")
 
