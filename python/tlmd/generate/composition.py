@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii, vdw_radii
@@ -13,14 +14,17 @@ from tlmd.frames.frame import Frame, minimum_image
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.species import Species
 
-# Smallest and largest distance (A) of a scan of close contacts: about where the repulsion is 1 eV, and where it ends.
+# Smallest and largest distance (A) of a scan of close contacts, by sorts of atoms (see Species.sorts): from where the
+# repulsion is some eV to where it ends. For other pairs the sums of covalent radii with what is added for each atom, so
+# that 12-6 potentials exert about 30 eV/A, and of van der Waals radii.
 CONTACTS_A = {(8, 8): (1.9, 3.0), (1, 8): (1.25, 2.2), (1, 1): (0.6, 2.2)}
-ABOVE_COVALENT_A = 0.3  # for other pairs, for each atom that is no hydrogen, on top of the covalent radii
+ABOVE_COVALENT_A, HEAVY_A = {0: 0.4, 1: 0.0}, 0.3
 WIDEST_A = 2.0  # van der Waals radius of elements without one
 
 
 class Composition:
-    """species; kinds (M,): which of them each molecule is. numbers (N,), molecule (N,): whose atom each is."""
+    """species; kinds (M,): which of them each molecule is. numbers (N,), sorts (N,): see Species; molecule (N,): whose
+    atom each is."""
 
     def __init__(self, species: Sequence[Species], kinds: Sequence[int]):
         self.species, self.kinds = tuple(species), tuple(int(kind) for kind in kinds)
@@ -28,6 +32,7 @@ class Composition:
         self.sizes = np.array([len(each) for each in mine])
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
         self.numbers = np.concatenate([each.numbers for each in mine])
+        self.sorts = np.concatenate([each.sorts for each in mine])
         self.molecule = np.repeat(np.arange(len(mine)), self.sizes)
         self.mass = float(sum(each.masses.sum() for each in mine))  # g/mol
         counts = Counter(each.name for each in mine)
@@ -113,37 +118,39 @@ def nearest_contact(frame: Frame, composition: Composition) -> float:
 
 
 def contact_range(a: int, b: int) -> tuple[float, float]:
-    """Smallest and largest distance (A) of a scan of close contacts of two elements of different molecules."""
+    """Smallest and largest distance (A) of a scan of close contacts of two sorts of atoms, see Species.sorts."""
     a, b = sorted((int(a), int(b)))
     if (a, b) in CONTACTS_A:
         return CONTACTS_A[a, b]
-    radii = [WIDEST_A if np.isnan(vdw_radii[z]) else vdw_radii[z] for z in (a, b)]
-    low = covalent_radii[a] + covalent_radii[b] + ABOVE_COVALENT_A * ((a != 1) + (b != 1))
+    numbers = [z or 1 for z in (a, b)]
+    low = covalent_radii[numbers].sum() + sum(ABOVE_COVALENT_A.get(z, HEAVY_A) for z in (a, b))
+    radii = [WIDEST_A if np.isnan(vdw_radii[z]) else vdw_radii[z] for z in numbers]
     return float(low), float(max(sum(radii), low + 0.5))
 
 
 class Limits:
-    """How near atoms of two molecules may come: the low ends of `contact_range`, but for the pairs in `other`."""
+    """How near atoms of two molecules of `species` may come: the low ends of `contact_range` and `more_A`, but for the
+    pairs of sorts in `other`."""
 
-    def __init__(self, numbers: np.ndarray, other: dict[tuple[int, int], float] | None = None, more_A: float = 0.0):
-        self._matrix = np.zeros((max(numbers) + 1,) * 2)
-        for a in np.unique(numbers):
-            for b in np.unique(numbers):
-                usual = contact_range(a, b)[0] + more_A
-                self._matrix[a, b] = (other or {}).get((min(a, b), max(a, b)), usual)
+    def __init__(
+        self, species: Sequence[Species], other: dict[tuple[int, int], float] | None = None, more_A: float = 0.0
+    ):
+        sorts = np.unique(np.concatenate([each.sorts for each in species])).tolist()
+        self._matrix = np.zeros((max(sorts) + 1,) * 2)
+        for a, b in combinations_with_replacement(sorts, 2):
+            self._matrix[a, b] = self._matrix[b, a] = (other or {}).get((a, b), contact_range(a, b)[0] + more_A)
 
     def clearance(
         self,
-        numbers: np.ndarray,
+        sorts: np.ndarray,
         positions: np.ndarray,
         others: np.ndarray,
         places: np.ndarray,
         cell: np.ndarray | None = None,
     ) -> np.ndarray:
-        """(K,) smallest ratio of a distance to its limit, of the atoms of a molecule `numbers` (A,) in K `positions`
+        """(K,) smallest ratio of a distance to its limit, of the atoms `sorts` (A,) of a molecule in K `positions`
         (K, A, 3) to the other atoms `others` (B,) at `places` (B, 3) or (K, B, 3), minimum image in a cell."""
         vectors = (places if places.ndim == 3 else places[None])[:, None] - positions[:, :, None]
         if cell is not None:
             vectors = minimum_image(vectors, cell)
-        limits = self._matrix[numbers[:, None], others]
-        return (np.linalg.norm(vectors, axis=-1) / np.maximum(limits, 1e-9)).min(axis=(1, 2))
+        return (np.linalg.norm(vectors, axis=-1) / self._matrix[sorts[:, None], others]).min(axis=(1, 2))

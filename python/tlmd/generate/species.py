@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from tlmd.run.errors import InputError
 
 SATURATED = {5: 3, 6: 4, 7: 3, 8: 2, 14: 4, 15: 3, 16: 2}  # neighbours of an atom about whose bonds parts turn freely
+POLAR = {7, 8, 9, 17, 35, 53}  # elements whose hydrogens have a small radius
 ANGLES_DEG = (30.0, 175.0)  # between which an angle is bent
 CROWDED = 1.3  # times the sum of covalent radii: nearer atoms without a common neighbour are in each other's way
 TRIES = 30  # to turn the parts of a molecule clear of each other
@@ -52,6 +53,12 @@ class Species:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @cached_property
+    def sorts(self) -> np.ndarray:
+        """(A,) atomic numbers, but 0 for hydrogen that is not bound to N, O or a halogen: such a one is larger."""
+        polar = [bool(set(self.numbers[near]) & POLAR) for near in self._neighbours]
+        return np.where((self.numbers == 1) & ~np.array(polar), 0, self.numbers)
 
     @cached_property
     def tree(self) -> list[Bond]:

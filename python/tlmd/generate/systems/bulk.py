@@ -155,10 +155,8 @@ class TurnedConfig(BulkConfig):
 
     kind: Literal["turned"]
     fraction: Part = Field(0.25, description="part of the molecules that is turned")
-    oh_A: Length = Field(1.3, description="A, shortest O-H distance of two molecules")
-    hh_A: Length = Field(
-        0.7, description="A, shortest H-H distance of two molecules; other pairs have limits as theirs"
-    )
+    oh_A: Length = Field(1.3, description="A, shortest O-H distance of two molecules, H bound to N, O or a halogen")
+    hh_A: Length = Field(0.7, description="A, shortest distance of two such H; other pairs have limits by their radii")
 
 
 @system
@@ -169,15 +167,15 @@ class Turned(Bulk):
     config: TurnedConfig
 
     def changed(self, frame: Frame, composition: Composition, rng: np.random.Generator) -> Frame:
-        numbers, positions = composition.numbers, frame.positions.copy()
-        limits = Limits(numbers, {(1, 8): self.config.oh_A, (1, 1): self.config.hh_A}, APART_A)
+        sorts, positions = composition.sorts, frame.positions.copy()
+        limits = Limits(composition.species, {(1, 8): self.config.oh_A, (1, 1): self.config.hh_A}, APART_A)
         for chosen in np.flatnonzero(rng.random(len(composition)) < self.config.fraction):
             mine, species = composition.atoms_of(chosen), composition.species_of(chosen)
             others = composition.molecule != chosen
             centre = species.centre(positions[mine])
             turns = turns_of(rng, np.linspace(180.0, 180.0 / TURNS, TURNS))
             tries = centre + np.einsum("kij,aj->kai", turns, positions[mine] - centre)
-            clear = limits.clearance(species.numbers, tries, numbers[others], positions[others], frame.cell) >= 1
+            clear = limits.clearance(species.sorts, tries, sorts[others], positions[others], frame.cell) >= 1
             if clear.any():
                 positions[mine] = tries[clear.argmax()]
         return frame.replace(positions=positions)

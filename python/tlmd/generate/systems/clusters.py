@@ -106,7 +106,7 @@ class Pairs(Liquid):
         for count in TRIES:
             first, second = (shapes(each, count, self.config.displacement_A, rng) for each in pair)
             second = second + distance(first, second, rng)[:, None]
-            ratios = limits.clearance(pair[0].numbers, first, pair[1].numbers, second)
+            ratios = limits.clearance(pair[0].sorts, first, pair[1].sorts, second)
             if (ratios >= 1).any():
                 chosen = (ratios >= 1).argmax()
                 return np.concatenate([first[chosen], second[chosen]])
@@ -132,7 +132,7 @@ class Dimer(Pairs):
     def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame | NotMade]:
         species, _ = self.molecules(teacher)
         pairs = list(combinations_with_replacement(range(len(species)), 2))
-        limits = Limits(np.concatenate([each.numbers for each in species]))
+        limits = Limits(species)
         for number in range(self.first(item), self.first(item) + self.count(item)):
             one, two = (species[kind] for kind in pairs[number % len(pairs)])
             low, high = self.config.distance_A
@@ -150,7 +150,7 @@ class Dimer(Pairs):
 
 class ContactConfig(PairConfig):
     """Two molecules of which one pair of atoms is brought near: every pair of elements of every pair of molecules in
-    turn (of water O-O, O-H and H-H), distances scanned evenly.
+    turn (of water O-O, O-H and H-H; H bound to N, O or a halogen and other H apart), distances scanned evenly.
 
     Dynamics of the liquid never comes here: these labels keep atoms apart.
     """
@@ -181,38 +181,40 @@ class Contact(Pairs):
         species, _ = self.molecules(teacher)
         cases, ranges = contacts(species), self.ranges(species)
         lowest = {pair: low for pair, (low, _) in ranges.items()}
-        numbers = np.concatenate([each.numbers for each in species])
         for number in range(self.first(item), self.first(item) + self.count(item)):
-            kinds, elements = cases[number % len(cases)]
+            kinds, sorts = cases[number % len(cases)]
             one, two = (species[kind] for kind in kinds)
-            pair = tuple(sorted(elements))
+            pair = tuple(sorted(sorts))
             low, high = ranges[pair]
             wanted = low + (high - low) * (number + 0.5) / self.frames
-            a, b = (rng.choice(np.flatnonzero(s.numbers == z)) for s, z in zip((one, two), elements, strict=True))
+            a, b = (rng.choice(np.flatnonzero(s.sorts == z)) for s, z in zip((one, two), sorts, strict=True))
 
             def moves(first, second, rng, a=a, b=b, wanted=wanted):
                 return first[:, a] - second[:, b] + wanted * directions(len(first), rng)
 
-            found = self.placed((one, two), moves, Limits(numbers, lowest | {pair: wanted - 1e-9}), rng)
+            found = self.placed((one, two), moves, Limits(species, lowest | {pair: wanted - 1e-9}), rng)
             if found is None:
-                named = "-".join(chemical_symbols[z] for z in elements)
+                named = "-".join(chemical_symbols[z or 1] for z in sorts)
                 yield NotMade(1, f"{one.name} and {two.name}, {named} from {low:.2f} A on: {NO_ROOM}")
             else:
                 yield Composition(species, kinds).frame(found)
 
     def ranges(self, species: tuple[Species, ...]) -> dict[tuple[int, int], tuple[float, float]]:
         """Shortest and longest distance (A) of each pair of elements."""
-        config, present = self.config, sorted({int(z) for each in species for z in each.numbers})
+        config, present = self.config, sorted({int(z) for each in species for z in each.sorts})
         found = {pair: contact_range(*pair) for pair in combinations_with_replacement(present, 2)}
-        given = {tuple(sorted(elements_of(name))): value for name, value in config.distances_A.items()}
-        return found | {(8, 8): config.oo_A, (1, 8): config.oh_A, (1, 1): config.hh_A} | given
+        found |= {(8, 8): config.oo_A, (1, 8): config.oh_A, (1, 1): config.hh_A}
+        for name, value in config.distances_A.items():
+            wanted = sorted(elements_of(name))
+            found |= {pair: value for pair in found if sorted(z or 1 for z in pair) == wanted}
+        return found
 
 
 def contacts(species: tuple[Species, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Every pair of species, and of it every pair of elements."""
+    """Every pair of species, and of it every pair of sorts of atoms."""
     found = []
     for kinds in combinations_with_replacement(range(len(species)), 2):
-        one, two = (np.unique(species[kind].numbers).tolist()[::-1] for kind in kinds)
+        one, two = (np.unique(species[kind].sorts).tolist()[::-1] for kind in kinds)
         found += [(kinds, (a, b)) for a in one for b in two if kinds[0] != kinds[1] or a >= b]
     return found
 
