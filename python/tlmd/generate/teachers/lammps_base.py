@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
+from tlmd.generate.dynamics import WALL_EV_A2, wall_radius
 from tlmd.generate.interfaces import Teacher, TeacherConfig, Unsuited
 from tlmd.lammps_serial import SerialLammps, Stopped
 from tlmd.run.errors import InputError
@@ -17,7 +18,6 @@ from tlmd.run.quantities import Timestep
 from tlmd.units import EV_PER_KCAL_MOL
 
 DAMP_FS = 100.0  # relaxation time of the Langevin thermostat
-WALL_EV_A2 = 10.0 * EV_PER_KCAL_MOL  # stiffness of the wall that holds a free cluster while it is sampled
 RELAXED_EV_A = 0.1 * EV_PER_KCAL_MOL  # before a trajectory
 
 
@@ -62,7 +62,7 @@ class LammpsTeacher(Teacher):
         about the origin, are held by a soft spherical wall.
         """
         if not frame.pbc.any():
-            radius = max(3.0 + 2.5 * np.cbrt(len(frame) / 3), np.linalg.norm(self._serial.gather("x"), axis=1).max())
+            radius = wall_radius(self._serial.gather("x"))
             stiffness = WALL_EV_A2 / self.units["energy_eV"]
             self._commands(f"fix wall all indent {stiffness} sphere 0 0 0 {radius} side in units box")
         self._commands(f"minimize 0.0 {RELAXED_EV_A / self.units['energy_eV']} 100 200")
