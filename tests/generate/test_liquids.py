@@ -11,8 +11,9 @@ from tlmd.frames.read import read_frames
 from tlmd.generate import driver
 from tlmd.generate.composition import Composition, Limits, composed, contact_range, nearest_contact
 from tlmd.generate.config import GenerateConfig
+from tlmd.generate.liquid import of_smiles
 from tlmd.generate.registry import SYSTEMS, config_of
-from tlmd.generate.species import Species, angle_deg, lengthened, opened
+from tlmd.generate.species import angle_deg, lengthened, opened
 from tlmd.generate.systems.clusters import contacts
 from tlmd.generate.teachers.lammps import Lammps, LammpsFilesConfig
 from tlmd.run.errors import InputError
@@ -175,7 +176,7 @@ def test_a_run_of_all_kinds(tmp_path):
 
 
 def test_parts_of_a_molecule_move_by_the_bonds():
-    ethanol = Species.of_smiles("CCO")
+    ethanol = of_smiles("CCO")
     assert ethanol.name == "C2H6O" and len(ethanol.tree) == 8
     assert ethanol.turnable == [(0, 1), (1, 2)]
     assert ethanol.sorts.tolist() == [6, 6, 8, 0, 0, 0, 0, 0, 1]
@@ -195,7 +196,7 @@ def test_parts_of_a_molecule_move_by_the_bonds():
 
 
 def test_rings_and_double_bonds_do_not_move():
-    benzene, ethene, acid = (Species.of_smiles(each) for each in ("c1ccccc1", "C=C", "CC(=O)O"))
+    benzene, ethene, acid = (of_smiles(each) for each in ("c1ccccc1", "C=C", "CC(=O)O"))
     assert benzene.turnable == ethene.turnable == acid.turnable == []
     assert len(benzene.movable[0]) == 6 and len(ethene.movable[0]) == 5
     rng = np.random.default_rng(1)
@@ -205,13 +206,13 @@ def test_rings_and_double_bonds_do_not_move():
 
 
 def test_straight_angles_can_be_bent():
-    acetylene = Species.of_smiles("C#C")
+    acetylene = of_smiles("C#C")
     bent = acetylene.bent(acetylene.positions, (2, 0, 1), -20.0)
     assert angle_deg(bent[2] - bent[0], bent[1] - bent[0]) == pytest.approx(160.0, abs=0.5)
 
 
 def test_molecules_across_a_box_are_made_whole():
-    ethanol = Species.of_smiles("CCO")
+    ethanol = of_smiles("CCO")
     row = Composition([ethanol], [0, 0, 0])
     places = np.concatenate([ethanol.positions + place for place in ([0, 0, 0], [7.9, 3, 3], [4, 7.8, 7.7])])
     cell = np.array([[8.0, 0, 0], [0.5, 8, 0], [0.2, -0.4, 8]])

@@ -95,7 +95,16 @@ def reshaped(config: ReshapedConfig, species: Species, positions: np.ndarray, rn
 @lru_cache(maxsize=64)
 def built(smiles: tuple[str, ...]) -> tuple[Species, ...]:
     """The molecules of SMILES."""
-    return tuple(Species.of_smiles(each) for each in smiles)
+    return tuple(of_smiles(each) for each in smiles)
+
+
+def of_smiles(smiles: str) -> Species:
+    """A molecule with atoms in the order of the SMILES, hydrogens last; the geometry of MMFF94. InputError unless it is
+    a molecule that RDKit can build."""
+    from tlmd.generate.molecule import ForceField, Molecule
+
+    molecule = Molecule(smiles)
+    return Species.of_graph(molecule.graph, ForceField(molecule).relax(molecule.conformers(1, 1)[0]))
 
 
 def covering(bounds: Sequence[float], item: int, step: float) -> float:

@@ -36,16 +36,6 @@ class Species:
         self.positions = np.asarray(positions, dtype=float)
 
     @classmethod
-    def of_smiles(cls, smiles: str) -> Species:
-        """Atoms in the order of the SMILES, hydrogens last; the geometry of MMFF94. InputError unless it is a molecule
-        that RDKit can build."""
-        from tlmd.generate.molecule import ForceField, Molecule
-
-        molecule = Molecule(smiles)
-        positions = ForceField(molecule).relax(molecule.conformers(1, 1)[0])
-        return cls.of_graph(molecule.graph, positions)
-
-    @classmethod
     def of_graph(cls, graph, positions: np.ndarray) -> Species:
         """From a molecule of RDKit with its hydrogens."""
         bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in graph.GetBonds()]
