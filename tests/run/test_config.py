@@ -129,7 +129,7 @@ def test_bad_files(tmp_path):
             "systems.wide.temperature_K=[300]",
             r"temperature_K = \[300\] .*wanted a list of 2, each a number",
         ),
-        ('systems.wide.kind="conformers"', r"wanted systems of water for spcfw; wide is molecules"),
+        ('systems.wide.kind="conformers"', r"wanted systems of liquid for spcfw; wide is molecules"),
         ("teacher.frames=3", r"unknown key 'teacher.frames'.*did you mean 'systems.\w+.frames'"),
         ("scale=1e300", r"scale = 1e\+300 .*at most 1000000"),
         ("systems.wide.frames=1000000000000", r"at most 10000000"),
