@@ -12,9 +12,11 @@ from ase.calculators.eam import EAM
 from scipy.spatial.transform import Rotation
 
 from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.generate.composition import composed
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.lammps_data import DataFile
+from tlmd.generate.teachers.comb3 import COMB3, COMB3Config
 from tlmd.generate.teachers.lammps import Lammps, LammpsFilesConfig, element
 from tlmd.generate.teachers.spcfw import EPSILON_KCAL_MOL, SIGMA_A, SPCFw, SPCFwConfig
 from tlmd.run.errors import InputError
@@ -239,6 +241,59 @@ def test_reaxff_with_charges_depends_on_the_frame_only(tmp_path):
     assert -60 < teacher.label(free).energy < -20  # eV, atomisation of both is 37
     assert teacher.unfit(free) is None
     teacher.close()
+
+
+COMB3_IN = """variable data index atoms.data
+units metal
+atom_style charge
+read_data ${data}
+pair_style comb3 polar_off
+pair_coeff * * ffield.comb3 H C O Cu
+fix charges all qeq/comb 1 1e-4
+"""
+
+
+def test_comb3_by_an_include_is_the_teacher_comb3(tmp_path):
+    for name in ("ffield.comb3", "lib.comb3"):
+        shutil.copy(POTENTIALS / name, tmp_path)
+    data = atoms_data([1.008, 12.011, 15.999, 63.546], [f"{k} {k} 0 {3 * k} 0 0" for k in (1, 2, 3, 4)])
+    teachers = [teacher_of(**include(tmp_path, COMB3_IN, atoms_data=data)), COMB3(COMB3Config(name="comb3"))]
+    frame = read_frames(ROOT / "inputs" / "cu_formate" / "test.extxyz.xz")[-1].replace(energy=None, forces=None)
+    found, wanted = (teacher.label(frame) for teacher in teachers)
+    assert found.energy == pytest.approx(wanted.energy, abs=1e-8)
+    assert found.forces == pytest.approx(wanted.forces, abs=1e-8)
+    assert found.stress == pytest.approx(wanted.stress, abs=1e-9)
+    for teacher in teachers:
+        teacher.close()
+
+
+def test_coefficients_and_type_labels_in_the_data_file(opls, tmp_path):
+    """As moltemplate and LAMMPS' write_data have them."""
+    names = {"1": "CT", "2": "OH", "3": "HC", "4": "HO", "5": "OW", "6": "HW"}
+    commands, sections = [], {"bond": [], "angle": [], "dihedral": []}
+    for line in OPLS["include"].read_text().splitlines():
+        word, _, rest = line.split("#")[0].partition("_coeff ")
+        (sections[word] if word in sections and rest else commands).append(rest if word in sections and rest else line)
+    head, body = OPLS["data"].read_text().split("Atoms # full\n")
+    atoms, bonds = body.split("Bonds\n")
+    rows = [line.split() for line in atoms.strip().splitlines()]
+    atoms = "\n".join(" ".join([*row[:2], names[row[2]], *row[3:]]) for row in rows)
+    labels = "\n".join(f"{number} {name}" for number, name in names.items())
+    coefficients = "".join(f"{key.title()} Coeffs\n\n" + "\n".join(rows) + "\n\n" for key, rows in sections.items())
+    head = head.replace("Masses", f"Atom Type Labels\n\n{labels}\n\nMasses")
+    (tmp_path / "labels.data").write_text(f"{head}{coefficients}Atoms # full\n\n{atoms}\n\nBonds\n{bonds}")
+    (tmp_path / "labels.in").write_text("\n".join(commands) + "\n")
+    teacher = teacher_of(**{**OPLS, "data": tmp_path / "labels.data", "include": tmp_path / "labels.in"})
+    frame = row(teacher, [1, 0], 8.0)
+    found, wanted = (each.label(frame) for each in (teacher, opls))
+    assert found.energy == pytest.approx(wanted.energy, abs=1e-10)
+    teacher.close()
+
+
+def test_other_sections_are_refused(tmp_path):
+    (tmp_path / "cmap.data").write_text(OPLS["data"].read_text() + "\nCMAP\n\n1 1 1 2 3 4 5\n")
+    with pytest.raises(InputError, match="a data file with the section CMAP"):
+        teacher_of(**{**OPLS, "data": tmp_path / "cmap.data"})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
@@ -24,7 +24,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.quantities import Length, Timestep
 from tlmd.units import COULOMB_EV_A
 
-DATA, INPUT = "tlmd.data", "tlmd.in"  # in the folder where LAMMPS runs
+DATA, INPUT = ".tlmd.data", ".tlmd.in"  # in the folder where LAMMPS runs
 MASS_G_MOL = 0.1  # how near a mass is to that of its element
 CONTACT_A = {True: 1.25, False: 0.5}  # min_contact_A of molecules, of atoms without bonds
 VACUUM_A = 40.0  # shortest edge of the periodic box of free atoms
@@ -32,7 +32,7 @@ EXTENTS = 3.0  # times the extent of the atoms: another bound on it
 MADELUNG = 2.837297479  # of a simple cubic lattice of charges in a background
 MOVED_A = 1e-6
 
-Variables = dict[str, float | str]
+Variables = dict[str, int | float | Annotated[str, Field(pattern=r"^\S+$")]]
 
 
 class LammpsFilesConfig(LammpsConfig):
@@ -81,8 +81,8 @@ class Lammps(LammpsTeacher):
         super().__init__(config, self.include.units)
         self._folder = tempfile.TemporaryDirectory()
         try:
-            for name in {Path(name).parts[0] for name in self.include.named}:
-                (Path(self._folder.name) / name).symlink_to((config.include.parent / name).absolute())
+            for path in config.include.absolute().parent.iterdir():  # LAMMPS may look for files by itself: lib.comb3
+                (Path(self._folder.name) / path.name).symlink_to(path)
             elements = self._elements()
             self._type_of = {} if self._data.patterns else self._types(elements)
             self.species = self._data.species(elements)
