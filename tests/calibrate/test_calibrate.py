@@ -25,7 +25,7 @@ from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 
 BOX = """
-seed = 5
+seed = 6
 [teacher]
 name = "spcfw"
 [systems.bulk]

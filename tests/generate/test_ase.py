@@ -134,5 +134,5 @@ def test_foreign_elements_and_systems_are_refused(toml):
         teacher.label(Frame(np.array([30]), np.zeros((1, 3))))
     bulk = '\n[systems.bulk]\nkind = "bulk"\nframes = 2\n'
     toml.write_text(TOML + bulk)
-    with pytest.raises(InputError, match="systems of molecules or material for ase; bulk is water"):
+    with pytest.raises(InputError, match="smiles of bulk: the teacher ase brings no molecules of its own"):
         load_config(GenerateConfig, toml)

@@ -18,11 +18,17 @@ from tlmd.generate import driver
 from tlmd.generate.config import GenerateConfig
 from tlmd.generate.registry import SYSTEMS, TEACHERS, config_of
 
+WATER = Path(__file__).parents[2] / "inputs" / "water" / "oracle"
 KEYS = {  # of the table [teacher], where the defaults are not enough or not precise enough
     "ase": {"calculator": "ase.calculators.emt:EMT"},
     "comb3": {"charge_precision": 1e-7},
     "spcfw": {"accuracy": 1e-7, "cutoff_A": 6.0},
     "calibrated": {"accuracy": 1e-7, "cutoff_A": 6.0},
+    "lammps": {
+        "data": WATER / "water1.data",
+        "include": WATER / "spcfw.in",
+        "variables": {"accuracy": 1e-8},
+    },
 }
 each_teacher = pytest.mark.parametrize("labelling", sorted(TEACHERS), indirect=True)
 STEP_A = 1e-3
@@ -46,9 +52,9 @@ def ethanol():
 
 PLACES = [[0.0, 0, 0], [3.0, 0.2, 0.1], [0.1, 3.1, 0], [0.2, 0.1, 2.9]]
 FRAMES = {
-    "water": [water(PLACES, 6.4), water(PLACES[:2])],
+    "liquid": [water(PLACES, 6.4), water(PLACES[:2])],
     "molecules": [ethanol()],
-    "material": [water(PLACES, 6.4)],
+    "material": [water(PLACES, 6.4, 2)],
 }
 
 SURFACE = Path(__file__).parents[2] / "inputs" / "cu_formate" / "test.extxyz.xz"

@@ -196,7 +196,7 @@ def test_molecules_of_a_file_and_what_is_left_out(tmp_path, finished):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ('teacher.name="spcfw"', r"systems of water for spcfw; conformers is molecules"),
+        ('teacher.name="spcfw"', r"systems of liquid for spcfw; conformers is molecules"),
         ("systems.bonds.smiles=[]", r"molecules by smiles, file or enumerate"),
         ("systems.grown.enumerate.heavy_atoms=[3,2]", r"the low end first, then the high end"),
         ('systems.grown.enumerate.elements=["P"]', r"systems.grown.enumerate.elements"),

@@ -132,7 +132,7 @@ def test_bad_files(tmp_path):
             "systems.wide.temperature_K=[300]",
             r"temperature_K = \[300\] .*wanted a list of 2, each a number",
         ),
-        ('systems.wide.kind="conformers"', r"wanted systems of water for spcfw; wide is molecules"),
+        ('systems.wide.kind="conformers"', r"wanted systems of liquid for spcfw; wide is molecules"),
         ("teacher.frames=3", r"unknown key 'teacher.frames'.*did you mean 'systems.\w+.frames'"),
         (
             "systems.wide.smiles=CO",

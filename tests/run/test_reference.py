@@ -45,7 +45,8 @@ def test_units_types_and_defaults_are_told(pages):
     matrix = pages["tl-generate.md"].partition("### Which kinds of systems go with which teacher")[2]
     teachers, *rows = [line.strip("| ").split(" | ") for line in matrix.splitlines() if line.startswith("| ")]
     fits = {row[0]: {name for name, cell in zip(teachers[1:], row[1:], strict=True) if cell == "yes"} for row in rows}
-    assert fits["`file`"] == set(teachers[1:]) and fits["`bulk`"] == {"`calibrated`", "`spcfw`"}
+    assert fits["`file`"] == set(teachers[1:]) and "`comb3`" not in fits["`bulk`"]
+    assert {"`calibrated`", "`spcfw`", "`lammps`", "`xtb`"} <= fits["`bulk`"] == fits["`interface`"]
     assert "`mmff94`" in fits["`conformers`"] and "`comb3`" not in fits["`conformers`"]
 
 

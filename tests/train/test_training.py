@@ -307,6 +307,11 @@ def test_whole_trajectories_are_held_out(frames):
     assert len(train) == 8 and not {f.info["source"] for f in train} & {f.info["source"] for f in valid}
     train, valid = hold_out(frames, 0.25)
     assert train == frames[:12] and valid == frames[12:]
+    kinds = [frame.replace(info={"kind": "ab"[i // 8], "source": f"run {i // 4 if i < 8 else 9}"}) for i, frame in
+             enumerate(frames)]  # fmt: skip
+    train, valid = hold_out(kinds, 0.25)  # too few runs of each kind: the ends of both
+    assert [kinds.index(frame) for frame in valid] == [*range(6, 8), 14, 15]
+    assert len(train) == 12
 
 
 def test_plateau_goes_by_validation_frames(folder):

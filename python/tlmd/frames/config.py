@@ -15,7 +15,7 @@ class DataConfig(Section):
     valid: ConfigPath | None = Field(
         None,
         description="frames that choose the best step; absent: whole trajectories or work items (info key source) "
-        "of `train`",
+        "of every kind in `train`",
     )
     valid_fraction: float = Field(0.1, ge=0, lt=1, description="part of `train` held out when `valid` is absent")
     test: ConfigPath | None = Field(None, description="frames for the final table; never used to choose anything")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -87,18 +88,27 @@ def check_labels(frames: Sequence[Frame], file: str, forces: bool = True) -> lis
 
 
 def hold_out(frames: Sequence[Frame], fraction: float) -> tuple[list[Frame], list[Frame]]:
-    """Training and validation frames: whole trajectories (info "source"), evenly chosen, or the end of a single one.
+    """Training and validation frames: of each kind of frames (info "kind") whole trajectories (info "source"), evenly
+    chosen, or the end of a kind that has too few of them.
 
     Neighbours in time are nearly equal, so that frames of one trajectory must not be dealt to both.
     """
-    sources = list(dict.fromkeys(frame.info.get("source") for frame in frames))
+    kinds: dict[Any, list[int]] = {}
+    for index, frame in enumerate(frames):
+        kinds.setdefault(frame.info.get("kind"), []).append(index)
+    held_out = {index for mine in kinds.values() for index in _held_out(frames, mine, fraction)}
+    parts = [[frame for index, frame in enumerate(frames) if (index in held_out) == out] for out in (False, True)]
+    return parts[0], parts[1]
+
+
+def _held_out(frames: Sequence[Frame], mine: list[int], fraction: float) -> list[int]:
+    """Which of the frames `mine` of one kind are held out."""
+    sources = list(dict.fromkeys(frames[index].info.get("source") for index in mine))
     n = round(fraction * len(sources))
     if n == 0:
-        cut = len(frames) - round(fraction * len(frames))
-        return list(frames[:cut]), list(frames[cut:])
+        return mine[len(mine) - round(fraction * len(mine)) :]
     chosen = {sources[int((k + 0.5) * len(sources) / n)] for k in range(n)}
-    parts = [[f for f in frames if (f.info.get("source") in chosen) == held_out] for held_out in (False, True)]
-    return parts[0], parts[1]
+    return [index for index in mine if frames[index].info.get("source") in chosen]
 
 
 def select_frames(frames: Sequence[Frame], n: int | None, how: str, seed: int, name: str) -> list[Frame]:

@@ -52,6 +52,8 @@ class GenerateConfig(StageConfig):
             raise ValueError(f"at most {FRAMES_AT_MOST} frames in all, times scale")
         for name, system in self.systems.items():
             require_fit(self.teacher.matter, self.teacher.name, system.matter, name)
+            if self.teacher.needs_smiles and system.matter == "liquid" and not system.smiles:
+                raise ValueError(f"smiles of {name}: the teacher {self.teacher.name} brings no molecules of its own")
         return self
 
     @model_validator(mode="before")

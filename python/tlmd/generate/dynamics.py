@@ -8,10 +8,11 @@ import numpy as np
 from ase.data import atomic_masses
 
 from tlmd.generate.interfaces import Unsuited
-from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K
+from tlmd.units import A2_FS2_PER_EV_GMOL, BOLTZMANN_EV_K, EV_PER_KCAL_MOL
 
 FARTHEST_A = 1e5  # of a coordinate in dynamics
 FRICTION_FS = 100.0  # relaxation time of the thermostat
+WALL_EV_A2 = 10.0 * EV_PER_KCAL_MOL  # stiffness of the wall that holds a free cluster while it is sampled
 
 
 def langevin(
@@ -39,6 +40,24 @@ def langevin(
         force = forces(positions)
         velocities = velocities + 0.5 * timestep_fs * force / masses
         yield positions
+
+
+def walled(forces: Callable[[np.ndarray], np.ndarray], positions: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """`forces` and a soft spherical wall that holds free atoms together, about the centre of `positions` (N, 3) A."""
+    centre = positions.mean(0)
+    radius = wall_radius(positions - centre)
+
+    def held(places: np.ndarray) -> np.ndarray:
+        away = places - centre
+        lengths = np.linalg.norm(away, axis=1, keepdims=True)
+        return forces(places) - WALL_EV_A2 * away * np.maximum(1 - radius / np.maximum(lengths, radius), 0)
+
+    return held
+
+
+def wall_radius(positions: np.ndarray) -> float:
+    """The radius (A) of a wall about free atoms at positions (N, 3) A about the origin: ample for molecules."""
+    return float(max(3.0 + 2.5 * np.cbrt(len(positions) / 3), np.linalg.norm(positions, axis=1).max()))
 
 
 def spaced(

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
+from tlmd.generate.species import Species
 from tlmd.run.config import Section
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import Frames
@@ -40,17 +41,19 @@ class NotMade(NamedTuple):
 class TeacherConfig(Section):
     """Base of a table [teacher]; a subclass has `name: Literal["..."]`.
 
-    matter: what the teacher can label, of the words that systems have as theirs.
+    matter: what the teacher can label, of the words that systems have as theirs; needs_smiles: whether it brings no
+    molecules of its own for liquids.
     """
 
     matter: ClassVar[tuple[str, ...]]
+    needs_smiles: ClassVar[bool] = False
 
 
 class SystemConfig(Section):
     """Base of a table [systems.NAME]; a subclass has `kind: Literal["..."]`.
 
-    matter: what the frames are made of: water (O H H, O H H, ...), molecules (one molecule with its SMILES), material
-    (anything), or any, where a file decides.
+    matter: what the frames are made of: liquid (molecules one after another), molecules (one molecule with its SMILES),
+    material (anything), or any, where a file decides.
     """
 
     matter: ClassVar[str]
@@ -63,11 +66,15 @@ class Teacher(ABC):
     """What labels cheaply: a force field, tight binding, a foundation model.
 
     Labels depend on the frame only, so that they can be evaluated again later. Beyond labels, a system may ask for what
-    its matter needs: water and materials for `trajectory` (see `tlmd.generate.teachers.lammps_water` and
+    its matter needs: liquids and materials for `trajectory` (see `tlmd.generate.teachers.lammps_base` and
     `tlmd.generate.teachers.any_composition`), molecules for `energy_of` (see `tlmd.generate.molecule.MoleculeEnergy`).
+
+    molecules: those that the teacher has parameters for, each with a number, in whose ratio a liquid holds them; empty
+    where it can label any.
     """
 
     config: TeacherConfig
+    molecules: tuple[tuple[Species, int], ...] = ()
 
     def __init__(self, config: TeacherConfig):
         self.config = config

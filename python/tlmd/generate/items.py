@@ -57,10 +57,10 @@ def make(config: GenerateConfig, item: Item, teacher: Teacher, out: Path) -> Non
     sample, reasons = propose(item, rng, teacher)
     kept, dropped = [], Counter({NOT_MADE: item.system.count(item.index) - len(sample)})
     for sampled in sample:
-        if (reason := teacher.unfit(sampled)) is not None:
-            dropped[reason] += 1
-            continue
         try:
+            if (reason := teacher.unfit(sampled)) is not None:
+                dropped[reason] += 1
+                continue
             frame = teacher.label(sampled)
         except Unsuited as error:
             dropped[NOT_LABELLED] += 1

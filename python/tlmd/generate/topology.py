@@ -18,7 +18,7 @@ from tlmd.run.errors import InputError
 
 try:
     from rdkit import Chem, RDLogger
-    from rdkit.Chem import rdDetermineBonds, rdDistGeom, rdForceFieldHelpers, rdMolTransforms
+    from rdkit.Chem import rdDetermineBonds, rdDistGeom, rdForceFieldHelpers
 
     RDLogger.DisableLog("rdApp.*")  # what fails is counted and reported
 except ImportError:
@@ -168,12 +168,6 @@ def embed(molecule: Chem.Mol, count: int, seed: int) -> list[int]:
     return list(rdDistGeom.EmbedMultipleConfs(molecule, count, parameters))
 
 
-def conformer(molecule: Chem.Mol) -> Chem.Conformer:
-    """A conformer with the graph of `molecule`, whose positions can be set and changed; the copy belongs to it."""
-    copy = Chem.Mol(molecule)
-    return copy.GetConformer(copy.AddConformer(Chem.Conformer(copy.GetNumAtoms())))
-
-
 def numbers_of(molecule: Chem.Mol) -> np.ndarray:
     """(N,) atomic numbers."""
     return np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
@@ -198,19 +192,6 @@ def ring_counts(molecule: Chem.Mol) -> Counter:
     return counts
 
 
-def movable(molecule: Chem.Mol) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
-    """Bonds (i, j) outside rings, and angles (i, j, k) whose bond j-k is outside rings."""
-    bonds = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds() if not b.IsInRing()]
-    angles = [
-        (other.GetIdx(), j, k)
-        for pair in bonds
-        for j, k in (pair, pair[::-1])
-        for other in molecule.GetAtomWithIdx(j).GetNeighbors()
-        if other.GetIdx() != k
-    ]
-    return bonds, angles
-
-
 def bent_angles(molecule: Chem.Mol) -> np.ndarray:
     """(A, 3) atoms i, j, k of the angles at atoms j that are not linear by their bonds."""
     return np.array(
@@ -222,14 +203,3 @@ def bent_angles(molecule: Chem.Mol) -> np.ndarray:
         ],
         dtype=int,
     ).reshape(-1, 3)
-
-
-def scale_bond(conformer: Chem.Conformer, bond: tuple[int, int], factor: float) -> None:
-    """Multiply the length of a bond outside rings; what lies beyond its second atom moves along."""
-    rdMolTransforms.SetBondLength(conformer, *bond, factor * rdMolTransforms.GetBondLength(conformer, *bond))
-
-
-def bend(conformer: Chem.Conformer, angle: tuple[int, int, int], change_deg: float) -> None:
-    """Change an angle, which stays below 175 degrees; what lies beyond its third atom moves along."""
-    new = rdMolTransforms.GetAngleDeg(conformer, *angle) + change_deg
-    rdMolTransforms.SetAngleDeg(conformer, *angle, float(np.clip(new, 30.0, 175.0)))

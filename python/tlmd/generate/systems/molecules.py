@@ -16,6 +16,7 @@ from tlmd.frames.read import read_frames
 from tlmd.generate.dynamics import langevin, spaced
 from tlmd.generate.interfaces import NotMade, System, SystemConfig, Teacher, Unsuited, draw_seed
 from tlmd.generate.registry import system
+from tlmd.generate.species import Species, lengthened, opened
 from tlmd.run.config import ConfigPath, Section
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import (
@@ -204,17 +205,11 @@ class Bonds(Molecules):
     config: BondsConfig
 
     def shapes(self, energy: MoleculeEnergy, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        from tlmd.generate import topology
-
-        config, conformer = self.config, topology.conformer(energy.molecule.graph)
-        bonds, angles = topology.movable(energy.molecule.graph)
+        config = self.config
         for positions in self.relaxed(energy, count, rng):
-            conformer.SetPositions(positions)
-            for chosen in _draw(rng, bonds, config.changes):
-                topology.scale_bond(conformer, chosen, rng.uniform(*config.stretch))
-            for chosen in _draw(rng, angles, config.changes):
-                topology.bend(conformer, chosen, rng.choice([-1, 1]) * rng.uniform(*config.bend_deg))
-            yield conformer.GetPositions()
+            species = Species.of_graph(energy.molecule.graph, positions)
+            positions = lengthened(species, positions, config.stretch, config.changes, rng)
+            yield opened(species, positions, config.bend_deg, config.changes, rng)
 
 
 class LangevinConfig(MoleculesConfig):
@@ -249,9 +244,3 @@ def hessian(energy: MoleculeEnergy, positions: np.ndarray) -> np.ndarray:
     rows = [energy.evaluate(positions - move)[1] - energy.evaluate(positions + move)[1] for move in moves]
     matrix = np.array(rows).reshape(positions.size, -1) / (2 * HESSIAN_STEP_A)
     return (matrix + matrix.T) / 2
-
-
-def _draw(rng: np.random.Generator, choices: list, at_most: int) -> list:
-    """One to `at_most` different ones of `choices`, as far as there are so many."""
-    count = min(len(choices), int(rng.integers(1, at_most + 1)))
-    return [choices[i] for i in rng.choice(len(choices), count, replace=False)] if count else []

@@ -14,7 +14,7 @@ from ase.optimize import BFGS
 from pydantic import Field
 
 from tlmd.frames.frame import Frame, shortest
-from tlmd.generate.dynamics import langevin, spaced
+from tlmd.generate.dynamics import langevin, spaced, walled
 from tlmd.generate.interfaces import Teacher, TeacherConfig
 from tlmd.run.quantities import Length, Timestep
 
@@ -29,7 +29,8 @@ UNSTRAIN_EV_A, UNSTRAIN_STEPS = 1.0, 20  # before a trajectory
 class AnyCompositionConfig(TeacherConfig):
     """What every teacher of any composition has."""
 
-    matter: ClassVar[tuple[str, ...]] = ("molecules", "material")
+    matter: ClassVar[tuple[str, ...]] = ("liquid", "molecules", "material")
+    needs_smiles: ClassVar[bool] = True
     timestep_fs: Timestep = Field(0.5, description="fs, time step of trajectories; molecules have their own")
     min_contact_A: Length = Field(0.5, description="A: frames with nearer atoms are dropped")
 
@@ -66,14 +67,15 @@ class AnyComposition(Teacher):
     def trajectory(
         self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
     ) -> Iterator[Frame]:
-        """Yield `count` frames without labels from Langevin dynamics of all atoms, `spacing_ps` apart. Raises Unsuited
-        at the first step without forces."""
+        """Yield `count` frames without labels from Langevin dynamics of all atoms, `spacing_ps` apart, free ones within
+        a soft wall. Raises Unsuited at the first step without forces."""
         timestep = self.config.timestep_fs
 
         def forces(positions: np.ndarray) -> np.ndarray:
             return self.evaluate(frame.numbers, positions, frame.cell, frame.pbc)["forces"]
 
         start = self.relax(frame.atoms(), UNSTRAIN_EV_A, UNSTRAIN_STEPS)
+        forces = forces if frame.pbc.any() else walled(forces, start)
         walk = langevin(forces, frame.numbers, start, temperature_K, timestep, np.random.default_rng(seed))
         for positions in spaced(walk, timestep, equilibrate_ps, spacing_ps, count):
             yield frame.replace(positions=positions)

@@ -10,12 +10,15 @@ import numpy as np
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
+from tlmd.generate.dynamics import WALL_EV_A2, wall_radius
 from tlmd.generate.interfaces import Teacher, TeacherConfig, Unsuited
 from tlmd.lammps_serial import SerialLammps, Stopped
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import Timestep
+from tlmd.units import EV_PER_KCAL_MOL
 
 DAMP_FS = 100.0  # relaxation time of the Langevin thermostat
+RELAXED_EV_A = 0.1 * EV_PER_KCAL_MOL  # before a trajectory
 
 
 class LammpsConfig(TeacherConfig):
@@ -50,6 +53,21 @@ class LammpsTeacher(Teacher):
         with unsuited():
             energy, forces, stress = self._serial.labels(bool(frame.pbc.all()), runs)
         return frame.replace(energy=energy, forces=forces, stress=stress)
+
+    def _liquid(
+        self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
+    ) -> Iterator[Frame]:
+        """Yield `count` frames `spacing_ps` apart of molecules that are set up. They are relaxed, heated to twice the
+        temperature for a third of `equilibrate_ps` to forget their start, then kept at `temperature_K`; free ones,
+        about the origin, are held by a soft spherical wall.
+        """
+        if not frame.pbc.any():
+            radius = wall_radius(self._serial.gather("x"))
+            stiffness = WALL_EV_A2 / self.units["energy_eV"]
+            self._commands(f"fix wall all indent {stiffness} sphere 0 0 0 {radius} side in units box")
+        self._commands(f"minimize 0.0 {RELAXED_EV_A / self.units['energy_eV']} 100 200")
+        stages = ((2 * temperature_K, equilibrate_ps / 3), (temperature_K, equilibrate_ps * 2 / 3))
+        yield from self._langevin(frame, stages, spacing_ps, count, seed)
 
     def _langevin(
         self, frame: Frame, stages: tuple[tuple[float, float], ...], spacing_ps: float, count: int, seed: int

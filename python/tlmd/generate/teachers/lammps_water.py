@@ -10,23 +10,57 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from tlmd.frames.frame import Frame, minimum_image
+from tlmd.frames.frame import Frame
+from tlmd.generate.composition import Composition, nearest_contact
 from tlmd.generate.interfaces import Unsuited
+from tlmd.generate.lammps_data import DataFile
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, edges_and_tilts
+from tlmd.lammps_serial import FREE_A
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import Length, Precision, Range
-from tlmd.units import EV_PER_KCAL_MOL
 
 CHARGES = (-0.82, 0.41, 0.41)  # of O H H in the data file, e
 FREE_CUTOFF_A = 100.0  # of free clusters: everything sees everything
 LONGEST_EDGE_A = 200.0  # of periodic boxes
-WALL_EV_A2 = 10.0 * EV_PER_KCAL_MOL  # stiffness of the wall that holds a free cluster while it is sampled
+DATA = DataFile(
+    f"""Water
+
+2 atom types
+1 bond types
+1 angle types
+0 9 xlo xhi
+0 9 ylo yhi
+0 9 zlo zhi
+
+Masses
+
+1 15.9994
+2 1.008
+
+Atoms # full
+
+1 1 1 {CHARGES[0]} 0 0 0
+2 1 2 {CHARGES[1]} 1.012 0 0
+3 1 2 {CHARGES[2]} -0.3993 0.9299 0
+
+Bonds
+
+1 1 1 2
+2 1 1 3
+
+Angles
+
+1 1 2 1 3
+""",
+    "water",
+)
+(WATER,) = DATA.species({"1": 8, "2": 1})
 
 
 class WaterTeacherConfig(LammpsConfig):
     """What every teacher of water has; LAMMPS evaluates it."""
 
-    matter: ClassVar[tuple[str, ...]] = ("water",)
+    matter: ClassVar[tuple[str, ...]] = ("liquid",)
     cutoff_A: Range = Field(9.0, description="A, cutoff for the labels of periodic frames; free clusters have none")
     accuracy: Precision = Field(1e-6, description="relative accuracy of pppm in labels")
     sampling_cutoff_A: Range = Field(
@@ -34,7 +68,7 @@ class WaterTeacherConfig(LammpsConfig):
     )
     sampling_accuracy: Precision = Field(1e-3, description="relative accuracy of pppm in the trajectories")
     min_contact_A: Length = Field(
-        1.25, description="A: frames with a shorter O-H distance of two molecules are dropped"
+        1.25, description="A: frames with a shorter O-H or O-O distance of two molecules are dropped"
     )
 
 
@@ -45,6 +79,7 @@ class LammpsWater(LammpsTeacher):
     """
 
     config: WaterTeacherConfig
+    molecules = ((WATER, 1),)
 
     def __init__(self, config: WaterTeacherConfig, units: str, commands: str, folder: Path | str = "."):
         super().__init__(config, units)
@@ -53,7 +88,7 @@ class LammpsWater(LammpsTeacher):
     def unfit(self, frame: Frame) -> str | None:
         """The word contact if O and H of different molecules come nearer than `min_contact_A`."""
         require_water(frame)
-        return "contact" if nearest_contact(frame) < self.config.min_contact_A else None
+        return "contact" if nearest_contact(frame, water(len(frame) // 3)) < self.config.min_contact_A else None
 
     def label(self, frame: Frame) -> Frame:
         """`frame` with energy (eV), forces (eV/A) and, where periodic, stress (eV/A^3, virial part, tension positive).
@@ -66,20 +101,9 @@ class LammpsWater(LammpsTeacher):
     def trajectory(
         self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
     ) -> Iterator[Frame]:
-        """Yield `count` frames without labels from Langevin dynamics, `spacing_ps` apart.
-
-        The start is relaxed, heated to twice the temperature for a third of `equilibrate_ps` (a lattice has to melt),
-        then kept at `temperature_K`. A free cluster is held by a soft spherical wall.
-        """
+        """Yield `count` frames without labels from Langevin dynamics, `spacing_ps` apart."""
         self._setup(frame, self.config.sampling_cutoff_A, self.config.sampling_accuracy)
-        command = self._commands
-        if not frame.pbc.any():
-            radius = 3.0 + 2.5 * (len(frame) / 3) ** (1 / 3)
-            stiffness = WALL_EV_A2 / self.units["energy_eV"]
-            command(f"fix wall all indent {stiffness} sphere 0 0 0 {radius} side in units box")
-        command(f"minimize 0.0 {0.1 * EV_PER_KCAL_MOL / self.units['energy_eV']} 100 200")
-        stages = ((2 * temperature_K, equilibrate_ps / 3), (temperature_K, equilibrate_ps * 2 / 3))
-        yield from self._langevin(frame, stages, spacing_ps, count, seed)
+        yield from self._liquid(frame, temperature_K, equilibrate_ps, spacing_ps, count, seed)
 
     def _setup(self, frame: Frame, cutoff: float, accuracy: float) -> None:
         """Put the frame and the force field into an empty LAMMPS."""
@@ -122,35 +146,17 @@ def require_water(frame: Frame) -> None:
         raise InputError(f"pbc {frame.pbc}", "all directions periodic or none", "change pbc of the frame")
 
 
-def nearest_contact(frame: Frame) -> float:
-    """The shortest O-H distance (A) between different molecules, minimum image; inf for a single molecule."""
-    molecules = frame.positions.reshape(-1, 3, 3)
-    vectors = molecules[:, None, None, 0] - molecules[None, :, 1:]  # (M, M, 2, 3)
-    if frame.pbc.all():
-        vectors = minimum_image(vectors, frame.cell)
-    distances = np.linalg.norm(vectors, axis=-1)
-    distances[np.arange(len(molecules)), np.arange(len(molecules))] = np.inf
-    return float(distances.min())
+def water(count: int) -> Composition:
+    """So many molecules of water."""
+    return Composition([WATER], [0] * count)
 
 
 def _data_file(frame: Frame) -> str:
     """The frame as a LAMMPS data file with its bonds and angles."""
-    count = len(frame)
     if frame.pbc.all():
-        high, tilt = edges_and_tilts(frame)
-        low = np.zeros(3)
+        edges_and_tilts(frame)
+        low, cell = np.zeros(3), frame.cell
     else:
-        low, high, tilt = frame.positions.min(0) - 5, frame.positions.max(0) + 5, (0, 0, 0)
-    lines = ["Water", "", f"{count} atoms", f"{2 * count // 3} bonds", f"{count // 3} angles"]
-    lines += ["2 atom types", "1 bond types", "1 angle types"]
-    lines += [f"{a:.12f} {b:.12f} {x}lo {x}hi" for a, b, x in zip(low, high, "xyz", strict=True)]
-    if any(tilt):
-        lines += ["{:.12f} {:.12f} {:.12f} xy xz yz".format(*tilt)]
-    lines += ["", "Masses", "", "1 15.9994", "2 1.008", "", "Atoms # full", ""]
-    for i, x in enumerate(frame.positions):
-        kind, charge = (1, 2, 2)[i % 3], CHARGES[i % 3]
-        lines.append("{} {} {} {} {:.12f} {:.12f} {:.12f}".format(i + 1, i // 3 + 1, kind, charge, *x))
-    bonds = ((3 * (i // 2) + 1, 3 * (i // 2) + 2 + i % 2) for i in range(2 * count // 3))
-    lines += ["", "Bonds", ""] + [f"{i + 1} 1 {a} {b}" for i, (a, b) in enumerate(bonds)]
-    lines += ["", "Angles", ""] + [f"{i + 1} 1 {3 * i + 2} {3 * i + 1} {3 * i + 3}" for i in range(count // 3)]
-    return "\n".join(lines) + "\n"
+        low, high = frame.positions.min(0) - FREE_A, frame.positions.max(0) + FREE_A
+        cell = np.diag(high - low)
+    return DATA.written(DATA.patterns * (len(frame) // 3), frame.positions, low, cell)
