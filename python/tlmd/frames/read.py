@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from tlmd.frames.checks import check_frames
-from tlmd.frames.extxyz import read_extxyz
+from tlmd.frames.checks import check_frame, check_frames
+from tlmd.frames.extxyz import iterate_extxyz, read_extxyz
 from tlmd.frames.frame import Frame
 from tlmd.frames.imports.formats import KNOWN, Format, format_of, is_database
 from tlmd.frames.labels import KEYS, Keys
@@ -44,6 +45,22 @@ def read_frames(path: str | Path, keys: Keys | None = None, max_force: float = 1
     if check:
         check_frames(frames, path, max_force)
     return frames
+
+
+def each_frame(path: Path, max_force: float = 100.0) -> Iterator[Frame]:
+    """The frames of a file one after the other, each checked alone; of extxyz one is in memory at a time."""
+    path = Path(path)
+    if not path.exists() or is_foreign(path):
+        yield from read_frames(path, max_force=max_force)
+        return
+    for index, frame in enumerate(iterate_extxyz(path)):
+        check_frame(frame, f"{path}, frame {index}", max_force)
+        yield frame
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is anything else than extxyz."""
+    return format_of(path) is not None or is_database(path)
 
 
 def read_once(path: Path, check: bool = True) -> Frames:
