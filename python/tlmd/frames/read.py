@@ -50,10 +50,8 @@ def read_frames(path: str | Path, keys: Keys | None = None, max_force: float = 1
 def each_frame(path: Path, max_force: float = 100.0) -> Iterator[Frame]:
     """The frames of a file one after the other, each checked alone; of extxyz one is in memory at a time."""
     path = Path(path)
-    if not path.exists() or is_foreign(path):
-        yield from read_frames(path, max_force=max_force)
-        return
-    for index, frame in enumerate(iterate_extxyz(path)):
+    whole = not path.exists() or is_foreign(path)
+    for index, frame in enumerate(read_frames(path, check=False) if whole else iterate_extxyz(path)):
         check_frame(frame, f"{path}, frame {index}", max_force)
         yield frame
 
