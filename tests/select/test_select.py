@@ -29,7 +29,7 @@ def pool_of(path, points: np.ndarray, rows: np.ndarray | None = None, piece: int
         own = np.zeros((len(part), 0, 1)) if rows is None else rows[start : start + piece]
         save(path / f"{k}.npz", {"descriptor": np.hstack([part, np.ones_like(part)]), "rows": own})
         pieces.append(path / f"{k}.npz")
-    return Pool(pieces, np.zeros(len(points), int), np.arange(len(points)), {})
+    return Pool(pieces, list(range(0, len(points), piece)), np.zeros(len(points), int), np.arange(len(points)), {})
 
 
 def one_stratum(pool: Pool) -> np.ndarray:

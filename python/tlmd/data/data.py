@@ -59,8 +59,9 @@ def by_features(found: Summary, model: str) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"element {', '.join(missing)}", f"those of {model}: {known}", "choose another model")
     with tempfile.TemporaryDirectory() as folder:
         pool = describe_files([Path("frames")], lambda _: found.frames, describer, Path(folder))
-        rows = Distances(pool).rows()
-    mean, directions, parts = principal(rows)
+        distances = Distances(pool)
+        plane, rows = principal(distances), np.concatenate(list(distances.rows()))
+        points = plane.points(distances)
     looked = np.linspace(0, len(rows) - 1, min(len(rows), NEIGHBOURS_AT_MOST)).astype(int)
     nearest = np.full(len(rows), np.nan)
     for i in looked:
@@ -73,4 +74,4 @@ def by_features(found: Summary, model: str) -> tuple[np.ndarray, np.ndarray]:
     known = nearest[np.isfinite(nearest)]
     summed = (float(known.mean()), float(known.max())) if len(known) else (0.0, 0.0)
     found.model = {"name": model, "mean_nearest": summed[0], "largest_nearest": summed[1]}
-    return (rows - mean) @ directions.T, parts
+    return points, plane.parts

@@ -8,7 +8,7 @@ A^-1 R^T).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,11 +48,10 @@ class Distances:
         variance = sum((((part - mean) / self.scale) ** 2).sum() for part in pool.each("descriptor")) / n
         self.typical = float(np.sqrt(2 * variance)) or 1.0
 
-    def rows(self) -> np.ndarray:
-        """(n, D) descriptors in these units."""
-        return np.concatenate(
-            [((part - self.mean) / self.scale / self.typical) for part in self.pool.each("descriptor")]
-        )
+    def rows(self, pool: Pool | None = None) -> Iterator[np.ndarray]:
+        """Descriptors (m, D) of each piece of a pool in these units."""
+        for part in (self.pool if pool is None else pool).each("descriptor"):
+            yield (part - self.mean) / (self.scale * self.typical)
 
     def to(self, descriptor: np.ndarray) -> np.ndarray:
         """(n,) of all frames of the pool to one descriptor."""

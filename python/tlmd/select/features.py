@@ -18,7 +18,6 @@ from tlmd.graph import Graph, build_graph, species_of
 from tlmd.mekrr.backbones import PaiNNBackbone
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
-from tlmd.run.folder import damaged
 
 PIECE = 500  # frames of a file on disk
 
@@ -67,10 +66,11 @@ class Describer:
 
 @dataclass
 class Pool:
-    """Frames as numbers, in pieces on disk. files (n,) and index (n,): where each frame is; keys: values (n,) by key
-    of info, nan or "" where a frame has none."""
+    """Frames as numbers, in pieces on disk. starts: the first frame of each; files (n,) and index (n,): where each
+    frame is; keys: values (n,) by key of info, nan or "" where a frame has none."""
 
     pieces: list[Path]
+    starts: list[int]
     files: np.ndarray
     index: np.ndarray
     keys: dict[str, np.ndarray]
@@ -86,11 +86,9 @@ class Pool:
 
     def take(self, name: str, i: int) -> np.ndarray:
         """descriptor or rows of one frame."""
-        for part in self.each(name):
-            if i < len(part):
-                return part[i]
-            i -= len(part)
-        raise IndexError(i)
+        piece = int(np.searchsorted(self.starts, i, side="right")) - 1
+        with np.load(self.pieces[piece], allow_pickle=False) as found:
+            return found[name][i - self.starts[piece]]
 
 
 def describe_files(
@@ -106,7 +104,7 @@ def describe_files(
     frames_of: the frames of a file, one after the other. advance(n): n more frames are done. Memory: one piece.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pieces, where, values = [], [], {key: [] for key in keys}
+    pieces, starts, where, values = [], [], [], {key: [] for key in keys}
     for number, file in enumerate(files):
         for start, part in pieces_of(frames_of(file)):
             piece = folder / f"{number}-{start}.npz"
@@ -118,16 +116,13 @@ def describe_files(
                 arrays = {name: np.stack([getattr(row, name) for row in rows]) for name in Row._fields}
                 write_atomic(piece, lambda temporary, arrays=arrays: save(temporary, arrays))
             pieces.append(piece)
+            starts.append(len(where))
             where += [(number, start + k) for k in range(len(part))]
             for key in keys:
                 values[key] += [frame.info.get(key) for frame in part]
             advance(len(part))
     files_, index = np.array(where, dtype=int).reshape(-1, 2).T
-    pool = Pool(pieces, files_, index, {key: array_of(found) for key, found in values.items()})
-    for piece, part in zip(pieces, pool.each("descriptor"), strict=True):
-        if len(part) == 0:
-            raise damaged(piece, "rows of numbers")
-    return pool
+    return Pool(pieces, starts, files_, index, {key: array_of(found) for key, found in values.items()})
 
 
 def pieces_of(frames: Iterable[Frame]) -> Iterator[tuple[int, list[Frame]]]:

@@ -85,32 +85,42 @@ def write_json(path: Path, config: SelectConfig, pool: Pool, choice: Choice, fou
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def principal(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (D,), the two directions (2, D) of most variance, and their parts of the variance (2,)."""
+class Map(NamedTuple):
+    """The plane of most variance: mean (D,), directions (2, D), their parts of the variance (2,)."""
+
+    mean: np.ndarray
+    directions: np.ndarray
+    parts: np.ndarray
+
+    def points(self, distances: Distances, pool: Pool | None = None) -> np.ndarray:
+        """The frames of a pool in the plane, (n, 2)."""
+        return np.concatenate([(part - self.mean) @ self.directions.T for part in distances.rows(pool)])
+
+
+def principal(distances: Distances) -> Map:
+    """The two principal components of a pool's descriptors, by POINTS of its frames at most."""
+    step = -(-len(distances.pool) // POINTS)
+    rows = np.concatenate([part[::step] for part in distances.rows()])
     mean = rows.mean(axis=0)
     _, values, directions = np.linalg.svd(rows - mean, full_matrices=False)
     directions = np.vstack([directions, np.zeros((2, rows.shape[1]))])[:2]
     parts = np.append(values**2, [0.0, 0.0])[:2] / max(float((values**2).sum()), 1e-300)
-    return mean, directions, parts
+    return Map(mean, directions, parts)
 
 
-def plot(
-    path: Path, distances: Distances, excluded: Pool | None, choice: Choice, strata: np.ndarray, names: list[str]
-) -> None:
+def plot(path: Path, distances: Distances, excluded: Pool | None, choice: Choice) -> None:
     """The pool, the excluded and the chosen frames in the plane of its two principal components."""
-    rows = distances.rows()
-    shown = np.linspace(0, len(rows) - 1, min(len(rows), POINTS)).astype(int)
-    mean, directions, parts = principal(rows[shown])
+    plane = principal(distances)
+    points = plane.points(distances)
+    shown = points[:: -(-len(points) // POINTS)]
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    points = (rows - mean) @ directions.T
-    axes.plot(*points[shown].T, ".", color="#b8c4d0", markersize=3, label=f"pool ({len(rows)})", rasterized=True)
+    axes.plot(*shown.T, ".", color="#b8c4d0", markersize=3, label=f"pool ({len(points)})", rasterized=True)
     if excluded is not None:
-        known = np.concatenate([(part - distances.mean) / distances.scale for part in excluded.each("descriptor")])
-        known = (known / distances.typical - mean) @ directions.T
+        known = plane.points(distances, excluded)
         axes.plot(*known.T, "x", color="#c0392b", markersize=5, label=f"labelled already ({len(known)})")
     axes.plot(*points[choice.chosen].T, "o", color="#1f5fa8", markersize=5, label=f"chosen ({len(choice.chosen)})")
-    describe_axes(axes, parts)
+    describe_axes(axes, plane.parts)
     save(figure, path)
 
 

@@ -60,7 +60,7 @@ def select(config: SelectConfig, out: Path) -> Selection | None:
         write_frames(out / RESULTS[0], frames)
         found = coverage(pool, excluded, choice, strata, names, config.seed)
         write_json(out / RESULTS[1], config, pool, choice, found)
-        plot(out / RESULTS[2], Distances(pool), excluded, choice, strata, names)
+        plot(out / RESULTS[2], Distances(pool), excluded, choice)
         run.table(*table(found, config))
         run.say(f"{out / RESULTS[0]}: {len(frames)} frames to label")
         run.finish(chosen=len(frames))

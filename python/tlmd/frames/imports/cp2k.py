@@ -19,13 +19,12 @@ from ase.geometry import cell_to_cellpar, cellpar_to_cell
 from tlmd.frames.frame import Frame
 from tlmd.frames.imports.files import content, text
 from tlmd.run.errors import InputError
-from tlmd.units import A2_FS2_PER_EV_GMOL, BAR_PER_EV_A3, BOHR_A, EV_PER_HARTREE
+from tlmd.units import A2_FS2_PER_EV_GMOL, ATOMIC_TIME_FS, BAR_PER_EV_A3, BOHR_A, EV_PER_HARTREE
 
 WHAT = "a trajectory of CP2K"
 OUTPUT = "an output of CP2K"
 COMMENT = re.compile(r"\s*i =\s*(\d+),(?: time =\s*([\d.+-]+),)?\s*(?:time =.*?)?E =\s*([-+.\dEe]+)")
 FORCE = EV_PER_HARTREE / BOHR_A  # eV/A
-ATOMIC_TIME_FS = 2.4188843265857e-2  # of bohr per atomic unit of time, in which velocities are
 _STRESS_UNITS = {"bar": BAR_PER_EV_A3, "kbar": BAR_PER_EV_A3 / 1e3, "GPa": BAR_PER_EV_A3 / 1e4}
 _NUMBER = r"[-+]?\d+\.\d*(?:[Ee][-+]?\d+)?"
 
@@ -214,7 +213,7 @@ def _stresses(
     for index, step in _by_step(found, "vel", steps).items():
         if index in pressures and (index in cells or fixed is not None):
             cell = cells[index] if cells else fixed[0]
-            v = step.values * BOHR_A / ATOMIC_TIME_FS  # A/fs
+            v = step.values * BOHR_A / ATOMIC_TIME_FS  # A/fs; CP2K has bohr and atomic units of time
             mass = atomic_masses[numbers_of(step.symbols, found["vel"])]
             kinetic = (v.T * mass) @ v / A2_FS2_PER_EV_GMOL / abs(np.linalg.det(cell))
             stresses[index] = kinetic - pressures[index]

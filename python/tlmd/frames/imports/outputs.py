@@ -133,7 +133,7 @@ def check_output(path: Path, output: Output, text: str) -> None:
         raise InputError(f"{path}, {output.what} that is cut short", f"one with '{output.end}' at its end", do)
     if (step := output.unconverged(text)) is not None:
         got = f"{path}, {output.what} with an electronic loop that did not converge, step {step}"
-        do = f"converge it, or convert the other steps: {conversion(path, ':', output.format)}"
+        do = f"converge it, or convert the file and take step {step} out: {conversion(path, ':', output.format)}"
         raise InputError(got, "converged electronic steps", do)
 
 
@@ -159,7 +159,6 @@ def refuse_missing(path: Path, output: Output, images: Sequence[Atoms]) -> None:
     last, before = (
         {n for n in names if a.calc is not None and a.calc.results.get(n) is not None} for a in images[:-3:-1]
     )
-
     lost = sorted(before - last)
     if lost:
         do = f"convert the other steps: {conversion(path, ':-1', output.format)}"
