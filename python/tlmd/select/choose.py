@@ -17,13 +17,12 @@ from tlmd.run.errors import InputError
 from tlmd.select.features import Pool
 
 PRIOR = 1e-6  # of the mean diagonal of a frame's normal equations: keeps the first determinants finite
-FAR_PAIRS = 2000  # random pairs of frames whose distance is called typical
 
 
 @dataclass
 class Choice:
     """Indices into the pool in the order of the choice; the distance of each to the nearest frame before it (inf for
-    the first without others), in units of the typical distance; strata (n,) of the pool."""
+    the first without others), in units of the typical distance."""
 
     chosen: list[int] = field(default_factory=list)
     distances: list[float] = field(default_factory=list)
