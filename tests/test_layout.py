@@ -19,8 +19,8 @@ FLOORS = (
     "evaluate calculator",
     "train calibrate label",
     "mekrr",
-    "curves learn campaign analysis",
-    "oracle",
+    "curves learn campaign analysis select",
+    "oracle data",
     "demo",
     "cli __init__",
 )

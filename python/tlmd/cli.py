@@ -112,6 +112,33 @@ def generate(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def data(
+    files: Annotated[list[Path], typer.Argument(help="frames, in any format that tlmd reads (docs/data.md)")],
+    model: Annotated[Optional[str], typer.Option(help="its features give a map and distances of the frames")] = None,
+    json_: Json = None,
+    plot: Annotated[Optional[Path], typer.Option("--plot", help="write histograms and the map to this file")] = None,
+    chemiscope: Annotated[
+        Optional[Path], typer.Option(help="write a file for chemiscope.org, .json or .json.gz")
+    ] = None,
+) -> None:
+    """tl-data: what is in files of frames: labels and their ranges, distances, duplicates, outliers."""
+    from tlmd.data.data import data
+
+    data(files, model, json_, plot, chemiscope)
+
+
+@entry
+def select(config: Config, out: Out = None, set_: Set = None) -> None:
+    """tl-select: the frames of a pool that are worth labelling, by the features of a model."""
+    from tlmd.run.config import load_config
+    from tlmd.select.config import SelectConfig
+    from tlmd.select.select import select
+
+    settings = load_config(SelectConfig, config, set_)
+    select(settings, out or settings.out)
+
+
+@entry
 def calibrate(config: Config, out: Out = None, set_: Set = None) -> None:
     """tl-calibrate: a classical water model matched to a few DFT frames, as a LAMMPS include that tl-generate takes."""
     from tlmd.calibrate.config import CalibrateConfig
@@ -189,6 +216,7 @@ def tl() -> None:
 
         app(words or [], prog_name="tl analyze")
 
-    for command in (generate, calibrate, pretrain, finetune, mekrr, curve, oracle, evaluate, export, plugin, demo):
+    first = (data, generate, select, calibrate, pretrain, finetune, mekrr)
+    for command in (*first, curve, oracle, evaluate, export, plugin, demo):
         app.command(command.__name__)(command.__wrapped__)
     app()

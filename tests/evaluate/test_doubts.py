@@ -12,14 +12,14 @@ EMPTY = np.zeros((0, 2))
 
 def pairs(scale: float, seed: int = 0) -> np.ndarray:
     """Label and prediction of another level of theory: alike, not equal."""
-    label, noise = np.random.default_rng(seed).normal(size=(2, 300)) * scale
+    label, noise = np.random.default_rng(seed).normal(size=(2, 306)) * scale
     return np.stack([label, 0.8 * label + 0.4 * noise], axis=1)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5, 1.5, 5.0])
 def test_right_labels(noise):
     force, stress = pairs(1.0), pairs(0.01, 1)
-    force[:, 1] += np.random.default_rng(2).normal(scale=noise, size=300)
+    force[:, 1] += np.random.default_rng(2).normal(scale=noise, size=306)
     assert doubts(Parity(EMPTY, force, stress)) == []
     assert doubts(Parity(EMPTY, EMPTY, EMPTY)) == [] == doubts(Parity(EMPTY, np.zeros((30, 2)), EMPTY))
 
@@ -42,3 +42,34 @@ def test_wrong_labels(force, stress, words):
     import re
 
     assert re.search(words, found[0]) and found[0].startswith("doubtful labels: ")
+
+
+def skew(values: np.ndarray) -> np.ndarray:
+    """(B, 3, 3) symmetric."""
+    return values + values.swapaxes(1, 2)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_pressure_of_the_molecules_own_is_no_sign(sign):
+    """Start and labels that differ inside the molecule have pressures that differ by a constant, here larger than all
+    changes and of the other sign; the sign is judged by the changes."""
+    rng = np.random.default_rng(3)
+    changes, noise = skew(rng.normal(0, 0.002, (40, 3, 3))), skew(rng.normal(0, 0.001, (40, 3, 3)))
+    label, predicted = sign * (changes + 0.01 * np.eye(3)), changes + noise - 0.01 * np.eye(3)
+    pairs_ = np.stack([label.ravel(), predicted.ravel()], axis=1)
+    assert sign * np.mean(pairs_[:, 0] * pairs_[:, 1]) < 0  # what a comparison of whole stresses would take for it
+    found = doubts(Parity(EMPTY, EMPTY, pairs_))
+    assert len(found) == (sign < 0) and all("stresses against" in line for line in found)
+
+
+def test_outliers_do_not_decide():
+    """One bad frame with huge forces of the other sign."""
+    force = pairs(1.0)
+    force[:12] = [[200.0, -150.0]]
+    assert np.mean(force[:, 0] * force[:, 1]) < 0
+    assert doubts(Parity(EMPTY, force, EMPTY)) == []
+
+
+def test_two_frames_are_not_enough_for_a_sign():
+    stress = skew(np.random.default_rng(5).normal(0, 0.01, (2, 3, 3))).reshape(-1, 1)
+    assert doubts(Parity(EMPTY, EMPTY, np.hstack([stress, -stress]))) == []

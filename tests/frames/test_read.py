@@ -135,20 +135,24 @@ def test_damaged_databases(tmp_path, content):
         read_frames(tmp_path / "a.db")
 
 
-def test_outputs_of_other_programs_are_told_with_their_conversion(tmp_path):
-    """The command in the message makes a file that can be read."""
+def test_formats_that_are_not_known_are_told_with_their_conversion(tmp_path):
+    """The command in the message makes a file that can be read; binary files are not called damaged extxyz."""
     import subprocess
     import sys
 
-    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 1.0]])
+    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 1.0]], cell=[5, 5, 5], pbc=True)
     atoms.calc = SinglePointCalculator(atoms, energy=-2.0, forces=np.ones((2, 3)))
-    ase.io.write(tmp_path / "run.traj", [atoms])
-    with pytest.raises(InputError, match=r"run\.traj, an ASE trajectory; wanted frames in extxyz") as caught:
-        read_frames(tmp_path / "run.traj")
+    ase.io.write(tmp_path / "POSCAR", atoms, format="vasp")
+    with pytest.raises(InputError, match=r"POSCAR, of a format that is not known; wanted extxyz, .* VASP") as caught:
+        read_frames(tmp_path / "POSCAR")
     command = str(caught.value).split('python -c "')[1].rstrip('"')
     subprocess.run([sys.executable, "-c", command], cwd=tmp_path, check=True)
-    assert read_frames(tmp_path / "frames.extxyz")[0].energy == -2.0
-    for name, start in (("OUTCAR", " vasp.6.3.0 18Jan22 complex\n"), ("vasprun.xml", "<?xml ?>"), ("cp2k.out", "\n")):
-        (tmp_path / name).write_text(start)
-        with pytest.raises(InputError, match=rf"{name}, an output of (VASP|CP2K); .*convert it: python -c"):
+    assert not read_frames(tmp_path / "frames.extxyz")[0].labelled
+    (tmp_path / "a.gpw").write_bytes(b"- of UlmGPAW\xad\x00\x01")
+    (tmp_path / "b.dat").write_bytes(b"\x93\x00\x01\xff")
+    for name in ("a.gpw", "b.dat"):
+        with pytest.raises(InputError, match=rf"{name}, of a format that is not known; .*convert it: python -c"):
             read_frames(tmp_path / name)
+    (tmp_path / "md.dump").write_text("ITEM: TIMESTEP\n0\n")
+    with pytest.raises(InputError, match=r"md\.dump, a dump of LAMMPS, which has no energies; .*tl-generate"):
+        read_frames(tmp_path / "md.dump")

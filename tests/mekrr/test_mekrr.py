@@ -355,3 +355,22 @@ def test_damaged_sums_are_one_line(folder, content):
     (folder / "again" / "sums-train.pt").write_bytes(sums.read_bytes())
     with pytest.raises(InputError, match="sums-train.pt, which is damaged"):
         fit(folder, "again")
+
+
+def test_wrong_signs_are_doubted(folder):
+    """Labels are the backbone's own forces and stresses; then those of the other sign."""
+    calculator = TLCalculator(folder / "backbone.pt")
+
+    def relabelled(frame, sign):
+        atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+        atoms.calc = calculator
+        stress = sign * atoms.get_stress(voigt=False) if frame.pbc.all() else None
+        return frame.replace(energy=atoms.get_potential_energy(), forces=sign * atoms.get_forces(), stress=stress)
+
+    for sign in (1, -1):
+        for name in ("train", "valid", "test"):
+            frames = read_frames(folder / f"{name}.extxyz")
+            write_frames(folder / f"{name}.extxyz", [relabelled(frame, sign) for frame in frames])
+        fit(folder, f"run{sign}", "fit.alpha=[0.0]", "fit.ridge=[1e-5]")
+        log = (folder / f"run{sign}" / "log.txt").read_text()
+        assert ("doubtful labels: forces against" in log) == ("doubtful labels: stresses against" in log) == (sign < 0)

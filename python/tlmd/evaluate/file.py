@@ -38,7 +38,7 @@ def evaluate_file(
     refuse_format(plot_path)
     model, card = load_any(model_path)
     labelled = read_frames(data_path)
-    notes = check_labels(labelled, str(data_path))
+    notes = [*labelled.notes, *check_labels(labelled, str(data_path))]
     if card.baseline is not None:
         with closing(open_baseline(card.baseline)) as baseline:
             labelled = less_baseline(labelled, baseline, str(data_path))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from tlmd.baseline.kinds import BaselineConfig
+from tlmd.frames.imports.formats import frame_files
 from tlmd.run.config import ConfigPath, Section
 
 
 class DataConfig(Section):
-    train: ConfigPath = Field(description="labelled frames, extxyz or extxyz.xz")
+    train: ConfigPath = Field(description="labelled frames: extxyz (.gz, .xz), or what docs/data.md lists")
     valid: ConfigPath | None = Field(
         None,
         description="frames that choose the best step; absent: whole trajectories or work items (info key source) "
@@ -24,6 +26,9 @@ class DataConfig(Section):
     )
     split_by: str | None = Field(None, description="info key: errors on the test frames of each of its values as well")
     level_of_theory: str = Field("unknown", description="written into the model card")
+
+    def files(self) -> dict[str, Path]:
+        return {key: file for name, path in super().files().items() for key, file in frame_files(name, path).items()}
 
 
 class PotentialDataConfig(DataConfig):  # of a stage that makes a potential

@@ -8,10 +8,11 @@ from __future__ import annotations
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import StringIO
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -29,28 +30,36 @@ _COLUMNS = "species:S:1:pos:R:3"  # those of a plain XYZ file
 
 def read_extxyz(path: Path, keys: Keys | None = None) -> list[Frame]:
     """All frames of a file; keys: as for tlmd.frames.read.read_frames. InputError names the file and the frame."""
+    return list(iterate_extxyz(path, keys))
+
+
+def iterate_extxyz(path: Path, keys: Keys | None = None) -> Iterator[Frame]:
+    """The frames of a file one after the other, as `read_extxyz`; memory: that of one."""
+    number = 0
     try:
         with _OPEN.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            for line in file:
+                if not line.strip():
+                    continue
+                try:
+                    yield _frame(line, file, keys)
+                except (ValueError, KeyError, IndexError, OverflowError) as error:
+                    if isinstance(error, UnicodeDecodeError | InputError):
+                        raise
+                    got = f"{path}, frame {number}: {_words(error)}"
+                    raise InputError(got, "an extxyz frame", "correct or cut it") from None
+                number += 1
     except _DAMAGED as error:
         raise InputError(f"{path}: {error}", "a complete extxyz file", "copy or write it again") from None
-    frames, at = [], 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        try:
-            count = _count(lines[at])
-            rows = lines[at + 2 : at + 2 + count]
-            if len(rows) < count:
-                raise ValueError(f"{len(rows)} of {count} atoms")
-            frames.append(_parse(lines[at + 1], rows, keys))
-        except (ValueError, KeyError, IndexError, OverflowError) as error:
-            raise InputError(
-                f"{path}, frame {len(frames)}: {_words(error)}", "an extxyz frame", "correct or cut it"
-            ) from None
-        at += 2 + count
-    return frames
+
+
+def _frame(line: str, file: TextIO, keys: Keys | None) -> Frame:
+    """The frame whose first line is `line`."""
+    count = _count(line)
+    comment, *rows = [row.rstrip("\r\n") for row in islice(file, count + 1)] or [""]
+    if len(rows) < count:
+        raise ValueError(f"{len(rows)} of {count} atoms")
+    return _parse(comment, rows, keys)
 
 
 def _words(error: Exception) -> str:

@@ -1,51 +1,42 @@
-"""Frames from a file: extxyz or an ASE database, checked as they are read."""
+"""Frames from a file of any format that is known, checked as they are read."""
 
 from __future__ import annotations
 
 import functools
-import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from tlmd.frames.checks import check_frames
-from tlmd.frames.extxyz import read_extxyz
+from tlmd.frames.checks import check_frame, check_frames
+from tlmd.frames.extxyz import iterate_extxyz, read_extxyz
 from tlmd.frames.frame import Frame
+from tlmd.frames.imports.formats import KNOWN, Format, format_of, is_database
 from tlmd.frames.labels import KEYS, Keys
 from tlmd.run.errors import InputError
 
-# Outputs of programs, by the name of the file; ase.io reads them.
-_FOREIGN = {
-    "an ASE trajectory": r"\.traj$",
-    "an output of VASP": r"OUTCAR|vasprun.*\.xml|XDATCAR",
-    "an output of CP2K": r"cp2k.*\.(out|log)$|\.inp\.out$",
-    "an output of Quantum ESPRESSO": r"\.(pwo|pw\.out)$",
-    "a dump of LAMMPS": r"\.(dump|lammpstrj)$",
-}
-_STARTS = {
-    "an ASE trajectory": b"- of Ulm",
-    "an output of VASP": b" vasp.",
-    "an output of CP2K": b" DBCSR|",
-    "a dump of LAMMPS": b"ITEM: TIMESTEP",
-}
+
+class Frames(list[Frame]):
+    """The frames of a file; notes: what a user should know of how they were read, one line each."""
+
+    notes: tuple[str, ...] = ()
 
 
-def read_frames(
-    path: str | Path, keys: Keys | None = None, max_force: float = 100.0, check: bool = True
-) -> list[Frame]:
-    """All frames of an extxyz file (.extxyz or .xyz, also .gz, .xz) or an ASE database (.db).
+def read_frames(path: str | Path, keys: Keys | None = None, max_force: float = 100.0, check: bool = True) -> Frames:
+    """All frames of a file: extxyz (.extxyz or .xyz, also .gz, .xz), an ASE database (.db), or one of the formats in
+    tlmd.frames.imports (outputs of programs, a folder of deepmd-kit), whose units and signs are converted.
 
-    keys gives the name(s) of a label in the file where it is not a usual one, e.g. {"energy": "pbe_energy"}; the
-    virial is converted to stress. Units must be eV, A. With `check` (see `tlmd.frames.checks.check_frames`), absurd
-    values, duplicates and mixed units are refused. Raises InputError naming the file and the frame (the first is 0).
+    keys gives the name(s) of a label in extxyz or a database where it is not a usual one, e.g. {"energy":
+    "pbe_energy"}; the virial is converted to stress, and units must be eV, A. With `check` (see
+    `tlmd.frames.checks.check_frames`), absurd values, duplicates and mixed units are refused. Raises InputError naming
+    the file and the frame (the first is 0).
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no file {path}", "frames in extxyz or an ASE database", "check the path")
+    if not path.exists():
+        raise InputError(f"no file {path}", f"frames: {KNOWN}", "check the path")
     unknown = set(keys or ()) - set(KEYS)
     if unknown:
         raise InputError(f"keys for {', '.join(sorted(unknown))}", f"keys for {', '.join(KEYS)}", "correct the names")
-    _refuse_foreign(path)
-    frames = _read_database(path, keys) if path.suffix == ".db" else read_extxyz(path, keys)
+    frames = _read(path, keys)
     if not frames:
         raise InputError(f"no frames in {path}", "at least one frame", "check how the file was written")
     for label in keys or ():
@@ -56,27 +47,52 @@ def read_frames(
     return frames
 
 
-def read_once(path: Path, check: bool = True) -> list[Frame]:
+def each_frame(path: Path, max_force: float = 100.0) -> Iterator[Frame]:
+    """The frames of a file one after the other, each checked alone; of extxyz one is in memory at a time."""
+    path = Path(path)
+    whole = not path.exists() or is_foreign(path)
+    for index, frame in enumerate(read_frames(path, check=False) if whole else iterate_extxyz(path)):
+        check_frame(frame, f"{path}, frame {index}", max_force)
+        yield frame
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is anything else than extxyz."""
+    return format_of(path) is not None or is_database(path)
+
+
+def read_once(path: Path, check: bool = True) -> Frames:
     """As read_frames; asked for again, the last file that has not changed since is not read again."""
     return _read_once(path, check, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @functools.lru_cache(maxsize=1)
-def _read_once(path: Path, check: bool, _changed: int) -> list[Frame]:
+def _read_once(path: Path, check: bool, _changed: int) -> Frames:
     return read_frames(path, check=check)
 
 
-def _refuse_foreign(path: Path) -> None:
-    """InputError with the line that converts it, for an output of another program."""
-    with open(path, "rb") as file:
-        start = file.read(4096)
-    by_name = (what for what, pattern in _FOREIGN.items() if re.search(pattern, path.name, re.IGNORECASE))
-    by_start = (what for what, mark in _STARTS.items() if start.lstrip(b"\n").startswith(mark))
-    what = next(by_start, None) or next(by_name, None)
-    if what is None or start.lstrip()[:1].isdigit():  # a number of atoms: extxyz, whatever its name
-        return
-    convert = f"from ase.io import read, write; write('frames.extxyz', read('{path}', ':'))"
-    raise InputError(f"{path}, {what}", "frames in extxyz or an ASE database", f'convert it: python -c "{convert}"')
+def _missing(path: Path, format_: Format, frames: list[Frame]) -> str | None:
+    """A line on which labels the frames of an imported file lack; None if none."""
+    counts = {label: sum(getattr(frame, label) is None for frame in frames) for label in ("energy", "forces", "stress")}
+    missing = [
+        label if count == len(frames) else f"{label} in {count} of {len(frames)} frames"
+        for label, count in counts.items()
+        if count and not (label == "stress" and not any(frame.pbc.all() for frame in frames))
+    ]
+    return f"{path} ({format_.what}): no {', no '.join(missing)}" if missing else None
+
+
+def _read(path: Path, keys: Keys | None) -> Frames:
+    """The frames as the file has them."""
+    format_ = format_of(path)
+    if format_ is None:
+        return Frames(_read_database(path, keys) if is_database(path) else read_extxyz(path, keys))
+    if keys:
+        raise InputError(f"keys for {path}, {format_.what}", "keys for extxyz or a database alone", "leave them out")
+    found, notes = format_.read(path)
+    frames = Frames(found)
+    frames.notes = tuple(f"{path}: {note}" for note in notes) + tuple(filter(None, [_missing(path, format_, found)]))
+    return frames
 
 
 def _read_database(path: Path, keys: Keys | None) -> list[Frame]:
@@ -84,7 +100,7 @@ def _read_database(path: Path, keys: Keys | None) -> list[Frame]:
 
     frames = []
     try:
-        for row in connect(path).select():
+        for row in connect(path, type="db").select():
             atoms = row.toatoms()
             atoms.info |= {**row.key_value_pairs, **row.data}
             frames.append(Frame.from_atoms(atoms, keys))

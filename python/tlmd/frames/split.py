@@ -49,7 +49,7 @@ def read_sets(data: DataConfig, n_frames: int | None, select: str, seed: int) ->
     train = select_frames(train, n_frames, select, seed, str(data.train))
     if data.labels == "energies":
         train, valid = ([frame.replace(forces=None, stress=None) for frame in part] for part in (train, valid))
-    notes = []
+    notes = [note for _, part in files.values() for note in getattr(part, "notes", ())]
     for name, frames in (("train", train), ("valid", valid), ("test", test)):
         if frames:
             all_labels = data.labels == "all" or name == "test"

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from tlmd.evaluate.dataset import FrameSet, frame_sets
-from tlmd.evaluate.errors import Errors
+from tlmd.evaluate.doubts import doubts
+from tlmd.evaluate.errors import Errors, evaluate_frames
 from tlmd.evaluate.table import RESULTS, error_table, errors_by_set, held_out, show_finished, sums_of, write_errors
+from tlmd.frames.imports.formats import fingerprint
 from tlmd.frames.references import elements_of
 from tlmd.frames.remainder import remainders
 from tlmd.frames.split import read_sets
 from tlmd.mekrr.accumulate import Accumulation, Rows, accumulate
-from tlmd.mekrr.backbones import open_backbone
+from tlmd.mekrr.backbones import PaiNNBackbone, open_backbone
 from tlmd.mekrr.config import MekrrConfig
 from tlmd.mekrr.deviations import calibrate_deviations
 from tlmd.mekrr.exact import exact_choice, exact_grid, exact_weights, labelled
@@ -30,9 +32,10 @@ from tlmd.models.kernels import Kernel
 from tlmd.models.potential import Potential
 from tlmd.run import collective
 from tlmd.run.errors import InputError
-from tlmd.run.files import sha256
 from tlmd.run.folder import RunFolder
 from tlmd.train.short_range import set_short_range
+
+CHECKED = 20  # frames on which the units and signs of labels are doubted
 
 
 @dataclass
@@ -92,10 +95,19 @@ class Fit:
         backbone = self.backbone
         self.sets = frame_sets(self.data, backbone.elements, backbone.cutoff, backbone.dtype)
         self.train: FrameSet = self.sets["train"]
+        for line in self.doubts():
+            run.say(line)
         self.model, self.kernel, self.before, self.baseline, earlier = untrained(config, backbone, self.train)
         repulsion = config.training.repulsion
         self.shortest = set_short_range(self.model, self.data.train, run, repulsion, backbone.shortest_A, earlier)
         self.n_frames = len(self.train)
+
+    def doubts(self) -> list[str]:
+        """What seems to be wrong with units and signs of the labels, by the backbone's own forces and stresses on a
+        few training frames; nothing for a module, which has features alone."""
+        if not isinstance(self.backbone, PaiNNBackbone) or self.config.data.labels == "energies":
+            return []
+        return doubts(evaluate_frames(self.backbone.potential, self.train.evenly(CHECKED), 256)[1])
 
     def accumulate(self) -> None:
         """The normal equations of the training and of the validation frames."""
@@ -199,7 +211,7 @@ class Fit:
             level_of_theory=data.level_of_theory,
             training_data=f"{data.train.name}, {self.n_frames} frames, on features of "
             f"{self.config.backbone.model.name} ({backbone.origin})",
-            training_data_sha256=sha256(data.train),
+            training_data_sha256=fingerprint(data.train),
             baseline=self.described,
             shortest_A=self.shortest,
         )

@@ -28,7 +28,7 @@ ADVICE = {
     errno.ENOTDIR: "; wanted a folder",
     errno.EEXIST: "; choose another name",
 }
-OUTPUTS = ("json", "json_", "plot", "out")  # parameters of commands that name what is written
+OUTPUTS = ("json", "json_", "plot", "out", "chemiscope")  # parameters of commands that name what is written
 INTERRUPTED = 130  # as shells count SIGINT
 
 

@@ -11,10 +11,10 @@ from tlmd.evaluate.dataset import FrameSet
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.plots import history_plot
 from tlmd.evaluate.table import error_table, errors_by_set, held_out, show_finished, sums_of, write_errors
+from tlmd.frames.imports.formats import fingerprint
 from tlmd.modelfile import Card, layer_cutoff, load_model
 from tlmd.models.architecture import Architecture
 from tlmd.models.potential import Potential
-from tlmd.run.files import sha256
 from tlmd.run.folder import RunFolder
 from tlmd.train.config import TrainConfig
 from tlmd.train.loop import Loop
@@ -49,7 +49,7 @@ def card_of(
         architecture=architecture,
         level_of_theory=config.data.level_of_theory,
         training_data=f"{config.data.train.name}, {n_frames} frames",
-        training_data_sha256=sha256(config.data.train),
+        training_data_sha256=fingerprint(config.data.train),
         baseline=baseline,
         shortest_A=shortest,
     )
