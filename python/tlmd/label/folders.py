@@ -24,6 +24,7 @@ from tlmd.run.folder import damaged
 
 STATE, SCRIPT, LOG, LABEL = "state.json", "run.sh", "job.log", "label.extxyz"
 WAITING, LABELLED, ASIDE = "waiting", "labelled", "set aside"
+NO_SSH = "command -v ssh >/dev/null || export OMPI_MCA_plm_rsh_agent=true"  # Open MPI asks for it on one node, too
 LAST_WORDS = 200  # characters of a job's log in the reason
 
 
@@ -57,6 +58,7 @@ class FrameFolder:
             "#!/bin/sh",
             'cd "$(dirname "$0")" || exit 1',
             f"export OMP_NUM_THREADS={threads}",
+            NO_SSH,
             *config.executor.setup,
             f"rm -f {shlex.quote(code.output)}",
             line,
@@ -91,9 +93,11 @@ class FrameFolder:
 
     def _result(self, code: Code, config: LabelConfig, outcome: Outcome | None) -> Result:
         """What the output holds; NoLabel with the job's last words if it holds nothing."""
-        failed = "" if outcome is None or outcome.code == 0 else f"exit code {outcome.code}"
+        failed = ""
+        if outcome is not None and outcome.code:
+            failed = ": ".join(filter(None, [f"exit code {outcome.code}", _last_line(self.path / LOG)]))
         if not (self.path / code.output).is_file():
-            raise NoLabel(": ".join(filter(None, [failed or "no output", _last_line(self.path / LOG)])))
+            raise NoLabel(failed or "no output")
         try:
             result = code.read(self.path, self.frame, self.wants_stress(config))
         except NoLabel as reason:

@@ -158,9 +158,9 @@ def _started(config: JobsConfig, folder: Path) -> Iterator[Any]:
 
     mark = uuid.uuid4().hex[:12]
     guard = _start_guard(mark)
-    before = dict(os.environ)
+    before, alone = dict(os.environ), collective.alone()  # jobs are no ranks of ours
     os.environ.clear()
-    os.environ.update(collective.alone() | {MARK: mark})  # jobs are no ranks of ours
+    os.environ.update(alone | {MARK: mark})
     kernel = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
