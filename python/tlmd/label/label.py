@@ -31,7 +31,7 @@ class Labelling:
         self.code: Code = CODES[config.calculator.name](config.calculator)
         self.folders = folders_of(config, frames_of(config, self.code), self.code, run.path)
         old = sum(folder.is_(LABELLED) for folder in self.folders)
-        run.say(f"{len(self.folders)} frames of {config.frames}" + (f", {old} of them labelled before" if old else ""))
+        run.say(f"{config.frames}: {len(self.folders)} frames" + (f", {old} of them labelled before" if old else ""))
 
     def prepare(self) -> None:
         """Folders with inputs, and jobs.txt with one line for each frame without a label."""

@@ -7,6 +7,8 @@ kill -9, the guard, a process that waits for that, ends all that carry it, and c
 
 from __future__ import annotations
 
+import datetime
+import logging
 import os
 import re
 import shutil
@@ -21,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from tlmd.run import collective
 from tlmd.run.config import Section
@@ -33,6 +35,13 @@ JOB = "TLMD_JOB"
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 SPARE_S = 60  # of the wall time of a Slurm job, for its start and end
 SLURM_TIMEOUT_S = 120  # of sbatch, squeue and scancel: busy controllers answer late
+
+
+def _text_of_time(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime.time) else value  # 12:00:00 without quotes is a time in TOML
+
+
+Walltime = Annotated[str, BeforeValidator(_text_of_time), StringConstraints(pattern=r"^\d+:[0-5]\d:[0-5]\d$")]
 
 
 class JobsConfig(Section):
@@ -65,7 +74,7 @@ class SlurmConfig(JobsConfig):
     nodes: Threads = Field(1, description="nodes at once; each is a Slurm job of its own")
     partition: str | None = Field(None, description="of sbatch")
     account: str | None = Field(None, description="of sbatch")
-    walltime: str = Field("24:00:00", pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="of a Slurm job, HH:MM:SS")
+    walltime: Walltime = Field("24:00:00", description="of a Slurm job, HH:MM:SS")
     memory_GB: Threads | None = Field(None, description="GB, of a node; absent: Slurm's default")
     options: list[str] = Field([], description='further lines of the job script, e.g. ["#SBATCH --qos=long"]')
     address: str | None = Field(
@@ -160,7 +169,7 @@ def _started(config: JobsConfig, folder: Path) -> Iterator[Any]:
     guard = _start_guard(mark)
     before, alone = dict(os.environ), collective.alone()  # jobs are no ranks of ours
     os.environ.clear()
-    os.environ.update(alone | {MARK: mark})
+    os.environ.update(alone | {MARK: mark, "SPT_NOENV": "1"})  # setproctitle would write over the mark
     kernel = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +180,7 @@ def _started(config: JobsConfig, folder: Path) -> Iterator[Any]:
         try:
             if kernel is not None:
                 kernel.cleanup()
+                _close_logs()
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -217,6 +227,15 @@ def _parsl_config(config: JobsConfig, folder: Path, mark: str) -> Any:
         **settings,
     )
     return Config(executors=[executor], run_dir=str(folder), retries=1, usage_tracking=0, max_idletime=30.0)
+
+
+def _close_logs() -> None:
+    """Close parsl's log, which it leaves open."""
+    logger = logging.getLogger("parsl")
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def run_script(script: str, log: str, limit_s: float, until: float | None) -> tuple[int | None, float, str, bool]:
