@@ -37,7 +37,7 @@ class Trouble(LennardJones):
         if kind == "w5":
             self.results["forces"] = self.results["forces"] + 1.0
         if kind == "w6":
-            self.results["energy"] = float("nan")
+            self.results["free_energy"] = float("nan")
 '''
 ASE = '[calculator]\nname = "ase"\ncalculator = "trouble.py:Trouble"\nlevel = "Lennard-Jones"\n'
 

@@ -179,8 +179,7 @@ def _started(config: JobsConfig, folder: Path) -> Iterator[Any]:
     finally:
         try:
             if kernel is not None:
-                kernel.cleanup()
-                _close_logs()
+                _close(kernel)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -229,13 +228,12 @@ def _parsl_config(config: JobsConfig, folder: Path, mark: str) -> Any:
     return Config(executors=[executor], run_dir=str(folder), retries=1, usage_tracking=0, max_idletime=30.0)
 
 
-def _close_logs() -> None:
-    """Close parsl's log, which it leaves open."""
-    logger = logging.getLogger("parsl")
-    for handler in list(logger.handlers):
-        if isinstance(handler, logging.FileHandler):
-            logger.removeHandler(handler)
-            handler.close()
+def _close(kernel: Any) -> None:
+    """End parsl, and close its log, which it leaves open."""
+    logs = [handler for handler in logging.getLogger("parsl").handlers if isinstance(handler, logging.FileHandler)]
+    kernel.cleanup()
+    for handler in logs:
+        handler.close()
 
 
 def run_script(script: str, log: str, limit_s: float, until: float | None) -> tuple[int | None, float, str, bool]:

@@ -64,8 +64,8 @@ class CP2KConfig(CodeConfig):
         "ot", description="ot: orbital transformation, for liquids and molecules; diagonalization: metals and surfaces"
     )
     minimizer: Literal["DIIS", "CG"] = Field("DIIS", description="of ot: DIIS is faster, CG converges more surely")
-    preconditioner: Literal["FULL_SINGLE_INVERSE", "FULL_ALL", "FULL_KINETIC"] = Field(
-        "FULL_SINGLE_INVERSE", description="of ot"
+    preconditioner: Literal["FULL_ALL", "FULL_SINGLE_INVERSE", "FULL_KINETIC"] = Field(
+        "FULL_ALL", description="of ot; FULL_ALL takes the fewest steps, the others are cheaper in large systems"
     )
     smearing_K: Temperature = Field(300.0, description="electronic temperature of diagonalization (Fermi-Dirac)")
     added_orbitals: Steps = Field(50, description="empty orbitals of diagonalization")
