@@ -80,8 +80,8 @@ def test_cp2k(tmp_path):
 def test_cp2k_fails_in_words(tmp_path):
     with pytest.raises(NoLabel, match="SCF not converged in 2 steps"):
         run(code_of(name="cp2k", cutoff_Ry=150, max_scf=2, outer_scf=1), dimer(), tmp_path / "unconverged")
-    with pytest.raises(NoLabel, match="CP2K aborted: .*basis set <NONE>"):
-        run(code_of(name="cp2k", basis="none"), dimer(), tmp_path / "basis")
+    with pytest.raises(NoLabel, match="CP2K aborted: .*basis set <QZV9P>"):
+        run(code_of(name="cp2k", basis="QZV9P"), dimer(), tmp_path / "basis")
     output = tmp_path / "unconverged" / "cp2k.out"
     output.write_text(output.read_text()[:3000])
     with pytest.raises(NoLabel, match="CP2K did not end"):
