@@ -76,6 +76,18 @@ def test_cp2k(tmp_path):
     assert code.level() == known
 
 
+def test_cp2k_further_keywords(tmp_path):
+    more = {
+        "FORCE_EVAL": {"DFT": {"qs": {"EPS_DEFAULT": 1e-14}, "XC": {"HF": {"FRACTION": 0.25}}, "PRINT": {"MO": {}}}}
+    }
+    code = code_of(name="cp2k", input=more)
+    code.write(tmp_path, dimer(), True)
+    text = (tmp_path / "cp2k.inp").read_text()
+    assert "EPS_DEFAULT 1e-14" in text and "1e-12" not in text and "&PAIR_POTENTIAL" in text
+    assert "      &HF\n        FRACTION 0.25\n      &END HF\n" in text
+    assert "FRACTION" in code.level()["input"]
+
+
 @needs_cp2k
 def test_cp2k_fails_in_words(tmp_path):
     with pytest.raises(NoLabel, match="SCF not converged in 2 steps"):
@@ -118,35 +130,41 @@ def water() -> Frame:
     return Frame(atoms.numbers, atoms.positions)
 
 
-def test_pyscf(tmp_path):
+left_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # files, by PySCF
+
+
+@left_open
+def test_pyscf(tmp_path, monkeypatch):
     pytest.importorskip("pyscf")
     code = code_of(name="pyscf", functional="PBE", basis="def2-SVP", dispersion="D3")
     frame = water()
     found = run(code, frame, tmp_path / "at")
+    monkeypatch.chdir(tmp_path / "at")
     energies = []
     for sign in (1, -1):
         positions = frame.positions.copy()
         positions[1, 2] += sign * 0.01
-        energies.append(run(code, frame.replace(positions=positions), tmp_path / f"moved{sign}").energy)
+        energies.append(code.compute(frame.replace(positions=positions), False).energy)
     assert found.forces[1, 2] == pytest.approx(-(energies[0] - energies[1]) / 0.02, abs=2e-3)
     assert found.scf_steps > 4 and (tmp_path / "at" / "pyscf.log").stat().st_size > 1000
     with pytest.raises(NoLabel, match="SCF not converged in 2 steps"):
-        run(code_of(name="pyscf", basis="sto-3g", max_scf=2), frame, tmp_path / "unconverged")
-    with pytest.raises(InputError, match="a functional of libxc"):
+        code_of(name="pyscf", basis="sto-3g", max_scf=2).compute(frame, False)
+    with pytest.raises(InputError, match=r"a functional of libxc"):
         code_of(name="pyscf", functional="PBEE")
     with pytest.raises(InputError, match="a periodic frame for pyscf"):
         code.check(dimer())
 
 
-def test_pyscf_open_shells(tmp_path):
+@left_open
+def test_pyscf_open_shells(tmp_path, monkeypatch):
     pytest.importorskip("pyscf")
+    monkeypatch.chdir(tmp_path)
     oxygen = Frame(np.array([8, 8]), np.array([[0, 0, 0], [0, 0, 1.21]]))
     code = code_of(name="pyscf", functional="HF", basis="sto-3g")
-    singlet = run(code, oxygen, tmp_path / "singlet").energy
-    triplet = run(code, oxygen.replace(info={"multiplicity": 3}), tmp_path / "triplet").energy
+    singlet = code.compute(oxygen, False).energy
+    triplet = code.compute(oxygen.replace(info={"multiplicity": 3}), False).energy
     assert triplet < singlet - 1
-    cation = run(code, oxygen.replace(info={"charge": 1}), tmp_path / "cation").energy
-    assert cation > triplet + 5
+    assert code.compute(oxygen.replace(info={"charge": 1}), False).energy > triplet + 5
 
 
 def test_orca_by_files(tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,7 +15,9 @@ from ase.build import molecule
 
 from tlmd import cli
 from tlmd.frames.read import read_frames
+from tlmd.label.config import LabelConfig
 from tlmd.label.label import collect, prepare
+from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 
 TBLITE = '[calculator]\nname = "tblite"\n'
@@ -187,3 +191,16 @@ def test_charge_of_a_frame(place):
     radical, anion = read_frames(place.run("executor.jobs=2"))
     assert anion.info["charge"] == -1 and "charge" not in radical.info
     assert anion.energy < radical.energy - 1  # an electron affinity of about 2 eV, large in tight binding
+
+
+def test_the_documentation_and_the_inputs_have_known_keys(tmp_path):
+    root = Path(__file__).parents[2]
+    blocks = re.findall(
+        r"^```toml\n(.*?)^```", (root / "docs" / "labels.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    assert len(blocks) > 5
+    for block in blocks:
+        (tmp_path / "label.toml").write_text(block)
+        load_config(LabelConfig, tmp_path / "label.toml")
+    water = load_config(LabelConfig, root / "inputs" / "water" / "labels" / "label.toml").calculator
+    assert (water.name, water.functional, water.dispersion, water.cutoff_Ry) == ("cp2k", "revPBE", "D3", 400)

@@ -14,6 +14,7 @@ from tlmd.frames.read import read_frames
 SCRIPT = Path(__file__).with_name("slurm.sh")
 INSTALLED = all(map(shutil.which, ("slurmctld", "slurmd", "munged")))
 pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # sockets that parsl leaves open
     pytest.mark.skipif(os.getuid() != 0, reason="wants root: munged, slurmctld and slurmd are started"),
     pytest.mark.skipif(not (INSTALLED or shutil.which("apt-get")), reason="wants slurm-wlm and munge, or apt-get"),
 ]

@@ -44,7 +44,4 @@ class LabelConfig(LevelConfig):
 
     def of_the_run(self) -> LevelConfig:
         """What must not change within a run folder: frames may be added, and jobs may run elsewhere."""
-        calculator = self.calculator
-        if "command" in type(calculator).model_fields:
-            calculator = calculator.model_copy(update={"command": type(calculator).model_fields["command"].default})
-        return LevelConfig(out=self.out, seed=self.seed, calculator=calculator, stress=self.stress)
+        return LevelConfig(out=self.out, seed=self.seed, calculator=self.calculator.of_the_level(), stress=self.stress)

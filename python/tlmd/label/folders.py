@@ -141,7 +141,7 @@ def folders_of(config: LabelConfig, frames: Sequence[Frame], code: Code, out: Pa
     """One folder for each frame, in the order of the frames: the one it has, or a new one with the next number."""
     level = json.dumps(config.of_the_run().model_dump(mode="json", exclude={"out", "seed"}, exclude_none=True))
     for path in config.calculator.files().values():
-        level += sha256(path)
+        level = level.replace(str(path), path.name) + sha256(path)  # it may lie elsewhere another time
     known: dict[str, tuple[Path, dict[str, Any]]] = {}
     highest = 0
     for path in sorted((out / "frames").glob("[0-9]*")):

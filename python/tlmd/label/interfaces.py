@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar, get_args, get_
 
 import numpy as np
 from pydantic import Field
+from pydantic_core import PydanticUndefined
 
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
@@ -48,13 +49,25 @@ class Result(NamedTuple):
 
 
 class CodeConfig(Section):
-    """Base of a table [calculator]; a subclass has `name: Literal["..."]`."""
+    """Base of a table [calculator]; a subclass has `name: Literal["..."]`.
+
+    elsewhere: keys that do not change a label, and may differ when a run goes on.
+    """
+
+    elsewhere: ClassVar[tuple[str, ...]] = ()
 
     charge: Charge = Field(0, description="e, of frames without the info key `charge`")
     multiplicity: Multiplicity | None = Field(
         None,
         description="spin multiplicity 2S + 1 of frames without the info key `multiplicity`; absent: 1 or 2",
     )
+
+    def of_the_level(self) -> CodeConfig:
+        """The same, with the keys that do not change a label at their defaults."""
+        usual = {key: type(self).model_fields[key].get_default() for key in self.elsewhere}
+        return self.model_copy(
+            update={key: None if value is PydanticUndefined else value for key, value in usual.items()}
+        )
 
 
 class Code(ABC):
@@ -148,6 +161,11 @@ def refuse_periodic(frame: Frame, name: str) -> None:
     """InputError for a periodic frame where only molecules can be labelled."""
     if frame.pbc.any():
         raise InputError(f"a periodic frame for {name}", "molecules", "choose cp2k, espresso or gpaw")
+
+
+def more_input(tables: dict[str, Any]) -> dict[str, str]:
+    """What a label says of keywords that were given beyond those of tlmd: {"input": ...}; nothing if there are none."""
+    return {"input": json.dumps(tables)} if tables else {}
 
 
 def found(pattern: str, text: str, what: str) -> re.Match:

@@ -14,7 +14,7 @@ from tlmd.frames.read import read_frames
 from tlmd.label.config import LabelConfig
 from tlmd.label.folders import ASIDE, LABELLED, SCRIPT, STATE, FrameFolder, folders_of
 from tlmd.label.interfaces import CODES, Code
-from tlmd.label.report import FAILED, LABELS, conclude
+from tlmd.label.report import conclude
 from tlmd.run.errors import InputError
 from tlmd.run.executor import run_jobs
 from tlmd.run.files import write_text
@@ -102,9 +102,7 @@ def collect(config: LabelConfig, out: Path | None = None) -> Path:
 
 @contextmanager
 def _labelling(config: LabelConfig, out: Path | None):
-    with RunFolder(Path(out or config.out), "label", config.of_the_run(), (LABELS,)) as run:
-        for name in (LABELS, FAILED):
-            (run.path / name).unlink(missing_ok=True)  # they are written anew
+    with RunFolder(Path(out or config.out), "label", config.of_the_run()) as run:
         yield Labelling(config, run)
 
 

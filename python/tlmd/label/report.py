@@ -26,6 +26,7 @@ def conclude(run: RunFolder, folders: Sequence[FrameFolder], code: Code) -> Path
     path = run.path / LABELS
     if done:
         write_frames(path, (folder.label() for folder in done))
+    (run.path / FAILED).unlink(missing_ok=True)
     if aside:
         reasons = ((folder.frame, {"reason": folder.state["reason"], "folder": folder.name}) for folder in aside)
         write_frames(run.path / FAILED, (frame.replace(info=frame.info | more) for frame, more in reasons))

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
+import psutil
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from tlmd.run import collective
@@ -199,7 +201,7 @@ def _parsl_config(config: JobsConfig, folder: Path, mark: str) -> Any:
     if isinstance(config, SlurmConfig):
         if not shutil.which("sbatch"):
             raise InputError("executor.kind = slurm without sbatch", "Slurm's commands", "run on its login node")
-        settings = {"address": config.address, "drain_period": config.drain_s}
+        settings = {"address": config.address or "127.0.0.1", "drain_period": config.drain_s}
         provider = SlurmProvider(
             partition=config.partition,
             account=config.account,
@@ -225,6 +227,10 @@ def _parsl_config(config: JobsConfig, folder: Path, mark: str) -> Any:
         encrypted=True,
         **settings,
     )
+    if isinstance(config, SlurmConfig) and config.address is None:
+        interfaces = psutil.net_if_addrs().values()  # parsl alone would also ask a web service for our address
+        executor.all_addresses = {a.address for known in interfaces for a in known if a.family == socket.AF_INET}
+        executor.address = None  # it listens on all of them
     return Config(executors=[executor], run_dir=str(folder), retries=1, usage_tracking=0, max_idletime=30.0)
 
 
@@ -271,8 +277,6 @@ def run_script(script: str, log: str, limit_s: float, until: float | None) -> tu
 
 def end_marked(name: str, value: str) -> None:
     """SIGKILL to every process, but this one, whose environment has `name` = `value`; until there is none."""
-    import psutil
-
     while True:
         found = []
         for process in psutil.process_iter():

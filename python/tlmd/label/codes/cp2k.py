@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
-from tlmd.label.codes.cp2k_input import section, written
-from tlmd.label.interfaces import Code, CodeConfig, NoLabel, Result, code, found
+from tlmd.label.codes.cp2k_input import merged, section, written
+from tlmd.label.interfaces import Code, CodeConfig, NoLabel, Result, code, found, more_input
 from tlmd.run.config import Section
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_text
@@ -41,6 +41,8 @@ class KindConfig(Section):
 class CP2KConfig(CodeConfig):
     """CP2K: liquids, molecules and surfaces with a GGA and D3, as set up here."""
 
+    elsewhere: ClassVar[tuple[str, ...]] = ("command",)
+
     name: Literal["cp2k"]
     command: str = Field(
         "cp2k.psmp", description='launch, e.g. "mpirun -np {cores} cp2k.popt"; {cores} is that of the executor'
@@ -51,9 +53,9 @@ class CP2KConfig(CodeConfig):
     )
     dispersion_cutoff_A: Length = Field(16.0, description="range of the pairs of D3")
     basis: str = Field("DZVP-MOLOPT-SR-GTH", description="name in the basis file; TZV2P-MOLOPT-GTH is larger")
-    basis_file: str = Field("BASIS_MOLOPT", description="in CP2K's data folder, or a path")
+    basis_file: str = Field("BASIS_MOLOPT", description="in CP2K's data folder, or an absolute path")
     potential: str | None = Field(None, description="name in the potential file; absent: the one of `functional`")
-    potential_file: str = Field("GTH_POTENTIALS", description="in CP2K's data folder, or a path")
+    potential_file: str = Field("GTH_POTENTIALS", description="in CP2K's data folder, or an absolute path")
     kinds: dict[str, KindConfig] = Field({}, description="elements with a basis or potential of their own, by symbol")
     cutoff_Ry: Annotated[float, Field(ge=50, le=5000)] = Field(400.0, description="Ry, of the finest grid")
     rel_cutoff_Ry: Annotated[float, Field(ge=10, le=500)] = Field(60.0, description="Ry, of a gaussian's grid")
@@ -73,6 +75,9 @@ class CP2KConfig(CodeConfig):
     k_points: tuple[GRID, GRID, GRID] = Field((1, 1, 1), description="Monkhorst-Pack grid, for diagonalization")
     surface_dipole: bool = Field(False, description="dipole correction of a slab, along the third cell vector")
     vacuum_A: Positive = Field(5.0, description="A, around a molecule that is not periodic")
+    input: dict[str, Any] = Field(
+        {}, description="further sections and keywords, e.g. {FORCE_EVAL = {DFT = {QS = {EPS_DEFAULT = 1e-14}}}}"
+    )
 
 
 @code
@@ -97,7 +102,7 @@ class CP2K(Code):
             "basis": config.basis,
             "cutoff_Ry": config.cutoff_Ry,
             "dispersion": config.dispersion,
-        } | k_points
+        } | (k_points | more_input(config.input))
 
     def check(self, frame: Frame) -> None:
         if self.config.solver == "ot":
@@ -109,7 +114,7 @@ class CP2K(Code):
         return f"{self.config.command.replace('{cores}', str(cores))} -i {INPUT} > {OUTPUT}"
 
     def write(self, folder: Path, frame: Frame, stress: bool) -> list[str]:
-        write_text(folder / INPUT, written(self._tree(frame, stress)))
+        write_text(folder / INPUT, written(merged(self._tree(frame, stress), self.config.input)))
         return [INPUT]
 
     def _tree(self, frame: Frame, stress: bool) -> dict:

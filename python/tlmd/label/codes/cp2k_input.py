@@ -24,6 +24,16 @@ def written(tree: dict[str, Any], depth: int = 0) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
+def merged(tree: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """The tree with the sections and keywords of another, which win; names without regard to capitals."""
+    result = dict(tree)
+    for name, value in more.items():
+        known = next((key for key in result if key.casefold() == name.casefold()), name)
+        both = isinstance(value, dict) and isinstance(result.get(known), dict)
+        result[known] = merged(result[known], value) if both else value
+    return result
+
+
 def section(text: str, begin: str, end: str) -> list[str]:
     """The lines from the last one that matches `begin` to the next that matches `end`; empty if there is none."""
     lines = text.splitlines()

@@ -6,7 +6,7 @@ import math
 import re
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -14,7 +14,7 @@ from ase.io.espresso import write_espresso_in
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
-from tlmd.label.interfaces import Code, CodeConfig, NoLabel, Result, code, found
+from tlmd.label.interfaces import Code, CodeConfig, NoLabel, Result, code, found, more_input
 from tlmd.run.config import ConfigPath
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_text
@@ -30,6 +30,8 @@ DISPERSION = {"D3": {"dftd3_version": 3}, "D3BJ": {"dftd3_version": 4}}
 
 class EspressoConfig(CodeConfig):
     """Quantum ESPRESSO (pw.x): plane waves, any periodic system."""
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("command", "pseudo_dir")  # the files are known by their contents
 
     name: Literal["espresso"]
     command: str = Field(
@@ -75,7 +77,7 @@ class Espresso(Code):
             "basis": "plane waves, " + " ".join(config.pseudopotentials.values()),
             "cutoff_Ry": config.ecutwfc_Ry,
             "dispersion": config.dispersion,
-        } | k_points
+        } | (k_points | more_input(config.input))
 
     def check(self, frame: Frame) -> None:
         if abs(np.linalg.det(frame.cell)) < 1e-3:

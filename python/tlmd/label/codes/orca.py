@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from ase.io.orca import read_orca_engrad, write_orca
@@ -22,6 +22,8 @@ INPUT, OUTPUT, GRADIENT = "orca.inp", "orca.out", "orca.engrad"
 
 class OrcaConfig(CodeConfig):
     """Molecules by ORCA: hybrids, double hybrids, coupled cluster with gradients."""
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("command", "memory_GB")
 
     name: Literal["orca"]
     command: str = Field("orca", description="launch; several processes want the full path of orca")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -19,6 +19,8 @@ from tlmd.units import BOHR_A, EV_PER_HARTREE
 
 class PySCFConfig(CodeConfig):
     """Molecules by PySCF: any functional of libxc, open and closed shells, on any machine with Python."""
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("memory_GB",)
 
     name: Literal["pyscf"]
     functional: str = Field("PBE0", description="as PySCF names them, e.g. PBE0, B3LYP, r2SCAN; or HF")
