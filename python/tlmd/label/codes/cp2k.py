@@ -21,6 +21,7 @@ from tlmd.units import BAR_PER_EV_A3, BOHR_A, EV_PER_HARTREE
 INPUT, OUTPUT = "cp2k.inp", "cp2k.out"
 NUMBER = r"[-+]?\d+\.\d*(?:[EeDd][-+]?\d+)?"
 GRID = Annotated[int, Field(gt=0, le=100)]
+INNER_STEPS = 12  # of OT: a preconditioner from the atomic guess is poor, and a later one much better
 # Exchange and correlation, the parameters of D3, and the pseudopotentials that go with them
 FUNCTIONALS = {
     "PBE": ({"PBE": {}}, "PBE", "GTH-PBE"),
@@ -60,8 +61,10 @@ class CP2KConfig(CodeConfig):
     cutoff_Ry: Annotated[float, Field(ge=50, le=5000)] = Field(400.0, description="Ry, of the finest grid")
     rel_cutoff_Ry: Annotated[float, Field(ge=10, le=500)] = Field(60.0, description="Ry, of a gaussian's grid")
     eps_scf: Precision = Field(1e-7, description="error of the SCF at convergence")
-    max_scf: Steps = Field(40, description="steps of the inner SCF")
-    outer_scf: GRID = Field(5, description="times the inner SCF is begun (kind ot), at most")
+    max_scf: Steps | None = Field(
+        None, description="SCF steps; solver ot: until its preconditioner is made anew; absent: 12 (ot), 200"
+    )
+    outer_scf: GRID = Field(10, description="times the inner SCF of ot is begun, at most")
     solver: Literal["ot", "diagonalization"] = Field(
         "ot", description="ot: orbital transformation, for liquids and molecules; diagonalization: metals and surfaces"
     )
@@ -158,7 +161,8 @@ class CP2K(Code):
 
     def _scf(self) -> dict:
         config = self.config
-        scf = {"SCF_GUESS": "ATOMIC", "EPS_SCF": config.eps_scf, "MAX_SCF": config.max_scf}
+        steps = config.max_scf or {"ot": INNER_STEPS, "diagonalization": 200}[config.solver]
+        scf = {"SCF_GUESS": "ATOMIC", "EPS_SCF": config.eps_scf, "MAX_SCF": steps}
         if config.solver == "ot":
             scf["OT"] = {"MINIMIZER": config.minimizer, "PRECONDITIONER": config.preconditioner}
             scf["OUTER_SCF"] = {"EPS_SCF": config.eps_scf, "MAX_SCF": config.outer_scf - 1}
