@@ -203,4 +203,4 @@ def test_the_documentation_and_the_inputs_have_known_keys(tmp_path):
         (tmp_path / "label.toml").write_text(block)
         load_config(LabelConfig, tmp_path / "label.toml")
     water = load_config(LabelConfig, root / "inputs" / "water" / "labels" / "label.toml").calculator
-    assert (water.name, water.functional, water.dispersion, water.cutoff_Ry) == ("cp2k", "revPBE", "D3", 400)
+    assert (water.name, water.functional, water.dispersion, water.cutoff_Ry) == ("cp2k", "revPBE", "D3", 800)

@@ -58,7 +58,7 @@ class CP2KConfig(CodeConfig):
     potential: str | None = Field(None, description="name in the potential file; absent: the one of `functional`")
     potential_file: str = Field("GTH_POTENTIALS", description="in CP2K's data folder, or an absolute path")
     kinds: dict[str, KindConfig] = Field({}, description="elements with a basis or potential of their own, by symbol")
-    cutoff_Ry: Annotated[float, Field(ge=50, le=5000)] = Field(400.0, description="Ry, of the finest grid")
+    cutoff_Ry: Annotated[float, Field(ge=50, le=5000)] = Field(800.0, description="Ry, of the finest grid")
     rel_cutoff_Ry: Annotated[float, Field(ge=10, le=500)] = Field(60.0, description="Ry, of a gaussian's grid")
     eps_scf: Precision = Field(1e-7, description="error of the SCF at convergence")
     max_scf: Steps | None = Field(
