@@ -150,6 +150,33 @@ def calibrate(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def label(
+    config: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[prepare|collect] CONFIG",
+            help="TOML file of this stage. prepare: write inputs and jobs.txt, run nothing; collect: read the outputs "
+            "of jobs that were run by hand",
+        ),
+    ],
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """tl-label: energies, forces and stresses of frames by a DFT code or any ASE calculator, one job a frame."""
+    from tlmd.label.config import LabelConfig
+    from tlmd.label.label import collect, label, prepare
+    from tlmd.run.config import load_config
+    from tlmd.run.errors import InputError
+
+    actions = {"prepare": prepare, "collect": collect}
+    *words, path = config
+    if len(words) > 1 or not actions.keys() >= set(words):
+        raise InputError(" ".join(config), "[prepare|collect] CONFIG", "see tl-label --help")
+    settings = load_config(LabelConfig, path, set_)
+    actions.get("".join(words), label)(settings, out or settings.out)
+
+
+@entry
 def export(
     model: Annotated[Path, typer.Argument(help="trained model (model.pt)")],
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="file to write (default MODEL-lammps.pt)")] = None,
@@ -216,7 +243,8 @@ def tl() -> None:
 
         app(words or [], prog_name="tl analyze")
 
-    first = (data, generate, select, calibrate, pretrain, finetune, mekrr)
-    for command in (*first, curve, oracle, evaluate, export, plugin, demo):
+    labels = (data, generate, select, label, calibrate)
+    models = (pretrain, finetune, mekrr, curve, oracle, evaluate, export)
+    for command in (*labels, *models, plugin, demo):
         app.command(command.__name__)(command.__wrapped__)
     app()

@@ -150,6 +150,8 @@ def _options(name: str, command: Any) -> list[str]:
 
 
 def _argument(parameter: Any) -> str:
+    if parameter.metavar:
+        return parameter.metavar
     name = (parameter.name or "").upper().rstrip("_") + ("..." if parameter.nargs == -1 else "")
     return name if parameter.required else f"[{name}]"
 
