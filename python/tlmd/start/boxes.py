@@ -25,7 +25,7 @@ from tlmd.units import GCM3_PER_GMOL_A3
 
 CONFORMERS = 8  # of each molecule, at most: its copies take them in turn
 TOLERANCES_A = (2.0, 1.8, 1.6)  # between atoms of different molecules; the first at which packmol finds room
-LOOPS, SECONDS = 50, 60  # of packmol, at most, at each of them
+LOOPS, SECONDS = 20, 60  # of packmol, at most, at each of them
 NO_ROOM = 173  # its exit code
 RELAXATION_CUTOFF_A = 9.0
 RELAXATION = """
