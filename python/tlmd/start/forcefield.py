@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from tlmd.start.mmff94 import Typed, typed
+from tlmd.start.mmff94 import RADIUS, Typed, typed
 
 STYLES = {"bond": "class2", "dihedral": "opls", "improper": "inversion/harmonic"}
 HEAD = """\
 # MMFF94 (Halgren, J. Comput. Chem. 17, 490, 1996; parameters by RDKit) of {smiles}, by tlmd.
-# Bonded terms and charges are MMFF94's. Not exact: van der Waals is 12-6 with R* and eps of the buffered 14-7
-# potential, halved for atoms three bonds apart, and Coulomb's law lacks the shift of 0.05 A.
+# Bonded terms and charges are MMFF94's. Not exact: van der Waals is 12-6 with eps of the buffered 14-7 potential and
+# {radius:g} of its R*, and Coulomb's law lacks the shift of 0.05 A.
 """
 
 
@@ -55,7 +55,7 @@ class ForceField:
         styles = {name: styles_of(name, known) for name, known in self.types.items() if known}
         for name, found in styles.items():
             lines.append(f"{name}_style {'hybrid ' if len(found) > 1 else ''}{' '.join(found)}")
-        lines += ["read_data ${data}", "special_bonds lj 0 0 0.5 coul 0 0 0.75"]
+        lines += ["read_data ${data}", "special_bonds lj 0 0 1 coul 0 0 0.75"]
         lines.append(f"pair_style lj/cut{'/coul/long' * charged} ${{cutoff}}")
         for (i, j), (depth, sigma) in self.molecules.pairs.items():
             lines.append(f"pair_coeff {i + 1} {j + 1} {depth:.8g} {sigma:.8g}")
@@ -64,7 +64,7 @@ class ForceField:
             for key, kind in self.types[name].items():
                 lines += [f"{name}_coeff {kind} {text}" for text in coefficients(key, len(found) > 1)]
         lines += ["kspace_style pppm ${accuracy}"] * charged
-        return HEAD.format(smiles=", ".join(self.molecules.smiles)) + "\n".join(lines) + "\n"
+        return HEAD.format(smiles=", ".join(self.molecules.smiles), radius=RADIUS) + "\n".join(lines) + "\n"
 
     def terms_of(self, molecule: int) -> dict[str, list[tuple[int, tuple[int, ...]]]]:
         """For each sort of term: (type, atoms counted from 0 within the molecule) of one of the molecules."""

@@ -3,9 +3,8 @@
 Parameters by RDKit; energies in kcal/mol, lengths in A, angles in radians unless said otherwise. Exact: stretch (bond
 class2), bend with stretch-bend (angle class2; linear atoms: angle cosine), torsion (dihedral opls), out of plane
 (improper inversion/harmonic is the Wilson angle, all three terms of a centre at once). Not exact: van der Waals is
-12-6 with R* and eps of MMFF94's buffered 14-7 potential, and Coulomb's law lacks MMFF94's shift of 0.05 A. Between
-atoms three bonds apart, which are nearer than R*, 12-6 is stiffer by far: LAMMPS takes half of it
-(docs/decisions.md).
+12-6 with eps and 0.92 of R* of MMFF94's buffered 14-7 potential (docs/decisions.md), and Coulomb's law lacks MMFF94's
+shift of 0.05 A.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 HALF_MDYN = 143.9325 / 2  # half of 1 mdyn/A in kcal/mol/A^2, Halgren's factor; the same for 1 mdyn A/rad^2
 CUBIC_STRETCH, CUBIC_BEND = -2.0, -0.4  # 1/A; 1/rad (Halgren: -0.007 per degree; RDKit: -0.4 per radian)
+RADIUS = 0.92  # factor on R*: forces three bonds apart are near MMFF94's, and densities of liquids near experiment
 Term = tuple[tuple[int, ...], tuple[Any, ...]]  # its atoms, counted from 0, and LAMMPS' coefficients
 
 
@@ -156,6 +156,6 @@ class Parameters:
                 yield (centre, *near), (3 * HALF_MDYN * stiffness, 0.0)
 
     def van_der_waals(self, one: int, two: int) -> tuple[float, float]:
-        """eps (kcal/mol) and sigma (A) of 12-6 with its minimum where MMFF94's buffered 14-7 potential has it."""
+        """eps (kcal/mol) and sigma (A) of 12-6, from eps and R* of MMFF94's buffered 14-7 potential."""
         *_, radius, depth = self.properties.GetMMFFVdWParams(one, two)
-        return depth, radius / 2 ** (1 / 6)
+        return depth, RADIUS * radius / 2 ** (1 / 6)
