@@ -39,7 +39,8 @@ def require_valid(folder, tomls, decks=()):
     lines = check([folder / f"{name}.toml" for name in known])
     assert [line.partition("valid for tl-")[2].partition(";")[0] for line in lines] == [STAGE[name] for name in known]
     readme = (folder / "README.md").read_text()
-    assert "$" not in readme.replace("$(tl-plugin)", "") and max(map(len, readme.splitlines())) <= 120
+    assert "$" not in readme.replace("$(tl-plugin)", "") and "\n    tl-init " in readme
+    assert max(len(line) for line in readme.splitlines() if not line.startswith("    tl-init")) <= 120
     for name in tomls:
         assert f"tl-{STAGE[name]} {name}.toml" in readme
         assert f"tl-{STAGE[name]} {name}.toml" in (folder / f"{name}.toml").read_text()
@@ -63,7 +64,7 @@ def test_liquid_by_smiles(solution):
     box, atoms = (read(solution / name, format="lammps-data") for name in ("system.data", "atoms.data"))
     assert box.get_chemical_formula() == atoms.get_chemical_formula() == "C4H24O8"
     assert list(read(solution / "box.extxyz").numbers) == list(box.numbers)
-    assert "Made by `tl-init liquid" in (solution / "README.md").read_text()
+    assert "--smiles CCO:2 --smiles O:6 --density 0.6 --seed 2\n" in (solution / "README.md").read_text()
 
 
 def test_liquid_by_lammps_files(solution, tmp_path):
