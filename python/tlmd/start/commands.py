@@ -21,6 +21,7 @@ Smiles = Annotated[
     Optional[list[str]],
     typer.Option(help="a molecule or ion, with :N its number, e.g. CCO:20; repeat it, or several in one, with spaces"),
 ]
+Molecules = Annotated[Optional[list[str]], typer.Option("--smiles", help="a molecule; repeat it for several")]
 By = Annotated[Labels, typer.Option(help="what labels frames in label.toml: GFN2-xTB in place of DFT, CP2K, PySCF")]
 Frames = Annotated[int, typer.Option(min=2, max=100_000, help="frames to be labelled")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="of all random choices")]
@@ -64,7 +65,7 @@ def liquid(
 
 
 @app.command()
-def molecule(folder: Folder, smiles: Smiles = None, labels: By = "xtb", frames: Frames = 40, seed: Seed = 1) -> None:
+def molecule(folder: Folder, smiles: Molecules = None, labels: By = "xtb", frames: Frames = 40, seed: Seed = 1) -> None:
     """Single molecules by SMILES, cheap labels by MMFF94."""
     found = [word for one in smiles or [] for word in one.split()]
     if not found:
