@@ -3,7 +3,7 @@
     python benchmarks/liquids.py [--ps 25] [--molecules 48] [--seed 1] [NAME ...]
 
 Each box is packed at 0.9 of the density of experiment, relaxed, kept at constant volume for 2 ps and then at constant
-pressure; the first fifth of that is left out. The exit code says whether all densities are within 20 %.
+pressure; the first fifth of that is left out. The exit code says whether all stay condensed, within 35 %.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ fix ensemble all npt temp 298.15 298.15 100 iso 1 1 500
 run {equilibrate}
 run {steps}
 """
-WITHIN = 0.20
+WITHIN = 0.35
 
 
 def simulated(box: Box, ps: float, seed: int) -> Path:

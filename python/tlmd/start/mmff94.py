@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HALF_MDYN = 143.9325 / 2  # half of 1 mdyn/A in kcal/mol/A^2, Halgren's factor; the same for 1 mdyn A/rad^2
 CUBIC_STRETCH, CUBIC_BEND = -2.0, -0.4  # 1/A; 1/rad (Halgren: -0.007 per degree; RDKit: -0.4 per radian)
-RADIUS = 0.92  # factor on R*: forces three bonds apart are near MMFF94's, and densities of liquids near experiment
+RADIUS = 0.92  # factor on R*: forces three bonds apart are near MMFF94's, and liquids are less thin
 Term = tuple[tuple[int, ...], tuple[Any, ...]]  # its atoms, counted from 0, and LAMMPS' coefficients
 
 
