@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -21,6 +22,32 @@ def analyze() -> None:
     from tlmd.analysis.commands import app
 
     app()
+
+
+def init() -> None:
+    """tl-init: a folder with commented TOMLs, data files and a README for a liquid, a molecule, a surface or frames."""
+    from tlmd.start.commands import app
+
+    app()
+
+
+@entry
+def check(
+    files: Annotated[list[Path], typer.Argument(help="TOML files; the run folder of one may hold inputs of another")],
+    stage: Annotated[Optional[str], typer.Option(help="their stage, e.g. finetune (default: by their keys)")] = None,
+) -> None:
+    """tl-check: whether TOML files are valid for their stages, keys, values and files, without running anything."""
+    from tlmd.run.check import check
+
+    print(*check(files, stage), sep="\n")
+
+
+@entry
+def schema(stage: Annotated[str, typer.Argument(help="name of a stage, e.g. finetune")]) -> None:
+    """tl-schema: the JSON schema of a stage's TOML, for editors that complete and check it."""
+    from tlmd.run.check import stage_named
+
+    print(json.dumps(stage_named(stage).model_json_schema(), indent=2))
 
 
 @entry
@@ -243,7 +270,14 @@ def tl() -> None:
 
         app(words or [], prog_name="tl analyze")
 
-    labels = (data, generate, select, label, calibrate)
+    @app.command("init", add_help_option=False, context_settings={"ignore_unknown_options": True})
+    def starts(words: Annotated[Optional[list[str]], typer.Argument(metavar="KIND ...")] = None) -> None:
+        """A folder with commented TOMLs, data files and a README for a liquid, a molecule, a surface or frames."""
+        from tlmd.start.commands import app
+
+        app(words or [], prog_name="tl init")
+
+    labels = (check, schema, data, generate, select, label, calibrate)
     models = (pretrain, finetune, mekrr, curve, oracle, evaluate, export)
     for command in (*labels, *models, plugin, demo):
         app.command(command.__name__)(command.__wrapped__)

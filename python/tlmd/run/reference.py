@@ -37,6 +37,7 @@ UNIT_OF_SUFFIX = {
 }  # fmt: skip
 UNITS = ("A", "K", "ps", "fs", "degrees", "g/cm3", "eV", "eV/A", "eV/A^3", "eV/atom", "e", "V", "bar", "GPa", "minutes",
          "seconds", "hours", "mPa s", "GB", "g/mol")  # fmt: skip
+GROUPS = {"tl-analyze": "tlmd.analysis.commands", "tl-init": "tlmd.start.commands"}  # commands with sub-commands
 HEAD = "<!-- Written by `python -m tlmd.run.reference docs/reference`; change the code, not this file. -->\n"
 
 
@@ -54,7 +55,7 @@ def subclasses(base: type) -> Iterator[type]:
 
 
 def commands() -> dict[str, Any]:
-    """The commands by name: the functions that tlmd.cli wraps, and tl-analyze."""
+    """The commands by name: the functions that tlmd.cli wraps, and those with sub-commands."""
     cli = importlib.import_module("tlmd.cli")
     found: dict[str, Any] = {}
     for name, value in vars(cli).items():
@@ -62,7 +63,8 @@ def commands() -> dict[str, Any]:
             app = typer.Typer(add_completion=False)
             app.command()(value.__wrapped__)
             found[f"tl-{name.replace('_', '-')}"] = typer.main.get_command(app)
-    found["tl-analyze"] = typer.main.get_command(importlib.import_module("tlmd.analysis.commands").app)
+    for name, module in GROUPS.items():
+        found[name] = typer.main.get_command(importlib.import_module(module).app)
     return dict(sorted(found.items()))
 
 
