@@ -25,13 +25,13 @@ from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 
 BOX = """
-seed = 6
+seed = 5
 [teacher]
 name = "spcfw"
 [systems.bulk]
 kind = "bulk"
 molecules = 27
-frames = 4
+frames = 7
 frames_per_item = 1
 equilibrate_ps = 0.5
 temperature_K = [300, 400]
@@ -41,7 +41,7 @@ density_g_cm3 = [0.95, 1.05]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Four SPC/Fw frames, atoms shuffled, and calibrate.toml."""
+    """Seven SPC/Fw frames, atoms shuffled, and calibrate.toml."""
     folder = tmp_path_factory.mktemp("calibrate")
     (folder / "box.toml").write_text(BOX)
     frames = read_frames(driver.generate(load_config(GenerateConfig, folder / "box.toml"), folder / "box"))
@@ -51,8 +51,8 @@ def folder(tmp_path_factory):
         order = rng.permutation(len(frame))
         moved = {"numbers": frame.numbers[order], "positions": frame.positions[order], "forces": frame.forces[order]}
         shuffled.append(frame.replace(**moved))
-    write_frames(folder / "train.extxyz", shuffled[:3])
-    write_frames(folder / "test.extxyz", shuffled[3:])
+    write_frames(folder / "train.extxyz", shuffled[:6])
+    write_frames(folder / "test.extxyz", shuffled[6:])
     (folder / "calibrate.toml").write_text(
         'data = {train = "train.extxyz", test = "test.extxyz", level_of_theory = "SPC/Fw"}\n'
     )
@@ -104,7 +104,7 @@ def test_a_harmonic_model_without_cross_terms_is_class2_of_itself():
 
 def test_fit_explains_its_own_kind(calibrated):
     _, errors, run = calibrated
-    assert errors["train"].n_frames == 3 and errors["test"].n_frames == 1
+    assert errors["train"].n_frames == 6 and errors["test"].n_frames == 1
     assert errors["test"].rmse("forces") < 12  # meV/A of some 1000: SPC/Fw lies nearly inside the terms
     record = json.loads((run / "errors.json").read_text())
     assert record["test"]["force_rmse_mev_per_A"] == pytest.approx(errors["test"].rmse("forces"))

@@ -41,9 +41,7 @@ class ASEConfig(AnyCompositionConfig):
     arguments: dict[str, Any] = Field({}, description="arguments of that function")
 
     def files(self) -> dict[str, Path]:
-        """The file of the function, if it is not of a package."""
-        module = self.calculator.rpartition(":")[0]
-        return {"calculator": Path(module)} if module.endswith(".py") else {}
+        return file_of(self.calculator)
 
 
 @teacher
@@ -62,7 +60,7 @@ class ASECalculator(AnyComposition):
         atoms = Atoms(numbers, positions, cell=cell, pbc=pbc)
         atoms.calc = self._calculator
         try:
-            labels = {"forces": atoms.get_forces(), "energy": _consistent_energy(atoms)}
+            labels = {"forces": atoms.get_forces(), "energy": consistent_energy(atoms)}
             if atoms.pbc.all() and "stress" in self._calculator.implemented_properties:
                 labels["stress"] = atoms.get_stress(voigt=False)
         except (CalculationFailed, SCFError) as error:
@@ -74,7 +72,13 @@ class ASECalculator(AnyComposition):
         return labels
 
 
-def _consistent_energy(atoms: Atoms) -> float:
+def file_of(calculator: str) -> dict[str, Path]:
+    """The file of a function that is not of a package, by its key."""
+    module = calculator.rpartition(":")[0]
+    return {"calculator": Path(module)} if module.endswith(".py") else {}
+
+
+def consistent_energy(atoms: Atoms) -> float:
     """The energy whose gradient the forces are, eV: with smeared electrons the free one."""
     energy = atoms.get_potential_energy()
     return float(atoms.calc.results.get("free_energy", energy))
@@ -84,7 +88,7 @@ def _make(config: ASEConfig) -> Calculator:
     """The calculator that the configured function returns."""
     module, _, name = config.calculator.partition(":")
     try:
-        made = getattr(_module(module), name)(**config.arguments)
+        made = getattr(module_of(module), name)(**config.arguments)
     except Exception as error:  # whatever somebody else's function raises
         got = f"teacher.calculator = {config.calculator}: {type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(got, "package.module:function or file.py:function", "install or correct it") from error
@@ -94,10 +98,11 @@ def _make(config: ASEConfig) -> Calculator:
     return made
 
 
-def _module(name: str) -> ModuleType:
+def module_of(name: str) -> ModuleType:
+    """The module of a package, or of a file.py, which is run."""
     if not name.endswith(".py"):
-        return importlib.import_module(name)
+        return importlib.importmodule_of(name)
     spec = importlib.util.spec_from_file_location(Path(name).stem, name)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    spec.loader.execmodule_of(module)
     return module

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import BaseCalculator, CalculationFailed, SCFError
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field
 
 from tlmd.frames.frame import Frame
+from tlmd.generate.teachers.ase import consistent_energy, file_of, module_of, python_name
 from tlmd.label.interfaces import CodeConfig, NoLabel, PythonCode, Result, code
-from tlmd.run.config import absolute
 from tlmd.run.errors import InputError
 from tlmd.run.files import sha256
-
-
-def python_name(value: str, info: ValidationInfo) -> str:
-    """package.module:Class, or file.py:function with the file relative to the folder of the TOML."""
-    module, _, name = value.partition(":")
-    if not (module and name.isidentifier()):
-        raise ValueError("package.module:Class or file.py:function")
-    return f"{absolute(Path(module), info)}:{name}" if module.endswith(".py") else value
 
 
 class ASEConfig(CodeConfig):
@@ -40,9 +30,7 @@ class ASEConfig(CodeConfig):
     level: str = Field(description="level of theory in words, written into each label")
 
     def files(self) -> dict[str, Path]:
-        """The file of the function, if it is not of a package."""
-        module = self.calculator.rpartition(":")[0]
-        return {"calculator": Path(module)} if module.endswith(".py") else {}
+        return file_of(self.calculator)
 
 
 @code
@@ -56,7 +44,7 @@ class ASECode(PythonCode):
 
     def compute(self, frame: Frame, stress: bool) -> Result:
         module, _, name = self.config.calculator.partition(":")
-        made = getattr(_module(module), name)(**self.config.arguments)
+        made = getattr(module_of(module), name)(**self.config.arguments)
         if not isinstance(made, GetPropertiesMixin):
             got = f"calculator.calculator = {self.config.calculator}, which returns {type(made).__name__}"
             raise InputError(got, "an ASE calculator", "name the class or function that makes one")
@@ -66,15 +54,11 @@ class ASECode(PythonCode):
 
 
 def labels_by(calculator: BaseCalculator, frame: Frame, stress: bool, name: str, version: str) -> Result:
-    """What an ASE calculator gives; NoLabel if it does not converge or has no stress where one is wanted.
-
-    The energy is the one whose gradient the forces are: with smeared electrons the free one.
-    """
+    """What an ASE calculator gives; NoLabel if it does not converge or has no stress where one is wanted."""
     atoms = frame.replace(energy=None, forces=None, stress=None).atoms()
     atoms.calc = calculator
     try:
-        energy = atoms.get_potential_energy()
-        energy = float(calculator.results.get("free_energy", energy))
+        energy = consistent_energy(atoms)
         forces = np.array(atoms.get_forces())
         if stress and "stress" not in calculator.implemented_properties:
             raise NoLabel(f"{name} has no stress")
@@ -90,12 +74,3 @@ def version_of(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return str(getattr(importlib.import_module(package), "__version__", "unknown"))
-
-
-def _module(name: str) -> ModuleType:
-    if not name.endswith(".py"):
-        return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
