@@ -101,8 +101,8 @@ def _make(config: ASEConfig) -> Calculator:
 def module_of(name: str) -> ModuleType:
     """The module of a package, or of a file.py, which is run."""
     if not name.endswith(".py"):
-        return importlib.importmodule_of(name)
+        return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(Path(name).stem, name)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.execmodule_of(module)
+    spec.loader.exec_module(module)
     return module
