@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 from rich.console import Console
 
 from tlmd.analysis.records import with_error
@@ -110,22 +111,29 @@ def summary(rows: Sequence[Row], value: Callable[[Row], Estimate | None], truth:
 
 
 def write_figure(rows: Sequence[Row], truth: Properties, methods: Sequence[str], path: Path) -> None:
-    """Density (by MD, and estimated), D, and force error against the number of frames, a colour for each method."""
+    """Density (by MD, and estimated), D, and force error against the number of frames, a colour for each method; what
+    no model has is left out."""
     panels = {
         "density, g/cm3": (lambda row: row.found.density, truth.density),
         "density, estimated, g/cm3": (lambda row: row.estimated, truth.density),
         "D of the box, 1e-9 m2/s": (lambda row: row.found.diffusion, truth.diffusion),
         "force MAE, meV/Å": (lambda row: Estimate(row.errors[f"test_{ERRORS[1]}"], 0.0, "", 1.0), None),
     }
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    for place, (title, (value, known)) in enumerate(panels.items()):
-        axes = figure.add_subplot(2, 2, place + 1, xscale="log", xlabel="training frames", ylabel=title)
+    shown = {title: given for title, given in panels.items() if any(given[0](row) for row in rows)}
+    figure = Figure(figsize=(10, 3.5 * -(-len(shown) // 2)), layout="constrained")
+    for place, (title, (value, known)) in enumerate(shown.items()):
+        axes = figure.add_subplot(
+            -(-len(shown) // 2), 2, place + 1, xscale="log", xlabel="training frames", ylabel=title
+        )
         for index, method in enumerate(methods):
             points = [(row.frames, value(row)) for row in rows if row.method == method and value(row)]
             sizes = sorted({frames for frames, _ in points})
             means = [np.mean([each.value for frames, each in points if frames == size]) for size in sizes]
             axes.plot([p[0] for p in points], [p[1].value for p in points], ".", color=f"C{index}", alpha=0.5)
             axes.plot(sizes, means, "o-", color=f"C{index}", label=method, markersize=4)
+        axes.set_xticks(sorted({row.frames for row in rows}), minor=False)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         if known is not None:
             axes.axhline(known.value, color="k", linewidth=1)
             low, high = known.value - 2 * known.standard_error, known.value + 2 * known.standard_error
