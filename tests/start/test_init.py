@@ -64,6 +64,11 @@ def test_liquid_by_smiles(solution):
     require_valid(solution, STAGE, ("density.in", "diffusion.in"))
     deck = (solution / "density.in").read_text()
     assert "\nvariable data index atoms.data " in deck and '\nvariable elements index "C H O" ' in deck
+    for name in (
+        "teacher",
+        "candidates",
+    ):  # labels that do not depend on the mesh which the last digits of a box choose
+        assert load_config(GenerateConfig, solution / f"{name}.toml").teacher.variables == {"accuracy": 1e-6}
     box, atoms = (read(solution / name, format="lammps-data") for name in ("system.data", "atoms.data"))
     assert box.get_chemical_formula() == atoms.get_chemical_formula() == "C4H24O8"
     assert list(read(solution / "box.extxyz").numbers) == list(box.numbers)

@@ -46,6 +46,9 @@ ROLES = {
 }
 STAGES = ("pretrain", "candidates", "select", "label", "finetune")
 DECKS = ("density.in", "diffusion.in")
+ACCURACY = """variables = {accuracy = 1e-6}  # of pppm for labels: at 1e-4 they depend on the last digits of a box
+sampling = {accuracy = 1e-3}   # for trajectories, which only propose frames
+"""
 TARGET_ATOMS = 1000  # of a batch of pretraining, roughly
 
 
@@ -108,6 +111,10 @@ def box_of_data(data: Path) -> tuple[Frame, int]:
 def _liquid_files(target: Path, folder: Path, frame: Frame, count: int, values: dict, choices: Choices) -> None:
     density = float(density_g_cm3(frame.atoms().get_masses().sum(), abs(np.linalg.det(frame.cell))))
     ranges = {"ambient_low": 0.92, "ambient_high": 1.08, "wide_low": 0.7, "wide_high": 1.2}
+    meshed = re.search(
+        r"^\s*variable\s+accuracy\s+index\s", (target / INCLUDE).read_text(encoding="utf-8"), re.MULTILINE
+    )
+    values = values | {"accuracy": ACCURACY if meshed else ""}
     values |= {name: f"{part * density:.3g}" for name, part in ranges.items()}
     values |= {"molecules": count, "n_candidates": 20 * choices.n_labels}
     write_atoms(target / ATOMS, frame)
