@@ -67,7 +67,7 @@ def test_liquid_by_smiles(solution):
     for name in (
         "teacher",
         "candidates",
-    ):  # labels that do not depend on the mesh which the last digits of a box choose
+    ):  # a mesh that does not show in labels
         assert load_config(GenerateConfig, solution / f"{name}.toml").teacher.variables == {"accuracy": 1e-6}
     box, atoms = (read(solution / name, format="lammps-data") for name in ("system.data", "atoms.data"))
     assert box.get_chemical_formula() == atoms.get_chemical_formula() == "C4H24O8"
