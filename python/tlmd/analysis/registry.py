@@ -63,12 +63,12 @@ def register(name: str) -> Callable[[type[Analysis]], type[Analysis]]:
 
 
 def analyses() -> dict[str, type[Analysis]]:
-    """Every analysis by its name: those of the files in `properties`, and those registered elsewhere."""
+    """Every analysis by its name, in alphabetical order: the files in `properties`, and those registered elsewhere."""
     from tlmd.analysis import properties
 
     for module in pkgutil.iter_modules(properties.__path__):
         importlib.import_module(f"{properties.__name__}.{module.name}")
-    return dict(_ANALYSES)
+    return dict(sorted(_ANALYSES.items()))
 
 
 def measure(name: str, run: Simulation, **options: Any) -> Measurement:

@@ -14,7 +14,7 @@ from tlmd.evaluate.errors import Errors, Parity, evaluate_frames, with_baseline
 from tlmd.evaluate.plots import parity_plot, refuse_format
 from tlmd.evaluate.volume import SLOPES, slopes_by_composition
 from tlmd.export import load_any
-from tlmd.frames.read import read_frames
+from tlmd.frames.read import read_once
 from tlmd.frames.remainder import less_baseline
 from tlmd.frames.split import check_labels
 from tlmd.run.files import refuse_input, write_text
@@ -37,7 +37,7 @@ def evaluate_file(
         refuse_input(path, [model_path, data_path])
     refuse_format(plot_path)
     model, card = load_any(model_path)
-    labelled = read_frames(data_path)
+    labelled = read_once(data_path)
     notes = [*labelled.notes, *check_labels(labelled, str(data_path))]
     if card.baseline is not None:
         with closing(open_baseline(card.baseline)) as baseline:

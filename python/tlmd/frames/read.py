@@ -62,8 +62,8 @@ def is_foreign(path: Path) -> bool:
 
 
 def read_once(path: Path, check: bool = True) -> Frames:
-    """As read_frames; asked for again, the last file that has not changed since is not read again."""
-    return _read_once(path, check, path.stat().st_mtime_ns if path.is_file() else 0)
+    """As read_frames; asked for again, the last file that has not changed since is not read again. A folder is."""
+    return _read_once(path, check, path.stat().st_mtime_ns) if path.is_file() else read_frames(path, check=check)
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ are called in Python derive from PythonCode: their input is input.json, and tlmd
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -155,6 +156,12 @@ class PythonCode(Code):
     @abstractmethod
     def compute(self, frame: Frame, stress: bool) -> Result:
         """The labels; raises NoLabel where there are none."""
+
+
+def require_package(package: str, wanted: str, install: str) -> None:
+    """InputError where a package is not installed; `install` says how it is."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"no package {package}", wanted, install)
 
 
 def refuse_periodic(frame: Frame, name: str) -> None:

@@ -25,7 +25,7 @@ from tlmd.evaluate.file import evaluate_file
 from tlmd.export import export_model
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
-from tlmd.frames.read import read_frames
+from tlmd.frames.read import read_frames, read_once
 from tlmd.oracle.config import OracleConfig, SetConfig
 from tlmd.oracle.properties import (
     Properties,
@@ -348,7 +348,7 @@ def measure_pressure(model: Path, frames: Path, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     export_model(model, folder / "model-lammps.pt")
-    energies, read = evaluate_file(model, frames)[1].energy, read_frames(frames)  # reference, prediction; per atom
+    energies, read = evaluate_file(model, frames)[1].energy, read_once(frames)  # reference, prediction; per atom
     errors = len(read[0]) * (energies[:, 1] - energies[:, 0])
     write_text(folder / "pressure.json", json.dumps(vars(pressure_error(volumes_of(read), errors))) + "\n")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tlmd.run import reference
-from tlmd.run.config import Section, StageConfig, load_config
+from tlmd.run.config import Section, StageConfig, load_config, read_toml
 from tlmd.run.errors import InputError, nearest
 
 
@@ -67,12 +66,7 @@ def check(paths: Sequence[Path], stage: str | None = None) -> list[str]:
 
 def checked(path: Path, stage: str | None) -> tuple[str, Section]:
     """The stage of a TOML and its configuration. Raises InputError, which names the stage, if it is not valid."""
-    if not path.is_file():
-        raise InputError(f"no file {path}", "a TOML", "check the path")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}", "a TOML file", "correct that line") from None
+    data = read_toml(path, "a TOML")
     name = stage_of(path, data) if stage is None else stage.removeprefix("tl-")
     model = stage_named(name)
     try:

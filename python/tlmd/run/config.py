@@ -68,6 +68,16 @@ class StageConfig(Section):
         return {key: path for key, path in self.files().items() if key != "out"}
 
 
+def read_toml(path: Path, wanted: str) -> dict[str, Any]:
+    """The tables of a TOML file. Raises InputError if there is none (`wanted` says what it is for) or it is no TOML."""
+    if not path.is_file():
+        raise InputError(f"no file {path}", wanted, "check the path")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}", "a TOML file", "correct that line") from None
+
+
 def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] | None = None) -> Model:
     """The validated configuration in the TOML file `path`, after `overrides` such as "training.max_steps=200".
 
@@ -75,12 +85,7 @@ def load_config(model: type[Model], path: str | Path, overrides: Iterable[str] |
     Raises InputError, in one line, for an unreadable file, an unknown key (with the nearest known one) or a bad value.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no file {path}", "the TOML file of this stage", "check the path")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}", "a TOML file", "correct that line") from None
+    data = read_toml(path, "the TOML file of this stage")
     for override in overrides or ():
         _override(data, override)
     refuse_booleans(model, path, data)

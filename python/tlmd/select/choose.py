@@ -60,6 +60,14 @@ class Distances:
         ]
         return np.concatenate(found)
 
+    def to_nearest(self, others: Pool | None) -> np.ndarray:
+        """(n,) of all frames of the pool to the nearest of some others; inf without others."""
+        closest = np.full(len(self.pool), np.inf)
+        for part in others.each("descriptor") if others else ():
+            for descriptor in part:
+                closest = np.minimum(closest, self.to(descriptor))
+        return closest
+
 
 def choose(
     pool: Pool,
@@ -75,10 +83,7 @@ def choose(
     strata (n,): a number for each frame; equally many are taken of each. InputError if nothing is left to choose.
     """
     distances, rng = Distances(pool), np.random.default_rng(seed)
-    closest = np.full(len(pool), np.inf)
-    for part in excluded.each("descriptor") if excluded else ():
-        for descriptor in part:
-            closest = np.minimum(closest, distances.to(descriptor))
+    closest = distances.to_nearest(excluded)
     lots = rng.permutation(len(pool)).astype(float)
     information = Information(pool, excluded) if method == "d-optimal" else None
     counts, choice = np.zeros(strata.max() + 1, dtype=int), Choice()

@@ -37,10 +37,7 @@ def coverage(
 ) -> Coverage:
     """How near the frames of the pool are to those chosen."""
     distances = Distances(pool)
-    known = np.full(len(pool), np.inf)
-    for part in excluded.each("descriptor") if excluded else ():
-        for descriptor in part:
-            known = np.minimum(known, distances.to(descriptor))
+    known = distances.to_nearest(excluded)
 
     def covered(chosen: np.ndarray | list[int]) -> tuple[float, float]:
         closest = known

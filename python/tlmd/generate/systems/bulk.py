@@ -81,6 +81,11 @@ def in_box(composition: Composition, positions: np.ndarray, edges: np.ndarray, *
     return composition.frame(positions, np.diag(edges), density_g_cm3=density, **info)
 
 
+def drawn_strain(scale: float, rng: np.random.Generator) -> np.ndarray:
+    """(3, 3) lower triangular, the identity plus normal numbers of this standard deviation."""
+    return np.eye(3) + np.tril(rng.normal(scale=scale, size=(3, 3)))
+
+
 def strained(frame: Frame, positions: np.ndarray, strain: np.ndarray) -> Frame:
     """The frame with its cell strained (3, 3) and these positions; the density follows."""
     density = frame.info["density_g_cm3"] / float(np.linalg.det(strain))
@@ -104,7 +109,7 @@ class Rattled(Bulk):
     config: RattledConfig
 
     def changed(self, frame: Frame, composition: Composition, rng: np.random.Generator) -> Frame:
-        strain = np.eye(3) + np.tril(rng.normal(scale=self.config.strain, size=(3, 3)))
+        strain = drawn_strain(self.config.strain, rng)
         positions = frame.positions @ strain
         positions = positions + rng.normal(scale=rng.uniform(*self.config.displacement_A), size=positions.shape)
         return strained(frame, positions, strain)
@@ -124,7 +129,7 @@ class Strained(Bulk):
     config: StrainedConfig
 
     def changed(self, frame: Frame, composition: Composition, rng: np.random.Generator) -> Frame:
-        strain = np.eye(3) + np.tril(rng.normal(scale=self.config.strain, size=(3, 3)))
+        strain = drawn_strain(self.config.strain, rng)
         moves = composition.centres(frame.positions) @ (strain - np.eye(3))
         return strained(frame, frame.positions + moves[composition.molecule], strain)
 

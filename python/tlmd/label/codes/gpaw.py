@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
 from tlmd.label.codes.ase import labels_by, version_of
-from tlmd.label.interfaces import CodeConfig, NoLabel, PythonCode, Result, code
-from tlmd.run.errors import InputError
+from tlmd.label.interfaces import CodeConfig, NoLabel, PythonCode, Result, code, require_package
 from tlmd.run.quantities import Precision, Steps
 
 GRID = Annotated[int, Field(gt=0, le=100)]
@@ -38,8 +36,7 @@ class GPAWCode(PythonCode):
 
     def __init__(self, config: GPAWConfig):
         super().__init__(config)
-        if importlib.util.find_spec("gpaw") is None:
-            raise InputError("no package gpaw", "GPAW", "pip install gpaw (it wants libxc and BLAS)")
+        require_package("gpaw", "GPAW", "pip install gpaw (it wants libxc and BLAS)")
 
     def level(self) -> dict[str, str | float]:
         config = self.config

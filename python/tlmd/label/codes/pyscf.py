@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from tlmd.frames.frame import Frame
 from tlmd.label.codes.ase import version_of
-from tlmd.label.interfaces import CodeConfig, NoLabel, PythonCode, Result, code, refuse_periodic
+from tlmd.label.interfaces import CodeConfig, NoLabel, PythonCode, Result, code, refuse_periodic, require_package
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import Positive, Precision, Steps
 from tlmd.units import BOHR_A, EV_PER_HARTREE
@@ -45,8 +44,7 @@ class PySCF(PythonCode):
         super().__init__(config)
         packages = ["pyscf"] + ["dftd3"] * (config.dispersion != "none")
         for package in packages:
-            if importlib.util.find_spec(package) is None:
-                raise InputError(f"no package {package}", "it for name = pyscf", f"pip install {package}")
+            require_package(package, "it for name = pyscf", f"pip install {package}")
         from pyscf.dft import libxc
 
         try:

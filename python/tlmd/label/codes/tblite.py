@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Literal
 
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
 from tlmd.label.codes.ase import labels_by, version_of
-from tlmd.label.interfaces import CodeConfig, PythonCode, Result, code
-from tlmd.run.errors import InputError
+from tlmd.label.interfaces import CodeConfig, PythonCode, Result, code, require_package
 from tlmd.run.quantities import Positive, Steps
 
 
@@ -31,8 +29,7 @@ class Tblite(PythonCode):
 
     def __init__(self, config: TbliteConfig):
         super().__init__(config)
-        if importlib.util.find_spec("tblite") is None:
-            raise InputError("no package tblite", "GFN-xTB", "pip install tblite")
+        require_package("tblite", "GFN-xTB", "pip install tblite")
 
     def level(self) -> dict[str, str | float]:
         return {"functional": self.config.method}
