@@ -105,6 +105,27 @@ def test_killed_and_started_again(place):
         place.run('calculator.method="GFN1-xTB"')
 
 
+def test_labels_that_are_known_are_not_made_again(place):
+    place.write(place.waters(2), TBLITE)
+    labels = place.run()
+    kept = place.path / "kept.extxyz"
+    labels.rename(kept)
+    place.write(place.waters(3), f'known = ["{kept}"]\n' + TBLITE)
+    place.out = place.path / "again"
+    again = read_frames(place.run())
+    first = read_frames(kept)
+    assert [frame.energy for frame in again[:2]] == [frame.energy for frame in first]
+    assert [state["seconds"] is None for state in states(place)] == [True, True, False]  # the third was run
+    place.write(place.waters(3), f'known = ["{kept}"]\n' + TBLITE + 'method = "GFN1-xTB"\n')
+    place.out = place.path / "other"
+    other = read_frames(place.run())
+    assert abs(other[0].energy - first[0].energy) > 1  # another level is another input
+    place.write(place.waters(1), f'known = ["{place.path / "frames.extxyz"}"]\n' + TBLITE)
+    place.out = place.path / "third"
+    with pytest.raises(InputError, match="without input_sha256"):
+        place.run()
+
+
 def test_what_fails_is_set_aside_with_its_reason(place):
     (place.path / "trouble.py").write_text(TROUBLE)
     place.write(place.waters(8), ASE)
@@ -203,4 +224,4 @@ def test_the_documentation_and_the_inputs_have_known_keys(tmp_path):
         (tmp_path / "label.toml").write_text(block)
         load_config(LabelConfig, tmp_path / "label.toml")
     water = load_config(LabelConfig, root / "inputs" / "water" / "labels" / "label.toml").calculator
-    assert (water.name, water.functional, water.dispersion, water.cutoff_Ry) == ("cp2k", "revPBE", "D3", 800)
+    assert (water.name, water.functional, water.dispersion, water.cutoff_Ry) == ("cp2k", "revPBE", "D3", 1200)

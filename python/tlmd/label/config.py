@@ -35,6 +35,9 @@ class LabelConfig(LevelConfig):
 
     out: ConfigPath = Field(Path("labels"), description="run folder to write")
     frames: ConfigPath = Field(description="frames to label (extxyz, ASE database); labels in it are dropped")
+    known: list[ConfigPath] = Field(
+        [], description="files of labelled frames; what was made from the same input is taken from there, not run"
+    )
     max_force: Positive = Field(100.0, description="eV/A: a frame with a larger force component is set aside")
     max_net_force: Positive = Field(
         0.02, description="eV/A: a frame whose mean force over its atoms is larger is set aside; it should be zero"

@@ -66,6 +66,13 @@ class FrameFolder:
         write_text(self.path / SCRIPT, "\n".join(lines) + "\n")
         self.save()
 
+    def take(self, labelled: Frame) -> None:
+        """The label of a frame that was labelled from the same input, elsewhere."""
+        write_frames(self.path / LABEL, [labelled])
+        self.state |= {"state": LABELLED, "seconds": None, "scf_steps": None}
+        self.state.pop("reason", None)
+        self.save()
+
     def wants_stress(self, config: LabelConfig) -> bool:
         """Whether the label is to have a stress."""
         return bool(self.frame.pbc.all()) if config.stress is None else config.stress

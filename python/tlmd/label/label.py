@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,14 @@ from tlmd.frames.read import read_frames
 from tlmd.label.config import LabelConfig
 from tlmd.label.folders import ASIDE, LABELLED, SCRIPT, STATE, FrameFolder, folders_of
 from tlmd.label.interfaces import CODES, Code
-from tlmd.label.report import conclude
+from tlmd.label.report import conclude, write_labelled
 from tlmd.run.errors import InputError
 from tlmd.run.executor import run_jobs
 from tlmd.run.files import write_text
 from tlmd.run.folder import RunFolder
 
 JOBS = "jobs.txt"
+EVERY_S = 60.0  # s between two writings of labelled.extxyz while jobs run
 
 
 class Labelling:
@@ -35,8 +37,11 @@ class Labelling:
 
     def prepare(self) -> None:
         """Folders with inputs, and jobs.txt with one line for each frame without a label."""
+        known = known_labels(self.config.known)
         for folder in self.folders:
             folder.prepare(self.code, self.config)
+            if not folder.is_(LABELLED) and (frame := known.get(folder.state["input_sha256"])):
+                folder.take(frame)
         lines = [f"sh {(folder.path / SCRIPT).absolute()}\n" for folder in self.missing()]
         write_text(self.run.path / JOBS, "".join(lines))
 
@@ -57,6 +62,7 @@ class Labelling:
         if not missing:
             return
         by_name = {folder.name: folder for folder in missing}
+        written = time.monotonic()
         with self._progress(len(missing)) as step:
             jobs = (folder.job() for folder in missing)
             for job, outcome in run_jobs(self.config.executor, jobs, self.run.path / "parsl"):
@@ -65,6 +71,9 @@ class Labelling:
                 if folder.is_(ASIDE):
                     self.run.say(f"frame {folder.name} set aside: {folder.state['reason']}")
                 step()
+                if time.monotonic() - written > EVERY_S:
+                    write_labelled(self.run, self.folders)
+                    written = time.monotonic()
                 self.run.note_time()
 
     @contextmanager
@@ -104,6 +113,18 @@ def collect(config: LabelConfig, out: Path | None = None) -> Path:
 def _labelling(config: LabelConfig, out: Path | None):
     with RunFolder(Path(out or config.out), "label", config.of_the_run()) as run:
         yield Labelling(config, run)
+
+
+def known_labels(files: Sequence[Path]) -> dict[str, Frame]:
+    """Labelled frames of these files by the hash of the input that gave the label; InputError if one has none."""
+    known = {}
+    for file in files:
+        for index, frame in enumerate(read_frames(file)):
+            if "input_sha256" not in frame.info or frame.energy is None or frame.forces is None:
+                got = f"{file}, frame {index} without input_sha256, energy or forces"
+                raise InputError(got, "frames that tl-label labelled", "correct `known`")
+            known[frame.info["input_sha256"]] = frame
+    return known
 
 
 def frames_of(config: LabelConfig, code: Code) -> Sequence[Frame]:

@@ -23,9 +23,7 @@ def conclude(run: RunFolder, folders: Sequence[FrameFolder], code: Code) -> Path
     """Write the frames and the table; the path of the labelled ones. InputError if not all frames have a label."""
     done = [folder for folder in folders if folder.is_(LABELLED)]
     aside = [folder for folder in folders if folder.is_(ASIDE)]
-    path = run.path / LABELS
-    if done:
-        write_frames(path, (folder.label() for folder in done))
+    path = write_labelled(run, folders)
     (run.path / FAILED).unlink(missing_ok=True)
     if aside:
         reasons = ((folder.frame, {"reason": folder.state["reason"], "folder": folder.name}) for folder in aside)
@@ -40,6 +38,14 @@ def conclude(run: RunFolder, folders: Sequence[FrameFolder], code: Code) -> Path
         where = f"see {run.path / FAILED}; `--set retry=true` runs them again" if aside else "the same command goes on"
         raise InputError(got, "all of them", where)
     return path
+
+
+def write_labelled(run: RunFolder, folders: Sequence[FrameFolder]) -> Path:
+    """Write the frames that have a label, in the order of the frames; the path of the file."""
+    done = [folder for folder in folders if folder.is_(LABELLED)]
+    if done:
+        write_frames(run.path / LABELS, (folder.label() for folder in done))
+    return run.path / LABELS
 
 
 def _table(run: RunFolder, done: list[FrameFolder], aside: list[FrameFolder], waiting: int, code: Code) -> Table:

@@ -58,9 +58,9 @@ class CP2KConfig(CodeConfig):
     potential: str | None = Field(None, description="name in the potential file; absent: the one of `functional`")
     potential_file: str = Field("GTH_POTENTIALS", description="in CP2K's data folder, or an absolute path")
     kinds: dict[str, KindConfig] = Field({}, description="elements with a basis or potential of their own, by symbol")
-    cutoff_Ry: Annotated[float, Field(ge=50, le=5000)] = Field(800.0, description="Ry, of the finest grid")
-    rel_cutoff_Ry: Annotated[float, Field(ge=10, le=500)] = Field(60.0, description="Ry, of a gaussian's grid")
-    eps_scf: Precision = Field(1e-7, description="error of the SCF at convergence")
+    cutoff_Ry: Annotated[float, Field(ge=50, le=5000)] = Field(1200.0, description="Ry, of the finest grid")
+    rel_cutoff_Ry: Annotated[float, Field(ge=10, le=500)] = Field(40.0, description="Ry, of a gaussian's grid")
+    eps_scf: Precision = Field(1e-6, description="error of the SCF at convergence")
     max_scf: Steps | None = Field(
         None, description="SCF steps; solver ot: until its preconditioner is made anew; absent: 12 (ot), 200"
     )
@@ -153,8 +153,8 @@ class CP2K(Code):
             dft["KPOINTS"] = {"SCHEME": grid, "FULL_GRID": "TRUE"}
         if not frame.pbc.any():
             dft["POISSON"] = {"PERIODIC": "NONE", "PSOLVER": "MT"}
-        dft["MGRID"] = {"CUTOFF": config.cutoff_Ry, "REL_CUTOFF": config.rel_cutoff_Ry, "NGRIDS": 4}
-        dft["QS"] = {"EPS_DEFAULT": 1e-12}
+        dft["MGRID"] = {"CUTOFF": config.cutoff_Ry, "REL_CUTOFF": config.rel_cutoff_Ry, "NGRIDS": 5}
+        dft["QS"] = {"EPS_DEFAULT": 1e-10}
         dft["SCF"] = self._scf()
         dft["XC"] = self._xc()
         return dft
