@@ -23,6 +23,7 @@ from tlmd.modelfile import read_card
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.installed import example_inputs
+from tlmd.start.projects import write_atoms
 from tlmd.train.config import FinetuneConfig
 
 SCRIPT = Path(sysconfig.get_path("scripts")) / "tl-demo"
@@ -42,7 +43,7 @@ def folder(tmp_path):
 def run_demo(folder: Path, *options: str) -> str:
     """A small demo in folder/out with these options; returns what it printed."""
     command = [SCRIPT, "--out", "out", "--steps", "6", "--frames", "2", "--md-minutes", "5", "--md-steps", "400"]
-    command += ["--classical-frames", "40", "--classical-steps", "200", *options]
+    command += ["--classical-frames", "40", "--classical-steps", "60", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1500)
     # 0.4 ps with a model of two frames: if the box still expands or shrinks the demo has no density, and says so
     assert done.returncode == int("a density that still drifts" in done.stdout), done.stdout + done.stderr
@@ -101,6 +102,7 @@ def test_methanol_without_a_shipped_model(folder):
     frames = read_frames(folder / "labelled" / "frames.extxyz.xz")
     for name, part in {"train": frames[:2], "valid": frames[2:3], "test": frames[3:]}.items():
         write_frames(system / f"{name}.extxyz.xz", part)
+    write_atoms(system / "atoms.data", frames[0], ["C", "H", "O"])  # 16 molecules are enough here
     said = run_demo(folder, "--system", str(system), "--from-scratch")
     require_whole(folder / "out", said, str(system))
     assert "P mean" in (folder / "out" / "report.html").read_text()  # the frames have stresses

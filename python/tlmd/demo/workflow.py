@@ -61,7 +61,7 @@ class Workflow:
         self.unseen = len(read_frames(self.dft.test))
         self.console = console()
         self.started = time.monotonic()
-        self.cores = min(2, os.cpu_count() or 1)
+        self.cores = min(2, len(os.sched_getaffinity(0)))
         self.failed: dict[str, str] = {}  # of the MD runs, those without a result, and why
         self.out.mkdir(parents=True, exist_ok=True)
 
