@@ -122,6 +122,18 @@ def test_bonds_from_geometry(smiles, teacher):
     assert found == topology.canonical(topology.with_hydrogens(smiles))
 
 
+@pytest.mark.parametrize(("smiles", "together"), [("C/C=C\\C", True), ("C/C=C/C", False)])
+def test_isomers_of_a_double_bond_stay_apart(smiles, together, tmp_path):
+    given = smiles.replace("\\", "\\\\")
+    (tmp_path / "g.toml").write_text(
+        f'[teacher]\nname = "mmff94"\n[systems.enol]\nkind = "conformers"\nsmiles = ["{given}"]\nframes = 8\n'
+    )
+    frames = read_frames(driver.generate(load_config(GenerateConfig, tmp_path / "g.toml"), tmp_path / "out"))
+    for frame in frames:
+        distances = np.linalg.norm(frame.positions[:4, None] - frame.positions[:4], axis=-1)  # of the carbon atoms
+        assert (distances.max() < 3.5) == together  # A: 3.1 between the ends of cis-butene, 3.9 in trans-butene
+
+
 def test_geometries_without_a_graph_are_counted():
     methane = topology.with_hydrogens("C")
     topology.embed(methane, 1, 1)
