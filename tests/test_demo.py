@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from tlmd.generate.driver import generate
 from tlmd.modelfile import read_card
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
-from tlmd.run.installed import example_inputs
+from tlmd.run.installed import example_inputs, examples
 from tlmd.start.projects import write_atoms
 from tlmd.train.config import FinetuneConfig
 
@@ -186,3 +187,9 @@ def test_steps_that_are_not_recorded_take_half_of_the_time(tmp_path):
         variables = Workflow(tmp_path, WATER, size, False).variables("density")
         assert 1 <= variables["equilibrate_limit"] <= variables["limit"] / 2
         assert variables["limit"] == pytest.approx(60 * minutes, abs=1)
+
+
+def test_every_system_is_installed():
+    rules = (Path(__file__).parents[1] / "CMakeLists.txt").read_text()
+    (folders,) = re.findall(r"install\(DIRECTORY (.*) DESTINATION tlmd/inputs\)", rules)
+    assert {"water", "methanol"} <= set(examples("demo.toml")) == {Path(word).name for word in folders.split()}
