@@ -23,7 +23,7 @@ from tlmd.generate.driver import generate
 from tlmd.modelfile import read_card
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
-from tlmd.run.installed import example_inputs, examples
+from tlmd.run.installed import SHIPPED, example_inputs, examples
 from tlmd.start.projects import write_atoms
 from tlmd.train.config import FinetuneConfig
 
@@ -63,7 +63,8 @@ def require_whole(out: Path, said: str, system: str) -> None:
     keys = "quantity value standard_error unit experiment experiment_error deviation_percent temperature_K source"
     assert all(list(record)[:9] == keys.split() for record in records)
     quantities = {record["quantity"] for record in records}
-    assert "diffusion coefficient" in quantities and any(config.pairs in quantity for quantity in quantities)
+    for word in ("diffusion coefficient", config.pairs):  # ... of CH4O, where others come about in so short a run
+        assert any(quantity.startswith(word) for quantity in quantities)
     assert ("density" in quantities) != ("a density that still drifts" in said)
     theory = read_references(config.references).level_of_theory if config.references else None
     for record in records:  # the level of theory stands beside the experiment, with its source
@@ -89,7 +90,7 @@ def test_water(folder):
 
 @needs_scripts
 @pytest.mark.timeout(1800)
-def test_methanol_without_a_shipped_model(folder):
+def test_methanol(folder):
     """In a folder of one's own: the inputs of methanol, frames labelled by its force field in the place of DFT's."""
     system = folder / "methanol"
     shutil.copytree(example_inputs("methanol"), system)
@@ -104,7 +105,8 @@ def test_methanol_without_a_shipped_model(folder):
     for name, part in {"train": frames[:2], "valid": frames[2:3], "test": frames[3:]}.items():
         write_frames(system / f"{name}.extxyz.xz", part)
     write_atoms(system / "atoms.data", frames[0], ["C", "H", "O"])  # 16 molecules are enough here
-    said = run_demo(folder, "--system", str(system), "--from-scratch")
+    start = [] if "methanol-mmff94-f64" in SHIPPED else ["--from-scratch"]
+    said = run_demo(folder, "--system", str(system), *start)
     require_whole(folder / "out", said, str(system))
     assert "P mean" in (folder / "out" / "report.html").read_text()  # the frames have stresses
 
