@@ -8,8 +8,8 @@ from tlmd.frames.frame import Frame
 
 
 def formate_on_copper(seed: int = 1) -> Frame:
-    """C, H, O, O and 24 Cu: HCOO upright on Cu(110), an oxygen above each of two neighbours of a row; rattled by 0.03 A,
-    periodic. COMB3's forces on an oxygen nearer to copper than these 2.5 A are further off its energy's gradient."""
+    """C, H, O, O and 24 Cu: HCOO upright on Cu(110), an oxygen above each of two neighbours of a row; rattled by
+    0.03 A, periodic. COMB3's forces on an oxygen nearer to copper than these 2.5 A are further off its energy's gradient."""
     slab = fcc110("Cu", (2, 3, 4), a=3.61, vacuum=7.0)
     top = slab.positions[slab.positions[:, 2] > slab.positions[:, 2].max() - 0.1]
     first, second = sorted(top, key=lambda place: tuple(np.round(place, 3)))[:2]

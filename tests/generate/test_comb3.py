@@ -69,9 +69,8 @@ def finished(toml, file):
 
 def test_label_depends_on_the_frame_only(teacher, frame):
     first = teacher.label(frame)
-    rattled = frame.replace(
-        positions=frame.positions + np.random.default_rng(1).normal(scale=0.05, size=(len(frame), 3))
-    )
+    moves = np.random.default_rng(1).normal(scale=0.05, size=frame.positions.shape)
+    rattled = frame.replace(positions=frame.positions + moves)
     assert abs(teacher.label(rattled).energy - first.energy) > 0.1
     other = COMB3(COMB3Config(name="comb3", charge_precision=1e-6))
     for again in (teacher.label(frame), other.label(frame)):
@@ -104,7 +103,7 @@ def test_charges_are_equilibrated(teacher, frame):
 
 def test_forces_and_stress_are_derivatives(teacher, frame):
     wanted, step = teacher.label(frame), 1e-3
-    for atom, axis in ((0, 0), (1, 2), (3, 1), (10, 2)):
+    for atom, axis in ((0, 0), (1, 2), (10, 2), (27, 1)):
         energies = []
         for sign in (1, -1):
             positions = frame.positions.copy()
