@@ -1,4 +1,4 @@
-"""Data files of the repository are our own: each is in docs/data_files.md, and labelled frames say what labelled them."""
+"""Data files are our own: each is in docs/data_files.md, and labelled frames say what labelled them."""
 
 import fnmatch
 import re
@@ -10,7 +10,7 @@ from tlmd.frames.read import read_frames
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("inputs", "tests/data", "python/tlmd")
-TEXT = {".py", ".md", ".toml", ".in", ".mol", ".so", ".pyc"}
+TEXT = {".py", ".md", ".toml", ".in", ".mol", ".so", ".pyc", ".pyi", ".typed"}
 LABELLED = ("code", "input_sha256")  # what tl-label writes into the info of a frame
 
 
@@ -59,5 +59,5 @@ def test_no_frames_in_the_benchmarks():
 def test_frames_without_a_code_are_seen(tmp_path):
     frame = '1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 {}pbc="F F F"\nO 0 0 0 0 0 0\n'
     path = tmp_path / "frames.extxyz"
-    path.write_text(frame.format('code=CP2K input_sha256="ab1" ') + frame.format("").replace("-1.0", "-2.0"))
+    path.write_text(frame.format('code=CP2K input_sha256="ab1" ') + frame.format("").replace("O 0", "H 0"))
     assert unlabelled(path) == [1]
