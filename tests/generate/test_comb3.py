@@ -134,9 +134,8 @@ def test_what_comb3_cannot_label_is_refused(teacher, frame):
     positions[3] = positions[0] + [0.5, 0, 0]
     assert teacher.unfit(frame) is None and teacher.unfit(frame.replace(positions=positions)) == "contact"
     for distance, reason in ((2.58, None), (2.66, "C-Cu"), (2.74, None)):
-        pair = Frame(
-            np.array([6, 29]), np.array([[0, 0, frame.cell[2, 2] - 1], [0, 0, distance - 1]]), frame.cell, frame.pbc
-        )
+        positions = np.array([[0, 0, frame.cell[2, 2] - 1.0], [0, 0, distance - 1.0]])
+        pair = Frame(np.array([6, 29]), positions, frame.cell, frame.pbc)
         assert teacher.unfit(pair) == reason
 
 
