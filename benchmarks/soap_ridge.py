@@ -2,7 +2,8 @@
 
     python benchmarks/soap_ridge.py [FOLDER] [--forces] [--points 400] [--frames N] [--seed 1] [--cutoff 5] ...
 
-FOLDER has train, valid and test.extxyz.xz (default inputs/cu_formate); N training frames are drawn as tl-mekrr does it.
+FOLDER has train, valid and test.extxyz.xz (default inputs/benchmarks/cu_formate, whose README says
+where the frames come from); N training frames are drawn as tl-mekrr does it.
 Needs dscribe and ase (`pip install dscribe ase`), not tlmd. The kernel of two frames sums (p . p')^zeta over pairs of
 atoms of one species, p being SOAP vectors (gto, sigma 0.5 A) of norm one: a Gaussian approximation potential in which
 every atom is a sparse point; zeta = 1 is ridge regression on sums of SOAP vectors by species. Either all pairs have one
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-CU_FORMATE = Path(__file__).parents[1] / "inputs" / "cu_formate"
+CU_FORMATE = Path(__file__).parents[1] / "inputs" / "benchmarks" / "cu_formate"
 BLOCK = 16  # frames whose pairs with all others are held at once
 SIGMA_A = 0.5  # of the atoms' densities
 TAIL_A = 3.0  # beyond the cutoff, from where the density of an atom still reaches in

@@ -65,15 +65,30 @@ def test_soper_2013():
     assert WATER.coordination(("H", "O"), 2.46, 298.15).value == pytest.approx(around_oxygen / 2)
     curve = WATER.curve(("H", "O"), 298.15)
     assert np.array_equal(curve.g, WATER.curve(("O", "H"), 298.15).g)
-    assert len(curve.r_A) == len(curve.g) == len(curve.error) == 815
+    assert len(curve.r_A) == len(curve.g) == len(curve.error) < 100
     assert curve.g[-1] == pytest.approx(1.0, abs=0.01)
+    assert WATER.coordination(("O", "O"), 10.5, 298.15) is None
+
+
+@pytest.mark.parametrize(
+    ("pair", "position", "height", "neighbours"),
+    [("O-O", 2.792, 2.481, 4.719), ("O-H", 1.849, 1.042, 1.918), ("H-H", 2.416, 1.338, 5.171)],
+)
+def test_the_chosen_rows_give_what_the_whole_table_gives(pair, position, height, neighbours):
+    """The numbers are those of all 815 rows of Soper's table, 0.03 A apart."""
+    for name, whole in (("position", position), ("height", height)):
+        known = WATER.known(f"{pair} first peak {name}", 298.15)
+        assert abs(known.value - whole) < 0.3 * known.error
+    known = WATER.coordination(tuple(pair.split("-")), water.FIRST_MINIMUM[pair], 298.15)
+    assert abs(known.value - neighbours) < 0.3 * known.error
 
 
 @pytest.mark.parametrize("pair", [("O", "O"), ("O", "H"), ("H", "H")])
 def test_neighbours_are_counted_to_the_first_minimum_of_experiment(pair):
+    """To the grid of the rows that are kept."""
     curve = WATER.curve(pair, 298.15)
     peak = first_maximum(curve.r_A, curve.g, WATER.beyond_bonds(pair))
-    assert WATER.first_minimum(pair) == pytest.approx(minimum_after(curve.r_A, curve.g, peak), abs=0.001)
+    assert WATER.first_minimum(pair) == pytest.approx(minimum_after(curve.r_A, curve.g, peak), abs=0.04)
 
 
 def box_of(*names: str, edge: float = 8.0) -> Trajectory:

@@ -1,4 +1,4 @@
-"""The TOMLs of tl-curve in inputs/water."""
+"""The TOMLs of tl-curve for water."""
 
 import pytest
 
@@ -9,8 +9,12 @@ from tlmd.run.config import load_config
 from tlmd.run.installed import SHIPPED, water_inputs
 from tlmd.train.finetune import parameter_groups
 
+PUBLIC = "../benchmarks/water_revpbe0d3"
 
-@pytest.mark.parametrize("name", ["curve.toml", "search.toml", "which.toml"])
+
+@pytest.mark.parametrize(
+    "name", ["curve.toml", "search.toml", "which.toml", f"{PUBLIC}/curve.toml", f"{PUBLIC}/which.toml"]
+)
 def test_the_settings_of_inputs_are_known_keys_and_parts(name):
     config = load_config(CurveConfig, water_inputs() / name)
     network = load_model(SHIPPED["water-spcfw-f64"])[0]

@@ -12,7 +12,6 @@ from ase.calculators.eam import EAM
 from scipy.spatial.transform import Rotation
 
 from tlmd.frames.frame import Frame
-from tlmd.frames.read import read_frames
 from tlmd.generate.composition import composed
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.lammps_data import DataFile
@@ -21,6 +20,8 @@ from tlmd.generate.teachers.lammps import Lammps, LammpsFilesConfig, element
 from tlmd.generate.teachers.spcfw import EPSILON_KCAL_MOL, SIGMA_A, SPCFw, SPCFwConfig
 from tlmd.run.errors import InputError
 from tlmd.units import EV_PER_KCAL_MOL
+
+from ..surfaces import formate_on_copper
 
 ROOT = Path(__file__).parents[2]
 WATER, LIQUID = ROOT / "inputs" / "water" / "oracle", ROOT / "tests" / "data" / "liquid"
@@ -258,8 +259,7 @@ def test_comb3_by_an_include_is_the_teacher_comb3(tmp_path):
         shutil.copy(POTENTIALS / name, tmp_path)
     data = atoms_data([1.008, 12.011, 15.999, 63.546], [f"{k} {k} 0 {3 * k} 0 0" for k in (1, 2, 3, 4)])
     teachers = [teacher_of(**include(tmp_path, COMB3_IN, atoms_data=data)), COMB3(COMB3Config(name="comb3"))]
-    frame = read_frames(ROOT / "inputs" / "cu_formate" / "test.extxyz.xz")[-1].replace(energy=None, forces=None)
-    found, wanted = (teacher.label(frame) for teacher in teachers)
+    found, wanted = (teacher.label(formate_on_copper()) for teacher in teachers)
     assert found.energy == pytest.approx(wanted.energy, abs=1e-8)
     assert found.forces == pytest.approx(wanted.forces, abs=1e-8)
     assert found.stress == pytest.approx(wanted.stress, abs=1e-9)

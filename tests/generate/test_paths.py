@@ -12,14 +12,14 @@ from tlmd.calibrate.config import CalibrateTermsConfig
 from tlmd.calibrate.forcefield import write_forcefield
 from tlmd.calibrate.terms import Terms
 from tlmd.frames.frame import Frame
-from tlmd.frames.read import read_frames
 from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.generate.teachers.comb3 import COMB3, COMB3Config
 from tlmd.generate.teachers.spcfw import SPCFw, SPCFwConfig
 from tlmd.run.errors import InputError
 
+from ..surfaces import formate_on_copper
+
 NAMES = ["my demo", "it's", 'say "x"', "cost $x ${HOME}", "ünïcödé", "two\nlines", "#a & *b"]
-SURFACE = Path(__file__).parents[2] / "inputs" / "cu_formate" / "test.extxyz.xz"
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_potentials_of_comb3_in_a_folder_of_any_name(name, tmp_path, monkeypatch
         shutil.copy(potentials / file, tmp_path / name)
     monkeypatch.setenv("LAMMPS_POTENTIALS", str(tmp_path / name))
     teacher = COMB3(COMB3Config(name="comb3"))
-    assert np.isfinite(teacher.label(read_frames(SURFACE)[0]).forces).all()
+    assert np.isfinite(teacher.label(formate_on_copper()).forces).all()
     teacher.close()
 
 

@@ -1,15 +1,18 @@
-"""PaiNN against schnetpack's own numbers, and the physics that every potential must obey."""
+"""PaiNN against schnetpack's own, and the physics that every potential must obey."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+import typing
+import warnings
 
-import ase.io
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.neighborlist import neighbor_list
+from torch.utils.data import dataloader
 
 from tlmd.graph import batch_graphs, build_graph
 from tlmd.models.architecture import Architecture, new_potential
@@ -17,22 +20,47 @@ from tlmd.models.painn import Edges, PaiNN
 from tlmd.models.potential import Potential, evaluate, stress
 from tlmd.run.errors import InputError
 
-DATA = Path(__file__).parents[1] / "data"
-WEIGHTS = dict(np.load(DATA / "painn_ethanol_weights.npz"))
 ELEMENTS = ["H", "C", "O"]
+WIDTH, LAYERS, RADIAL, CUTOFF = 16, 3, 8, 4.0
 
 
-def schnetpack_painn() -> PaiNN:
-    """Our PaiNN with the weights of a schnetpack model trained on ethanol (F=128, L=3, Gaussian basis, cosine
-    cutoff).
-    """
-    source = {k: torch.as_tensor(v, dtype=torch.float64) for k, v in WEIGHTS.items()}
-    net = PaiNN(len(ELEMENTS), radial="gaussian", envelope="cosine", norm_epsilon=1e-4).double()
+@pytest.fixture(scope="module")
+def schnetpack():
+    """schnetpack itself, which expects a name that torch's loader no longer has."""
+    dataloader.T_co = typing.TypeVar("T_co", covariant=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("schnetpack")
+
+
+@pytest.fixture(scope="module", params=["gaussian", "bessel"])
+def pair(schnetpack, request):
+    """Our PaiNN and schnetpack's with the same random weights, float64, cosine cutoff."""
+    spk, epsilon = schnetpack, {"gaussian": 1e-4, "bessel": 0.3}[request.param]
+    torch.manual_seed(3)
+    radial = {"gaussian": spk.nn.GaussianRBF, "bessel": spk.nn.BesselRBF}[request.param](RADIAL, CUTOFF)
+    theirs = spk.model.NeuralNetworkPotential(
+        spk.representation.PaiNN(WIDTH, LAYERS, radial, spk.nn.CosineCutoff(CUTOFF), epsilon=epsilon**2),
+        input_modules=[spk.atomistic.Strain(), spk.atomistic.PairwiseDistances()],
+        output_modules=[spk.atomistic.Atomwise(WIDTH, output_key="energy"), spk.atomistic.Forces(calc_stress=True)],
+    ).double()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter += 0.03 * torch.randn_like(parameter)
+    net = PaiNN(len(ELEMENTS), WIDTH, LAYERS, RADIAL, CUTOFF, request.param, "cosine", epsilon).double()
+    net.load_state_dict(renamed(theirs.state_dict()))
+    for name, value in radial.named_buffers():  # of float32 in schnetpack
+        value[...] = net.edge_basis.width if name == "widths" else net.edge_basis.centres
+    return Potential(net, ELEMENTS, CUTOFF), theirs
+
+
+def renamed(source: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """schnetpack's weights by our names."""
     state = {"embedding.weight": source["representation.embedding.weight"][[1, 6, 8]]}
-    for layer in range(3):
+    for layer in range(LAYERS):
         for kind in ("weight", "bias"):
             filters = source[f"representation.filter_net.{kind}"]
-            state[f"messages.{layer}.filter.{kind}"] = filters.chunk(3)[layer]
+            state[f"messages.{layer}.filter.{kind}"] = filters.chunk(LAYERS)[layer]
             for ours, theirs in ((0, 0), (2, 1)):
                 names = f"representation.{{}}.{layer}.{{}}_context_net.{theirs}.{kind}"
                 state[f"messages.{layer}.context.{ours}.{kind}"] = source[names.format("interactions", "interatomic")]
@@ -41,26 +69,56 @@ def schnetpack_painn() -> PaiNN:
     for ours, theirs in ((0, 0), (2, 1)):
         for kind in ("weight", "bias"):
             state[f"energy.{ours}.{kind}"] = source[f"output_modules.0.outnet.{theirs}.{kind}"]
-    net.load_state_dict(state)
-    # schnetpack keeps the centres and widths of its Gaussians in float32, which moves energies by 1e-5 kcal/mol
-    net.edge_basis.centres = source["representation.radial_basis.offsets"]
-    net.edge_basis.width = float(source["representation.radial_basis.widths"][0])
-    return net
+    return state
 
 
-def test_reproduces_schnetpack():
-    mean = float(WEIGHTS["postprocessors.1.mean"])
-    potential = Potential(schnetpack_painn(), ELEMENTS, 5.0)
-    potential.reference[:] = mean  # schnetpack adds the mean for every atom
-    frames = ase.io.read(DATA / "painn_ethanol_kcal_mol.extxyz", ":")
-    assert len(frames) == 20
-    energies = np.array([atoms.get_potential_energy() for atoms in frames])
-    ours = [evaluate(potential, graph(atoms, potential)) for atoms in frames]
-    deviation = np.array([p.energy.item() for p in ours]) - energies
-    assert np.abs(deviation).max() < 1e-6 * np.abs(energies - 9 * mean).max()
-    for atoms, prediction in zip(frames, ours, strict=True):
-        forces = atoms.get_forces()
-        assert np.abs(prediction.forces.numpy() - forces).max() < 1e-6 * np.abs(forces).max()
+def frames_for_both() -> list[Atoms]:
+    """Molecules out of shape, the last one in a periodic cell smaller than two cutoffs."""
+    frames = [molecule(name) for name in ("CH3CH2OH", "CH3COOH", "H2O", "CH3OH")]
+    frames[-1].set_cell([[4.0, 0, 0], [1.0, 3.8, 0], [-0.7, 0.4, 4.1]])
+    frames[-1].pbc = True
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=seed)
+    return frames
+
+
+def of_schnetpack(model, atoms: Atoms) -> dict[str, torch.Tensor]:
+    """Energy, forces and, of a box, stress, on the pairs that ASE finds."""
+    i, j, offsets = neighbor_list("ijS", atoms, CUTOFF)
+    cell = atoms.cell.array if atoms.pbc.any() else np.eye(3)
+    inputs = {
+        "_n_atoms": [len(atoms)], "_idx": [0], "_idx_m": np.zeros(len(atoms), int), "_atomic_numbers": atoms.numbers,
+        "_positions": atoms.positions, "_cell": cell[None], "_idx_i": i, "_idx_j": j, "_offsets": offsets @ cell,
+    }  # fmt: skip
+    found = model({name: torch.as_tensor(value) for name, value in inputs.items()})
+    return {name: value.detach() for name, value in found.items()}
+
+
+def deviations(pair, atoms: Atoms) -> dict[str, float]:
+    """Largest difference of each quantity, in units of its largest value."""
+    potential, theirs = pair
+    found, wanted = evaluate(potential, graph(atoms, potential)), of_schnetpack(theirs, atoms)
+    values = {"energy": (found.energy, wanted["energy"]), "forces": (found.forces, wanted["forces"])}
+    if atoms.pbc.any():
+        values["stress"] = (stress(found, graph(atoms, potential).volumes), wanted["stress"])
+    return {name: float((a - b.view_as(a)).abs().max() / b.abs().max()) for name, (a, b) in values.items()}
+
+
+@pytest.mark.parametrize("atoms", frames_for_both(), ids=lambda atoms: atoms.get_chemical_formula())
+def test_equals_schnetpack(pair, atoms):
+    assert max(deviations(pair, atoms).values()) < 1e-12
+
+
+def test_every_weight_is_compared_with_schnetpack(pair):
+    """The test above fails for any array of weights that is off."""
+    atoms, seen = frames_for_both()[0], {}
+    for name, parameter in pair[0].net.named_parameters():
+        as_it_was = parameter.detach().clone()
+        parameter.data *= 1 + 1e-6
+        seen[name] = max(deviations(pair, atoms).values())
+        parameter.data = as_it_was
+    assert len(seen) == 1 + 11 * LAYERS + 4
+    assert {name: value for name, value in seen.items() if value < 1e-10} == {}
 
 
 def graph(atoms: Atoms, potential: Potential):

@@ -2,7 +2,8 @@
 
 Density and viscosity: IAPWS SR6-08(2011), Revised Supplementary Release on Properties of Liquid Water at 0.1 MPa,
 eqs. 2 and 7, 253.15-383.15 K. Diffusion: Holz, Heil, Sacco, Phys. Chem. Chem. Phys. 2, 4740 (2000), 273-373 K, 1 %.
-Radial distribution functions: Soper, ISRN Phys. Chem. 2013, 279463, table of g_OO, g_OH, g_HH at ambient conditions.
+Radial distribution functions: Soper, ISRN Phys. Chem. 2013, 279463, g_OO, g_OH, g_HH at ambient conditions, of which
+water_rdf.csv has the values that peaks, neighbours and a figure up to 10 A need.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ SOPER_K = (293.15, 303.15)  # measured at 298 K
 DENSITY_RELATIVE_ERROR = 1e-6  # of IAPWS-95 at atmospheric pressure
 VISCOSITY_RELATIVE_ERROR = 0.01
 HOLZ_RELATIVE_ERROR = 0.01
-GRID_A = 0.03  # of Soper's table, the only error it allows for distances
+GRID_A = 0.03  # of Soper's whole table, the only error it allows for distances
 # Distances in A that bonds end at: the first peak of a pair is looked for beyond them.
 BEYOND_BONDS = {"O-O": 2.0, "O-H": 1.4, "H-H": 1.9}
-# First minimum of Soper's g(r) in A: neighbours are counted up to it, whatever the run's own minimum is.
+# First minimum of Soper's g(r) in A, on his whole grid: neighbours are counted up to it, whatever the run's own is.
 FIRST_MINIMUM = {"O-O": 3.39, "O-H": 2.46, "H-H": 2.97}
 # Coefficient and exponent of (10 K/(593 K - T)) and of (10 K/(T - 232 K)) in the specific volume (SR6-08, table 1).
 VOLUME_CONSTANT = 1.93763157e-2
@@ -67,17 +68,17 @@ class Water(Liquid):
         if name is None or not SOPER_K[0] <= temperature_K <= SOPER_K[1]:
             return None
         table = soper_table()
-        return Curve(table["radius"], table[name], table[f"{name} error"], "Soper 2013, 298 K")
+        return Curve(table["r"], table[name], table[f"{name} error"], "Soper 2013, 298 K")
 
     def coordination(self, pair: tuple[str, str], radius_A: float, temperature_K: float) -> Known | None:
-        """The integral of Soper's g(r) from the bonds' end to the radius; its error is that of his grid."""
+        """The integral of Soper's g(r) from the bonds' end to the radius (10 A at most); its error: his grid."""
         curve = self.curve(pair, temperature_K)
         if curve is None or not self.beyond_bonds(pair) < radius_A <= curve.r_A[-1]:
             return None
         number_density = density(298.15).value / self.molar_mass * AVOGADRO * 1e-24  # molecules in an A^3
         integrand = 4 * np.pi * number_density * self.formula[pair[1]] * curve.r_A**2 * curve.g
-        inside = (curve.r_A >= self.beyond_bonds(pair)) & (curve.r_A <= radius_A + 1e-9)
-        value = float(np.trapezoid(integrand[inside], curve.r_A[inside]))
+        r_A = np.unique(np.clip(curve.r_A, self.beyond_bonds(pair), radius_A))  # with both ends
+        value = float(np.trapezoid(np.interp(r_A, curve.r_A, integrand), r_A))
         return Known(value, float(np.interp(radius_A, curve.r_A, integrand)) * GRID_A / 2, "1", curve.source)
 
     def first_minimum(self, pair: tuple[str, str]) -> float | None:
@@ -115,10 +116,10 @@ def diffusion(temperature_K: float) -> Known | None:
 
 @functools.cache
 def soper_table() -> dict[str, np.ndarray]:
-    """Columns of Soper's table, (M,) each: r in A, then O-O, O-H, H-H and their errors."""
-    with (files("tlmd.analysis.reference") / "soper2013_rdf.csv").open() as file:
-        names = file.readline().strip().split(",")
-        return dict(zip(names, np.loadtxt(file, delimiter=",").T, strict=True))
+    """Columns of water_rdf.csv, (M,) each: r in A, then O-O, O-H, H-H and their errors."""
+    lines = (files("tlmd.analysis.reference") / "water_rdf.csv").read_text(encoding="utf-8").splitlines()
+    names, *rows = (line.split(",") for line in lines if not line.startswith("#"))
+    return dict(zip(names, np.array(rows, float).T, strict=True))
 
 
 def _name(pair) -> str | None:
