@@ -43,7 +43,7 @@ def write_data(path: Path, order: str) -> None:
 def folder(tmp_path_factory):
     """Exported shipped model, and the box with both orders of types."""
     path = tmp_path_factory.mktemp("decks")
-    export_model("water-revpbe0d3-f64", path / "model-lammps.pt")
+    export_model("water-revpbed3-f64", path / "model-lammps.pt")
     write_data(path / "oh.data", "O H")
     write_data(path / "ho.data", "H O")
     return path
@@ -114,7 +114,7 @@ def test_another_liquid_needs_no_edit(folder):
         one.translate((np.array(site) + 0.5) * 4.5 - one.positions.mean(axis=0))
         box += one
     write(folder / "methanol.data", box, format="lammps-data", specorder=["C", "H", "O"], masses=True)
-    export_model("cu-formate-gga-f64", folder / "cho.pt")
+    export_model("malonaldehyde-gfn1-f64", folder / "cho.pt")
     variables = {"model": "cho.pt", "data": "methanol.data", "elements": "C H O", "equilibrate": 10, "steps": 20}
     read_log(run_deck(folder, "diffusion", "cho", **variables, timestep=0.1))
     assert read_dump(folder / "cho.dump.gz").species.tolist() == box.get_chemical_symbols()

@@ -136,7 +136,7 @@ def test_architectures_and_species(architecture, n_species):
 @pytest.mark.parametrize("names", LOSSES.values(), ids=LOSSES)
 def test_water(names):
     """A shipped model on a DFT frame, with the filter table that a sample asks for."""
-    potential = load_model(SHIPPED["water-revpbe0d3-f64"])[0].cast(torch.float64)
+    potential = load_model(SHIPPED["water-revpbed3-f64"])[0].cast(torch.float64)
     frame = read_frames(WATER)[0]
     atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
     truth = gradients(potential, eager(potential), [atoms], names)
@@ -248,7 +248,7 @@ def test_hessian_of_a_calculator(tmp_path):
     """By the engine in float64 and by torch in the model's float32, exported too; ASE makes vibrations of it."""
     atoms = molecule("H2O")
     atoms.rattle(0.02, seed=1)  # symmetric molecules have |V| near 0, where float32 has lost its curvature
-    trained = SHIPPED["water-revpbe0d3-f64"]
+    trained = SHIPPED["water-revpbed3-f64"]
     exported = export_model(trained, tmp_path / "exported.pt")
     native, through_torch = (TLCalculator(trained, backend=backend).hessian(atoms) for backend in (None, "torch"))
     for backend, same in (("native", native), ("torch", through_torch)):
