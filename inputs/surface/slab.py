@@ -12,7 +12,7 @@ from ase.io import write
 from ase.mep import NEB
 
 CU_A = 3.615  # lattice constant (experiment); PBE-D3 gives 3.57, PBE 3.64
-HEIGHT_A = 20.0  # of the cell
+HEIGHT_A = 26.0  # of the cell: atoms and the density around them take less than half of it
 C_O_A, C_H_A, HALF_O_O_A = 1.27, 1.11, 1.13
 LIFT_A = 1.95  # of the oxygen atoms above the first layer
 IMAGES = 6  # of each half of the path
