@@ -29,7 +29,7 @@ from tlmd.frames.read import read_frames
 from tlmd.oracle.simulate import Labels, label
 from tlmd.run.config import load_config, to_toml
 from tlmd.run.installed import SHIPPED
-from tlmd.select.choose import choose, strata_of
+from tlmd.select.choose import Distances, choose, strata_of
 from tlmd.select.features import Describer, describe_files
 from tlmd.select.select import frames_of
 from tlmd.train.config import FinetuneConfig
@@ -125,7 +125,7 @@ def chosen(folder: Path, pool: Path, method: str, n: int, seed: int) -> Path:
         describer = Describer(SHIPPED[START], [-1], directions=8)
         numbers = describe_files([pool], frames_of, describer, folder / "numbers", keys)
         strata, _ = strata_of(numbers.keys if balanced else {}, 3, len(numbers))
-        frames, found = read_frames(pool), choose(numbers, None, n, name, strata, nearest=0.1, seed=seed)
+        frames, found = read_frames(pool), choose(Distances(numbers), None, n, name, strata, nearest=0.1, seed=seed)
         write_frames(out, [frames[i] for i in found.chosen])
     return out
 

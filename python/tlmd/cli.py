@@ -147,11 +147,15 @@ def data(
     chemiscope: Annotated[
         Optional[Path], typer.Option(help="write a file for chemiscope.org, .json or .json.gz")
     ] = None,
+    split: Annotated[
+        Optional[Path], typer.Option(help="folder for train, valid and test.extxyz.xz, by whole trajectories")
+    ] = None,
+    by: Annotated[str, typer.Option(help="info key that tells trajectories apart, for --split")] = "source",
 ) -> None:
     """tl-data: what is in files of frames: labels and their ranges, distances, duplicates, outliers."""
     from tlmd.data.data import data
 
-    data(files, model, json_, plot, chemiscope)
+    data(files, model, json_, plot, chemiscope, split, by)
 
 
 @entry

@@ -59,6 +59,13 @@ def test_round_trip(tmp_path, suffix):
         assert b.info == a.info
 
 
+@pytest.mark.parametrize("text", ["O/C=C\\C=O", "a=b", "end\\", "\\\\two words", "{}"])
+def test_text_of_info_is_read_as_it_was(tmp_path, text):
+    write_frames(tmp_path / "one.extxyz", [frame(0).replace(info={"text": text, "more": 2})])
+    assert read_frames(tmp_path / "one.extxyz")[0].info == {"text": text, "more": 2}
+    assert ase.io.read(tmp_path / "one.extxyz").info["text"] == text
+
+
 def test_agrees_with_ase_both_ways(tmp_path):
     ours, theirs = frame(5, pbc=np.ones(3, bool)), tmp_path / "ase.extxyz"
     ase.io.write(theirs, ours.atoms())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tlmd.frames.read import read_frames
+from tlmd.run import executor
 
 SCRIPT = Path(__file__).with_name("slurm.sh")
 INSTALLED = all(map(shutil.which, ("slurmctld", "slurmd", "munged")))
@@ -53,7 +54,7 @@ def wait_for(condition, seconds: float) -> None:
         time.sleep(0.2)
 
 
-def test_labels_and_nothing_left_in_the_queue(place, slurm):
+def test_labels_and_nothing_left_in_the_queue(place, slurm, monkeypatch):
     place.write(place.waters(3), TOML)
     program = "from tlmd.cli import label; label()"
     process = subprocess.Popen([sys.executable, "-c", program, "label.toml"], cwd=place.path)
@@ -61,7 +62,10 @@ def test_labels_and_nothing_left_in_the_queue(place, slurm):
     process.kill()
     process.wait()
     wait_for(lambda: not queue(), 60)
+    monkeypatch.setattr(executor, "POLL_S", 0.5)
     labels = read_frames(place.run())
+    said = (place.out / "log.txt").read_text()
+    assert "Slurm jobs: 1 pending" in said or "Slurm jobs: 1 running" in said
     assert [frame.info["set"] for frame in labels] == ["w0", "w1", "w2"]
     assert all(frame.forces is not None for frame in labels)
     wait_for(lambda: not queue(), 60)

@@ -11,7 +11,7 @@ from tlmd.frames.read import read_frames
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.installed import SHIPPED
-from tlmd.select.choose import Information, choose, strata_of
+from tlmd.select.choose import Distances, Information, choose, strata_of
 from tlmd.select.config import SelectConfig
 from tlmd.select.features import Describer, Pool, describe_files, save
 from tlmd.select.select import select
@@ -40,7 +40,7 @@ def test_farthest_points_are_the_corners(tmp_path):
     """A square full of points: after its first, the choice takes the corners, each the farthest from all before."""
     grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 2), -1).reshape(-1, 2)
     pool = pool_of(tmp_path / "p", grid)
-    found = choose(pool, None, 6, "farthest", one_stratum(pool), 0.01, seed=3)
+    found = choose(Distances(pool), None, 6, "farthest", one_stratum(pool), 0.01, seed=3)
     corners = {tuple(grid[i]) for i in found.chosen[1:5]} & {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)}
     assert len(corners) >= 3
     scale = np.linalg.norm(grid[:, None] - grid, axis=-1)
@@ -54,12 +54,12 @@ def test_farthest_points_are_the_corners(tmp_path):
 def test_labelled_frames_are_not_chosen_again_nor_what_is_near_them(tmp_path):
     points = np.linspace(0, 1, 21)[:, None] * [1.0, 0.3]
     pool, known = pool_of(tmp_path / "p", points), pool_of(tmp_path / "k", points[:4])
-    found = choose(pool, known, 20, "farthest", one_stratum(pool), 0.3, seed=1)
+    found = choose(Distances(pool), known, 20, "farthest", one_stratum(pool), 0.3, seed=1)
     assert found.chosen[0] == 20 and not {0, 1, 2, 3, 4, 5} & set(found.chosen)  # 0.3: 2.5 steps
     assert min(np.diff(sorted(found.chosen))) >= 2 and len(found.chosen) < 20
     for method in ("random", "farthest"):
         with pytest.raises(InputError, match="no frame of the pool that differs from the excluded ones"):
-            choose(pool, pool, 2, method, one_stratum(pool), 0.3, seed=1)
+            choose(Distances(pool), pool, 2, method, one_stratum(pool), 0.3, seed=1)
 
 
 def test_d_optimal_takes_what_adds_most_to_the_determinant(tmp_path):
@@ -67,7 +67,7 @@ def test_d_optimal_takes_what_adds_most_to_the_determinant(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(30, 3, 4)) * rng.uniform(0.2, 2, (30, 1, 1))
     pool = pool_of(tmp_path / "p", rng.normal(size=(30, 2)), rows)
-    found = choose(pool, None, 5, "d-optimal", one_stratum(pool), 0.0, seed=1)
+    found = choose(Distances(pool), None, 5, "d-optimal", one_stratum(pool), 0.0, seed=1)
     matrix = Information(pool, None).matrix
     for i in found.chosen:
         gains = [np.linalg.slogdet(matrix + r.T @ r)[1] for r in rows]
@@ -88,10 +88,10 @@ def test_strata_get_equally_many(tmp_path, method):
     ]
     pool = pool_of(tmp_path / "p", np.random.default_rng(1).normal(size=(25, 2)))
     for n, expected in ((6, [2, 3, 1]), (12, [7, 4, 1])):
-        found = choose(pool, None, n, method, strata, 0.0, seed=1)
+        found = choose(Distances(pool), None, n, method, strata, 0.0, seed=1)
         counts = np.bincount(strata[found.chosen], minlength=3)
         assert list(counts) == expected or (n == 6 and list(counts) == [3, 2, 1])
-        assert choose(pool, None, n, method, strata, 0.0, seed=1).chosen == found.chosen
+        assert choose(Distances(pool), None, n, method, strata, 0.0, seed=1).chosen == found.chosen
     with pytest.raises(InputError, match=r'balance = \["pressure"\], which no frame has'):
         strata_of({"pressure": np.full(3, np.nan)}, 2, 3)
 

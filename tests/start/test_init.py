@@ -20,6 +20,7 @@ from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.start import projects
 from tlmd.start.commands import app, counted
+from tlmd.start.density import guessed_density
 from tlmd.train.config import PretrainConfig
 from tlmd.train.pretrain import pretrain
 
@@ -73,6 +74,20 @@ def test_liquid_by_smiles(solution):
     assert box.get_chemical_formula() == atoms.get_chemical_formula() == "C4H24O8"
     assert list(read(solution / "box.extxyz").numbers) == list(box.numbers)
     assert "--smiles CCO:2 --smiles O:6 --density 0.6 --seed 2\n" in (solution / "README.md").read_text()
+
+
+def test_density_by_the_formula(tmp_path):
+    measured = {"O": 0.997, "CCO": 0.785, "CC#N": 0.777, "c1ccccc1": 0.874, "CS(C)=O": 1.10, "CCCCCC": 0.655}
+    for smiles, density in measured.items():
+        assert guessed_density([(smiles, 1)]) == pytest.approx(density, rel=0.18)
+    mixture = guessed_density([("CCO", 1), ("O", 3)])
+    assert guessed_density([("CCO", 2)]) < mixture < guessed_density([("O", 1)])
+    code, said = init("liquid", tmp_path / "ethanol", "--smiles", "CCO", "--molecules", 4)
+    assert code == 0, said
+    guess = guessed_density([("CCO", 1)])
+    assert f"{guess:.3g} g/cm3, a guess by the formula" in (tmp_path / "ethanol" / "README.md").read_text()
+    low, high = load_config(GenerateConfig, tmp_path / "ethanol" / "candidates.toml").systems["liquid"].density_g_cm3
+    assert low < 0.785 < guess < high
 
 
 def test_liquid_by_lammps_files(solution, tmp_path):
@@ -176,7 +191,6 @@ def test_numbers_of_molecules():
     ("words", "said"),
     [
         (["liquid", "new"], "got no molecules; wanted --smiles, or --data and --include"),
-        (["liquid", "new", "--smiles", "CO"], "got no --density; wanted g/cm3"),
         (["liquid", "new", "--data", "a.data"], "got --data; wanted --smiles, or --data and --include"),
         (["liquid", "new", "--data", "a.data", "--include", "b.in"], "got no file b.in"),
         (["liquid", "new", "--smiles", "CO:4", "--density", "0.5", "--labels", "pyscf"], "got --labels pyscf for"),

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from tlmd.data.report import plot, show, write_chemiscope
+from tlmd.data.split import split
 from tlmd.data.summary import Summary, far_from_median, summary
 from tlmd.evaluate.plots import refuse_format
-from tlmd.run.console import console
+from tlmd.run.console import console, say
 from tlmd.run.errors import InputError
 from tlmd.run.files import refuse_input, write_text
 from tlmd.run.installed import SHIPPED
@@ -29,10 +30,17 @@ def data(
     json_path: Path | None = None,
     plot_path: Path | None = None,
     chemiscope_path: Path | None = None,
+    folder: Path | None = None,
+    key: str = "source",
 ) -> Summary:
-    """Summary of some files on the terminal, and in files if asked for. model: its features give the map and the
-    distances of frames. InputError for files that cannot be read, a model that does not fit or outputs that would
-    replace what is read."""
+    """Summary of some files on the terminal, and in files if asked for.
+
+    model: its features give the map and the distances of frames
+    folder: to write train, valid and test frames to, divided by the info key `key`
+
+    Raises InputError for files that cannot be read, a model that does not fit, outputs that would replace what is read,
+    and frames that cannot be divided.
+    """
     for path in (json_path, plot_path, chemiscope_path):
         refuse_input(path, [*paths, model])
     refuse_format(plot_path)
@@ -46,6 +54,9 @@ def data(
         plot(plot_path, found, points, parts)
     if chemiscope_path is not None:
         write_chemiscope(chemiscope_path, found, points)
+    if folder is not None:
+        counts = split(found.frames, folder, key)
+        say(console(), f"{folder}: " + ", ".join(f"{count} frames in {name}" for name, count in counts.items()))
     return found
 
 

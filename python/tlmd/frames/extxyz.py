@@ -169,13 +169,19 @@ def _text(frame: Frame) -> str:
     if frame.stress is not None:
         head["stress"] = " ".join(f"{x:.12g}" for x in frame.stress.ravel())
     head |= {key: _value(value) for key, value in frame.info.items()}
-    quoted = {key: f'"{value}"' if set(" []{}") & set(value) or not value else value for key, value in head.items()}
-    comment = " ".join(f"{key}={value}" for key, value in quoted.items())
+    comment = " ".join(f"{key}={_quoted(value)}" for key, value in head.items())
     rows = StringIO()
     width = 3 * len(columns)
     for number, row in zip(frame.numbers, np.concatenate(columns, axis=1), strict=True):
         rows.write(("%-2s" + " %.9f" * width + "\n") % (chemical_symbols[number], *row))
     return f"{len(frame)}\n{comment}\n{rows.getvalue()}"
+
+
+def _quoted(value: str) -> str:
+    """As ASE reads it: a backslash stands before a backslash."""
+    if value and not set(' []{}\\="') & set(value):
+        return value
+    return '"' + value.replace("\\", "\\\\") + '"'
 
 
 def _value(value: Any) -> str:

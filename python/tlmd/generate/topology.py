@@ -1,7 +1,8 @@
 """Molecules as graphs, by RDKit: SMILES, bonds found from a geometry, enumeration by valence, conformers.
 
-A molecule is its canonical SMILES without stereochemistry. Its atoms are ordered as in that SMILES, hydrogens last, as
-RDKit adds them; a frame that carries `smiles` in its info keeps to this order.
+A molecule is its canonical SMILES, with the stereochemistry that a given SMILES states (a geometry gives none). Its
+atoms are ordered as in that SMILES, hydrogens last, as RDKit adds them; a frame that carries `smiles` in its info keeps
+to this order.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def require_rdkit() -> None:
 
 def canonical(molecule: Chem.Mol) -> str:
     """The molecule's SMILES, see the head of this file."""
-    smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule), isomericSmiles=False)
+    smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule))
     return "[H]F" if smiles == "F" else smiles  # extxyz would read a lone F as false
 
 
@@ -56,6 +57,11 @@ def with_hydrogens(smiles: str) -> Chem.Mol:
     if molecule is None or molecule.GetNumAtoms() == 0 or len(Chem.GetMolFrags(molecule)) > 1:
         raise InputError(f"'{smiles}'", "the SMILES of one molecule", "correct it")
     return Chem.AddHs(molecule)
+
+
+def charge_of(smiles: str) -> int:
+    """Its charge in e."""
+    return Chem.GetFormalCharge(Chem.MolFromSmiles(smiles))
 
 
 def from_geometry(frame: Frame) -> str | None:

@@ -65,7 +65,7 @@ class Labelling:
         written = time.monotonic()
         with self._progress(len(missing)) as step:
             jobs = (folder.job() for folder in missing)
-            for job, outcome in run_jobs(self.config.executor, jobs, self.run.path / "parsl"):
+            for job, outcome in run_jobs(self.config.executor, jobs, self.run.path / "parsl", self.run.say):
                 folder = by_name[job.name]
                 folder.collect(self.code, self.config, outcome)
                 if folder.is_(ASIDE):

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ MARK = "TLMD_EXECUTOR"
 JOB = "TLMD_JOB"
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 SPARE_S = 60  # of the wall time of a Slurm job, for its start and end
+POLL_S = 60.0  # between two looks at the queue of Slurm, while no job ends
 SLURM_TIMEOUT_S = 120  # of sbatch, squeue and scancel: busy controllers answer late
 
 
@@ -127,14 +129,19 @@ class Outcome(NamedTuple):
     started: bool = True
 
 
-def run_jobs(config: JobsConfig, jobs: Iterable[Job], folder: Path) -> Iterator[tuple[Job, Outcome]]:
+def run_jobs(
+    config: JobsConfig, jobs: Iterable[Job], folder: Path, say: Callable[[str], None] = lambda text: None
+) -> Iterator[tuple[Job, Outcome]]:
     """Run the jobs; yield each with its outcome as it ends. Jobs that are not yielded were not started in time.
 
-    folder: where parsl keeps its logs. InputError if the executor itself fails, e.g. if sbatch refuses every job.
+    folder: where parsl keeps its logs
+    say: gets a line when the states of the Slurm jobs change
+
+    Raises InputError if the executor itself fails, e.g. if sbatch refuses every job.
     """
     until = None if config.minutes is None else time.time() + 60 * config.minutes
-    waiting, running, longest = iter(jobs), {}, 0.0
-    with _started(config, folder) as submit:
+    waiting, running, longest, said = iter(jobs), {}, 0.0, ""
+    with _started(config, folder) as (submit, states):
         while True:
             while len(running) < config.slots and (until is None or time.time() + longest < until):
                 job = next(waiting, None)
@@ -143,7 +150,11 @@ def run_jobs(config: JobsConfig, jobs: Iterable[Job], folder: Path) -> Iterator[
                 running[submit(job, 60 * config.limit_minutes, until)] = job
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, POLL_S, FIRST_COMPLETED).done
+            if isinstance(config, SlurmConfig) and not done and said != (found := states()):
+                said = found
+                say(f"Slurm jobs: {said}")
+            for future in done:
                 job, outcome = running.pop(future), _outcome(future)
                 longest = max(longest, outcome.seconds)
                 if outcome.started:
@@ -163,7 +174,10 @@ def _outcome(future: Any) -> Outcome:
 
 @contextmanager
 def _started(config: JobsConfig, folder: Path) -> Iterator[Any]:
-    """A function that submits a job to parsl; everything that was started ends with the context."""
+    """Functions that submit a job to parsl, and that count the jobs of the pool of workers by their state.
+
+    Everything that was started ends with the context.
+    """
     from parsl import python_app
     from parsl.dataflow.dflow import DataFlowKernel
 
@@ -177,7 +191,11 @@ def _started(config: JobsConfig, folder: Path) -> Iterator[Any]:
         folder.mkdir(parents=True, exist_ok=True)
         kernel = DataFlowKernel(_parsl_config(config, folder.absolute(), mark))
         app = python_app(run_script, data_flow_kernel=kernel)
-        yield lambda job, limit, until: app(str(job.script), str(job.log), limit, until)
+        pool = kernel.executors[f"tlmd-{mark}"]
+        yield (
+            lambda job, limit, until: app(str(job.script), str(job.log), limit, until),
+            lambda: _counted(status.state.name for status in pool.status().values()),
+        )
     finally:
         try:
             if kernel is not None:
@@ -232,6 +250,12 @@ def _parsl_config(config: JobsConfig, folder: Path, mark: str) -> Any:
         executor.all_addresses = {a.address for known in interfaces for a in known if a.family == socket.AF_INET}
         executor.address = None  # it listens on all of them
     return Config(executors=[executor], run_dir=str(folder), retries=1, usage_tracking=0, max_idletime=30.0)
+
+
+def _counted(states: Iterable[str]) -> str:
+    """E.g. "1 pending, 2 running"."""
+    found = Counter(state.lower() for state in states)
+    return ", ".join(f"{count} {state}" for state, count in sorted(found.items())) or "none yet"
 
 
 def _close(kernel: Any) -> None:

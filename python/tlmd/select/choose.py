@@ -70,7 +70,7 @@ class Distances:
 
 
 def choose(
-    pool: Pool,
+    distances: Distances,
     excluded: Pool | None,
     n_frames: int,
     method: str,
@@ -78,11 +78,11 @@ def choose(
     nearest: float,
     seed: int,
 ) -> Choice:
-    """n_frames of the pool (fewer if there are no more that differ). Deterministic.
+    """n_frames of the pool of `distances` (fewer if there are no more that differ). Deterministic.
 
     strata (n,): a number for each frame; equally many are taken of each. InputError if nothing is left to choose.
     """
-    distances, rng = Distances(pool), np.random.default_rng(seed)
+    pool, rng = distances.pool, np.random.default_rng(seed)
     closest = distances.to_nearest(excluded)
     lots = rng.permutation(len(pool)).astype(float)
     information = Information(pool, excluded) if method == "d-optimal" else None

@@ -33,10 +33,10 @@ class Coverage(NamedTuple):
 
 
 def coverage(
-    pool: Pool, excluded: Pool | None, choice: Choice, strata: np.ndarray, names: list[str], seed: int
+    distances: Distances, excluded: Pool | None, choice: Choice, strata: np.ndarray, names: list[str], seed: int
 ) -> Coverage:
-    """How near the frames of the pool are to those chosen."""
-    distances = Distances(pool)
+    """How near the frames of the pool of `distances` are to those chosen."""
+    pool = distances.pool
     known = distances.to_nearest(excluded)
 
     def covered(chosen: np.ndarray | list[int]) -> tuple[float, float]:

@@ -48,9 +48,10 @@ def select(config: SelectConfig, out: Path) -> Selection | None:
             run.say(f"{out} is finished: {run.result['chosen']} frames in {out / RESULTS[0]}")
             return None
         pool, excluded = describe(config, run)
+        distances = Distances(pool)
         keys = {key: pool.keys[key] for key in config.balance}
         strata, names = strata_of(keys, config.bins, len(pool))
-        choice = choose(pool, excluded, config.n_frames, config.method, strata, config.nearest, config.seed)
+        choice = choose(distances, excluded, config.n_frames, config.method, strata, config.nearest, config.seed)
         if len(choice.chosen) < config.n_frames:
             run.say(
                 f"{len(choice.chosen)} frames instead of {config.n_frames}: all others are nearer than nearest = "
@@ -58,9 +59,9 @@ def select(config: SelectConfig, out: Path) -> Selection | None:
             )
         frames = chosen_frames(config.pool, pool, choice)
         write_frames(out / RESULTS[0], frames)
-        found = coverage(pool, excluded, choice, strata, names, config.seed)
+        found = coverage(distances, excluded, choice, strata, names, config.seed)
         write_json(out / RESULTS[1], config, pool, choice, found)
-        plot(out / RESULTS[2], Distances(pool), excluded, choice)
+        plot(out / RESULTS[2], distances, excluded, choice)
         run.table(*table(found, config))
         run.say(f"{out / RESULTS[0]}: {len(frames)} frames to label")
         run.finish(chosen=len(frames))

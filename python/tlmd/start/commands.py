@@ -37,7 +37,10 @@ def liquid(
     folder: Folder,
     smiles: Smiles = None,
     molecules: Annotated[int, typer.Option(min=2, max=100_000, help="number, for one SMILES without :N")] = 32,
-    density: Annotated[Optional[float], typer.Option(min=1e-3, max=30, help="g/cm3, about that of the liquid")] = None,
+    density: Annotated[
+        Optional[float],
+        typer.Option(min=1e-3, max=30, help="g/cm3, about that of the liquid; absent: a guess by formula"),
+    ] = None,
     data: Annotated[Optional[Path], typer.Option(help="LAMMPS data file of the liquid, in place of --smiles")] = None,
     include: Annotated[Optional[Path], typer.Option(help="LAMMPS include with its force field")] = None,
     labels: By = "xtb",
@@ -53,13 +56,9 @@ def liquid(
         words = ["--data", str(data), "--include", str(include)]
         projects.liquid_of_files(folder, data, include, choices("liquid", folder, words, labels, frames, seed))
     else:
-        if density is None:
-            raise InputError("no --density", "g/cm3, about that of the liquid", "add it")
         found = counted(smiles or [], molecules)
-        words = [word for one, count in found for word in ("--smiles", f"{one}:{count}")] + [
-            "--density",
-            f"{density:g}",
-        ]
+        words = [word for one, count in found for word in ("--smiles", f"{one}:{count}")]
+        words += [] if density is None else ["--density", f"{density:g}"]
         projects.liquid(folder, found, density, choices("liquid", folder, words, labels, frames, seed))
     written(folder)
 

@@ -21,6 +21,7 @@ from tlmd.lammps_serial import beside
 from tlmd.run.errors import InputError
 from tlmd.run.installed import water_inputs
 from tlmd.start.boxes import pack, relax
+from tlmd.start.density import guessed_density
 from tlmd.start.folder import filled, new_folder, require_new
 from tlmd.start.forcefield import from_smiles
 from tlmd.start.levels import LEVELS, MMFF94, XTB, Labels, calculators, surface_teacher
@@ -45,6 +46,9 @@ ROLES = {
     "run.in": "LAMMPS: NVT",
 }
 STAGES = ("pretrain", "candidates", "select", "label", "finetune")
+# Densities of frames in units of that of the box, where it is given and where it is a guess
+RANGES = {"ambient_low": 0.92, "ambient_high": 1.08, "wide_low": 0.7, "wide_high": 1.2}
+GUESSED = RANGES | {"ambient_low": 0.82, "ambient_high": 1.12, "wide_low": 0.65}
 DECKS = ("density.in", "diffusion.in")
 ACCURACY = """variables = {accuracy = 1e-6}  # of pppm for labels: at 1e-4 they depend on the last digits of a box
 sampling = {accuracy = 1e-3}   # for trajectories, which only propose frames
@@ -62,18 +66,20 @@ class Choices:
     seed: int = 1
 
 
-def liquid(folder: Path, molecules: Sequence[tuple[str, int]], density: float, choices: Choices) -> None:
-    """A liquid by SMILES and counts at a density (g/cm3); its force field is MMFF94."""
+def liquid(folder: Path, molecules: Sequence[tuple[str, int]], given: float | None, choices: Choices) -> None:
+    """A liquid by SMILES and counts at a density (g/cm3; None: by its formula); its force field is MMFF94."""
     require_new(folder)
     field = from_smiles([smiles for smiles, _ in molecules])
+    density = given or guessed_density(molecules)
     box = relax(pack(field, [count for _, count in molecules], density, choices.seed))
-    what = f"A liquid of {', '.join(f'{n} {smiles}' for smiles, n in molecules)} at {density:g} g/cm3"
+    what = f"A liquid of {', '.join(f'{n} {smiles}' for smiles, n in molecules)} at {density:.3g} g/cm3"
+    what += "" if given else ", a guess by the formula, right within some 15 % (Girolami 1994)"
     with new_folder(folder) as target:
         (target / DATA).write_text(box.data(), encoding="utf-8")
         (target / INCLUDE).write_text(field.include(), encoding="utf-8")
         write_frames(target / "box.extxyz", [box.frame()])
         values = {"what": what, "cheap_level": "MMFF94, 12-6"}
-        _liquid_files(target, folder, box.frame(), sum(box.counts), values, choices)
+        _liquid_files(target, folder, box.frame(), sum(box.counts), values, choices, RANGES if given else GUESSED)
 
 
 def liquid_of_files(folder: Path, data: Path, include: Path, choices: Choices) -> None:
@@ -108,15 +114,16 @@ def box_of_data(data: Path) -> tuple[Frame, int]:
     return Frame(atoms.numbers, atoms.positions, atoms.cell.array, np.ones(3, dtype=bool)), molecules
 
 
-def _liquid_files(target: Path, folder: Path, frame: Frame, count: int, values: dict, choices: Choices) -> None:
+def _liquid_files(
+    target: Path, folder: Path, frame: Frame, count: int, values: dict, choices: Choices, ranges: dict = RANGES
+) -> None:
     density = float(density_g_cm3(frame.atoms().get_masses().sum(), abs(np.linalg.det(frame.cell))))
-    ranges = {"ambient_low": 0.92, "ambient_high": 1.08, "wide_low": 0.7, "wide_high": 1.2}
     meshed = re.search(
         r"^\s*variable\s+accuracy\s+index\s", (target / INCLUDE).read_text(encoding="utf-8"), re.MULTILINE
     )
     values = values | {"accuracy": ACCURACY if meshed else ""}
     values |= {name: f"{part * density:.3g}" for name, part in ranges.items()}
-    values |= {"molecules": count, "n_candidates": 20 * choices.n_labels}
+    values |= {"molecules": count, "fewer": max(2, count // 2), "n_candidates": 6 * choices.n_labels}
     write_atoms(target / ATOMS, frame)
     write_decks(target, elements_of(frame))
     _stages(target, folder, "liquid", "liquid", frame, values, choices)

@@ -220,13 +220,35 @@ def _stresses(
     return stresses, None
 
 
+def labels_of_output(output: str) -> tuple[list[float], np.ndarray | None, np.ndarray | None]:
+    """Energies of the steps in eV, and forces (N, 3) eV/A and stress (3, 3) eV/A^3 in ASE's sign, if they are there.
+
+    Raises ValueError for a stress in a unit that is not known.
+    """
+    energies = re.findall(rf"ENERGY\| Total FORCE_EVAL.*?({_NUMBER})", output)
+    forces = re.search(r"ATOMIC FORCES in \[a\.u\.\]\s+# Atom.*\n((?:\s*\d+ .*\n)+)", output)
+    kinds = ("Analytical", "Numerical")
+    found = (re.search(rf"STRESS\| {kind} stress tensor \[(\w+)\].*\n.*\n((?:.*\n){{3}})", output) for kind in kinds)
+    stress = next(filter(None, found), None)
+    if stress is not None and stress[1] not in _STRESS_UNITS:
+        raise ValueError(f"stress in {stress[1]}, none of {', '.join(_STRESS_UNITS)}")
+    return (
+        [float(energy) * EV_PER_HARTREE for energy in energies],
+        forces and np.array([line.split()[-3:] for line in forces[1].strip().splitlines()], float) * FORCE,
+        stress and -np.array([line.split()[2:5] for line in stress[2].splitlines()], float) / _STRESS_UNITS[stress[1]],
+    )
+
+
 def read_output(path: Path) -> tuple[list[Frame], list[str]]:
     """The frame of an output of RUN_TYPE ENERGY or ENERGY_FORCE. InputError for one of several steps."""
     output = text(path)
     if "PROGRAM ENDED AT" not in output:
         raise InputError(f"{path}, {OUTPUT} that is cut short", "one with 'PROGRAM ENDED AT'", "let the run end")
     refuse_unconverged(path, output)
-    energies = re.findall(rf"ENERGY\| Total FORCE_EVAL.*?({_NUMBER})", output)
+    try:
+        energies, forces, stress = labels_of_output(output)
+    except ValueError as error:
+        raise InputError(f"{path} with {error}", "a known unit", "print it in GPa") from None
     if len(energies) != 1:
         got = f"{path}, {OUTPUT} of {len(energies)} steps"
         raise InputError(got, "one step", "read PROJECT-pos-1.xyz (several) or look why it stopped (none)")
@@ -236,20 +258,5 @@ def read_output(path: Path) -> tuple[list[Frame], list[str]]:
         do = "set PRINT_LEVEL MEDIUM, or read PROJECT-pos-1.xyz"
         raise InputError(f"{path}, {OUTPUT} without coordinates", "those of PRINT_LEVEL MEDIUM", do)
     rows = [line.split() for line in atoms[1].strip().splitlines()]
-    forces = re.search(r"ATOMIC FORCES in \[a\.u\.\]\s+# Atom.*\n((?:\s*\d+ .*\n)+)", output)
-    stress = re.search(r"STRESS\| Analytical stress tensor \[(\w+)\].*\n.*\n((?:.*\n){3})", output)
-    stress = stress or re.search(r"STRESS\| Numerical stress tensor \[(\w+)\].*\n.*\n((?:.*\n){3})", output)
-    if stress is not None and stress[1] not in _STRESS_UNITS:
-        raise InputError(f"{path} with stress in {stress[1]}", ", ".join(_STRESS_UNITS), "print it in GPa")
-    pressure = (
-        stress and np.array([line.split()[2:5] for line in stress[2].splitlines()], float) / _STRESS_UNITS[stress[1]]
-    )
-    frame = Frame(
-        np.array([int(row[3]) for row in rows]),
-        np.array([row[4:7] for row in rows], dtype=float),
-        *cell,
-        float(energies[0]) * EV_PER_HARTREE,
-        forces and np.array([line.split()[-3:] for line in forces[1].strip().splitlines()], float) * FORCE,
-        None if pressure is None or not cell[1].all() else -pressure,
-    )
-    return [frame], []
+    numbers, positions = np.array([int(row[3]) for row in rows]), np.array([row[4:7] for row in rows], dtype=float)
+    return [Frame(numbers, positions, *cell, energies[0], forces, stress if cell[1].all() else None)], []

@@ -10,16 +10,15 @@ from ase.data import chemical_symbols
 from pydantic import Field
 
 from tlmd.frames.frame import Frame
+from tlmd.frames.imports.cp2k import labels_of_output
 from tlmd.label.codes.cp2k_input import merged, section, written
 from tlmd.label.interfaces import Code, CodeConfig, NoLabel, Result, code, found, more_input
 from tlmd.run.config import Section
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_text
 from tlmd.run.quantities import Length, Positive, Precision, Steps, Temperature
-from tlmd.units import BAR_PER_EV_A3, BOHR_A, EV_PER_HARTREE
 
 INPUT, OUTPUT = "cp2k.inp", "cp2k.out"
-NUMBER = r"[-+]?\d+\.\d*(?:[EeDd][-+]?\d+)?"
 GRID = Annotated[int, Field(gt=0, le=100)]
 INNER_STEPS = 12  # of OT: a preconditioner from the atomic guess is poor, and a later one much better
 # Exchange and correlation, the parameters of D3, and the pseudopotentials that go with them
@@ -223,22 +222,16 @@ def read_output(text: str, n_atoms: int, stress: bool) -> Result:
         raise NoLabel(f"SCF not converged in {steps} steps" if steps else "SCF not converged")
     if "PROGRAM ENDED AT" not in text:
         raise NoLabel("CP2K did not end: killed, out of memory, or still running")
-    energy = float(found(rf"ENERGY\| Total FORCE_EVAL.*:\s+({NUMBER})\s*$", text, "energy")[1])
-    rows = [line.split() for line in section(text, r"^ ATOMIC FORCES in \[a\.u\.\]", r"^ SUM OF ATOMIC FORCES")]
-    values = [row[-3:] for row in rows if len(row) == 6 and row[0].isdigit()]
-    if len(values) != n_atoms:
-        raise NoLabel(f"forces of {len(values)} atoms in the output, {n_atoms} in the frame")
-    tensor = None
-    if stress:
-        lines = section(text, r"^ STRESS\| Analytical stress tensor \[GPa\]", r"^ STRESS\| 1/3 Trace")
-        rows = [line.split()[-3:] for line in lines if len(line.split()) == 5 and line.split()[1] in "xyz"]
-        if len(rows) != 3:
-            raise NoLabel("no stress in the output")
-        tensor = -np.array(rows, dtype=float) * 1e4 / BAR_PER_EV_A3  # GPa in bar; CP2K counts compression positive
-        tensor = (tensor + tensor.T) / 2
+    energies, forces, tensor = labels_of_output(text)
+    if not energies:
+        raise NoLabel("no energy in the output")
+    if forces is None or len(forces) != n_atoms:
+        raise NoLabel(f"forces of {0 if forces is None else len(forces)} atoms in the output, {n_atoms} in the frame")
+    if stress and tensor is None:
+        raise NoLabel("no stress in the output")
     version = found(r"CP2K\| version string:\s+CP2K version (\S+)", text, "version of CP2K")[1]
-    forces = np.array(values, dtype=float) * EV_PER_HARTREE / BOHR_A
-    return Result(energy * EV_PER_HARTREE, forces, tensor, "CP2K", version, len(_steps(text)) or None)
+    symmetric = (tensor + tensor.T) / 2 if stress else None
+    return Result(energies[-1], forces, symmetric, "CP2K", version, len(_steps(text)) or None)
 
 
 def _steps(text: str) -> list[str]:
