@@ -1,4 +1,4 @@
-"""inputs/surface: slab.py writes the committed files, and the frames to label fit the Coulomb interaction of label.toml."""
+"""inputs/surface: slab.py writes the committed files, and frames to label fit the Coulomb interaction of label.toml."""
 
 import runpy
 from pathlib import Path

@@ -231,4 +231,4 @@ def test_the_documentation_and_the_inputs_have_known_keys(tmp_path):
     (frame,) = read_frames(root / "inputs" / "surface" / "slab.extxyz")
     CP2K(surface.calculator).write(tmp_path, frame, surface.stress)
     text = (tmp_path / "cp2k.inp").read_text()
-    assert text.count("PERIODIC XY\n") == 2 and "FULL_GRID FALSE" in text and "PROGRESSION_FACTOR 2" in text
+    assert text.count("PERIODIC XY\n") == 2 and "FULL_GRID FALSE" in text and "PSOLVER MT" in text
