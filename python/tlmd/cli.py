@@ -232,23 +232,28 @@ def plugin() -> None:
 
 @entry
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("tl-demo"),
-    steps: Annotated[int, typer.Option(help="training steps, from scratch and of fine-tuning")] = 3000,
-    frames: Annotated[int, typer.Option(help="revPBE0-D3 frames to train on")] = 25,
-    classical_frames: Annotated[int, typer.Option(help="frames labelled by the calibrated classical model")] = 1560,
-    classical_steps: Annotated[
-        Optional[int], typer.Option(help="training steps on them (default 5000; with --from-scratch 20000)")
-    ] = None,
+    system: Annotated[str, typer.Option("--system", help="water, methanol, or a folder with a demo.toml")] = "water",
+    out: Annotated[Optional[Path], typer.Option("--out", help="folder to write (default: of demo.toml)")] = None,
+    steps: Annotated[Optional[int], typer.Option(help="training steps, from scratch and of fine-tuning")] = None,
+    frames: Annotated[Optional[int], typer.Option(help="DFT frames to train on")] = None,
+    classical_frames: Annotated[Optional[int], typer.Option(help="frames labelled by the classical teacher")] = None,
+    classical_steps: Annotated[Optional[int], typer.Option(help="training steps on them")] = None,
     md_minutes: Annotated[float, typer.Option(help="wall time of each of the two MD runs, at most")] = 3.5,
     md_steps: Annotated[int, typer.Option(help="time steps of each of the two MD runs, at most")] = 1_000_000,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="do without the shipped model")] = False,
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="override a key of demo.toml")] = None,
 ) -> None:
-    """tl-demo: the complete workflow on liquid water, from cheap labels to density and diffusion beside experiment."""
-    from tlmd.demo import Size, demo
+    """tl-demo: the complete workflow on a liquid, from cheap labels to density and diffusion beside experiment.
 
-    if classical_steps is None:
-        classical_steps = 20_000 if from_scratch else 5_000
-    demo(out, Size(steps, frames, classical_frames, classical_steps, md_minutes, md_steps), from_scratch)
+    What is not given is as the demo.toml of the system says.
+    """
+    from tlmd.demo.config import demo_config, size_of
+    from tlmd.demo.demo import demo
+
+    config = demo_config(system, set_)
+    given = {"steps": steps, "frames": frames, "classical_frames": classical_frames, "classical_steps": classical_steps}
+    size = size_of(config, given | {"md_minutes": md_minutes, "md_steps": md_steps}, from_scratch)
+    demo(out or config.out, config, size, from_scratch)
 
 
 def _version(asked: bool) -> None:

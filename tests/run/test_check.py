@@ -13,7 +13,7 @@ PRETRAIN = '[data]\ntrain = "cheap/frames.extxyz.xz"\nvalid_fraction = 0.5\n[tra
 
 
 STAGES = {"finetune": "finetune", "scratch": "pretrain", "mekrr": "mekrr", "curve": "curve", "classical": "generate",
-          "calibrate": "calibrate"}  # fmt: skip
+          "calibrate": "calibrate", "demo": "demo"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "stage"), STAGES.items())

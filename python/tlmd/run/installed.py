@@ -8,6 +8,7 @@ from pathlib import Path
 from tlmd.run.errors import InputError
 
 PACKAGE = Path(__file__).parents[1]
+INPUTS = (PACKAGE / "inputs", PACKAGE.parents[1] / "inputs")
 SHIPPED = {path.stem: path for path in sorted((PACKAGE / "pretrained").glob("*.pt"))}  # by name, see docs/models.md
 
 
@@ -24,9 +25,19 @@ def plugin_folder() -> Path:
     return folder
 
 
+def examples(file: str = "finetune.toml") -> list[str]:
+    """The names of the examples of inputs/ that hold this file: those installed, or those of a source tree."""
+    return sorted({path.parent.name for folder in INPUTS for path in folder.glob(f"*/{file}")})
+
+
+def example_inputs(name: str) -> Path:
+    """The folder inputs/NAME: TOMLs, decks and frames, as installed or as in a source tree."""
+    for folder in INPUTS:
+        if (folder / name / "finetune.toml").exists():
+            return folder / name
+    raise InputError(f"no inputs/{name} beside {PACKAGE}", "the files of an example", "install tlmd again")
+
+
 def water_inputs() -> Path:
-    """The folder inputs/water: TOMLs, decks and frames, as installed or as in a source tree."""
-    for folder in (PACKAGE / "inputs" / "water", PACKAGE.parents[1] / "inputs" / "water"):
-        if (folder / "finetune.toml").exists():
-            return folder
-    raise InputError(f"no inputs/water beside {PACKAGE}", "the files of the water example", "install tlmd again")
+    """The folder inputs/water."""
+    return example_inputs("water")
