@@ -15,6 +15,7 @@ from ase.build import molecule
 
 from tlmd import cli
 from tlmd.frames.read import read_frames
+from tlmd.label.codes.cp2k import CP2K
 from tlmd.label.config import LabelConfig
 from tlmd.label.label import collect, prepare
 from tlmd.run.config import load_config
@@ -225,3 +226,9 @@ def test_the_documentation_and_the_inputs_have_known_keys(tmp_path):
         load_config(LabelConfig, tmp_path / "label.toml")
     water = load_config(LabelConfig, root / "inputs" / "water" / "labels" / "label.toml").calculator
     assert (water.name, water.functional, water.dispersion, water.cutoff_Ry) == ("cp2k", "revPBE", "D3", 1200)
+    surface = load_config(LabelConfig, root / "inputs" / "surface" / "label.toml")
+    assert surface.stress is False and surface.calculator.solver == "diagonalization"
+    (frame,) = read_frames(root / "inputs" / "surface" / "slab.extxyz")
+    CP2K(surface.calculator).write(tmp_path, frame, surface.stress)
+    text = (tmp_path / "cp2k.inp").read_text()
+    assert text.count("PERIODIC XY\n") == 2 and "FULL_GRID FALSE" in text and "PSOLVER MT" in text

@@ -21,6 +21,11 @@ def test_stages_of_the_inputs_are_found(name, stage):
     assert check([WATER / f"{name}.toml"]) == [f"{WATER / name}.toml: valid for tl-{stage}"]
 
 
+def test_inputs_of_a_surface_are_one_workflow():
+    lines = check(sorted((WATER.parent / "surface").glob("*.toml")))
+    assert len(lines) == 6 and all(": valid for tl-" in line for line in lines)
+
+
 def test_files_are_there_or_of_a_run_to_come(tmp_path):
     (tmp_path / "pretrain.toml").write_text(PRETRAIN)
     (tmp_path / "teacher.toml").write_text(GENERATE)
