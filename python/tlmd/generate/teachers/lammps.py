@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from pydantic import Field
 
 from tlmd.frames.frame import Frame, shortest
-from tlmd.generate.composition import composed, nearest_contact
+from tlmd.generate.composition import Composition, composed, nearest_contact
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.lammps_data import Pattern, read
 from tlmd.generate.lammps_include import Include
@@ -25,6 +25,7 @@ from tlmd.run.quantities import Length, Timestep
 from tlmd.units import COULOMB_EV_A
 
 DATA, INPUT = ".tlmd.data", ".tlmd.in"  # in the folder where LAMMPS runs
+LOG, COEFFICIENTS = ".tlmd.log", ".tlmd.coeff"
 MASS_G_MOL = 0.1  # how near a mass is to that of its element
 CONTACT_A = {True: 1.25, False: 0.5}  # min_contact_A of molecules, of atoms without bonds
 VACUUM_A = 40.0  # shortest edge of the periodic box of free atoms
@@ -107,14 +108,48 @@ class Lammps(LammpsTeacher):
         Raises Unsuited for atoms that are no molecules of the data file, InputError where some directions are periodic
         or the include moves atoms.
         """
+        return self.label_after(frame, [""])[0]
+
+    def label_after(self, frame: Frame, commands: Iterable[str]) -> list[Frame]:
+        """The labels after each of these LAMMPS commands in turn, such as `set type 1 charge 0.2`; raises as `label`."""
         turn = self._setup(frame, self.config.variables)
-        with unsuited():
-            energy, forces, stress = self._serial.labels(bool(frame.pbc.all()), self.include.evaluations)
-        if not frame.pbc.any() and self.include.kspace:
-            shift, push = self._images(frame)
-            energy, forces = energy + shift, forces + push
-        stress = None if stress is None else turn @ stress @ turn.T
-        return frame.replace(energy=energy, forces=forces @ turn.T, stress=stress)
+        found = []
+        for command in commands:
+            with unsuited():
+                self._serial.commands(command, Path(self._folder.name))
+                energy, forces, stress = self._serial.labels(bool(frame.pbc.all()), self.include.evaluations)
+            if not frame.pbc.any() and self.include.kspace:
+                shift, push = self._images(frame)
+                energy, forces = energy + shift, forces + push
+            stress = None if stress is None else turn @ stress @ turn.T
+            found.append(frame.replace(energy=energy, forces=forces @ turn.T, stress=stress))
+        return found
+
+    def echo(self) -> tuple[str, str, dict[int, float]]:
+        """The commands of the include as LAMMPS runs them on the data file, variables in place; what `write_coeff`
+        writes then; the charges (e) by type, NaN where atoms of a type differ."""
+        folder = Path(self._folder.name)
+        self._serial.commands(f"log {LOG}\necho log", folder)
+        self._read(
+            self.config.data.read_text(encoding="utf-8", errors="replace"), "p p p", self.config.variables, False
+        )
+        self._serial.commands(f"log none\necho none\nrun 0 post no\nwrite_coeff {COEFFICIENTS}", folder)
+        kinds, charges = (np.array(self._serial.lammps.gather_atoms(*key)) for key in (("type", 0, 1), ("q", 1, 1)))
+        by_type = {int(k): charges[kinds == k] for k in np.unique(kinds)}
+        same = {k: float(each[0]) if np.ptp(each) < 1e-6 else np.nan for k, each in by_type.items()}
+        return *((folder / name).read_text(encoding="utf-8") for name in (LOG, COEFFICIENTS)), same
+
+    def setting(self, name: str) -> int:
+        """A number of what is set up, such as ntypes, by LAMMPS' name."""
+        return int(self._serial.lammps.extract_setting(name))
+
+    def number(self, kind: str) -> int:
+        """The number of an atom type that the data file may name by a label."""
+        return self._data.labels.get(kind) or int(kind)
+
+    def parts(self, frame: Frame) -> tuple[Composition, list[Pattern]]:
+        """The molecules of a frame: as graphs, and as the data file has them. Raises Unsuited if it has no such."""
+        return composed(frame, self.species), self._patterns(frame)
 
     def trajectory(
         self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
