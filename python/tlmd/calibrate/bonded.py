@@ -21,8 +21,9 @@ SUPPORTED = ("harmonic", "class2")
 SHORTER_A, LONGER_A = 0.3, 0.6  # about a bond's length, where its energy must rise away from its minimum
 BENT = np.deg2rad(35.0)  # the same of an angle, to either side
 WIDEST = np.deg2rad(150.0)  # wider angles have no slope when they are straight: they stay as they are
-LEAST_EV_A2 = 1e-4  # of a bond-bond term
 POWERS = np.arange(1, DEGREE + 1)
+ALIKE = np.delete(np.eye(DEGREE + 5), DEGREE + 2, axis=1)  # (9, 8): both bond-angle terms with one coefficient
+ALIKE[DEGREE + 2, DEGREE + 1] = 1.0
 
 
 class Columns(NamedTuple):
@@ -31,6 +32,10 @@ class Columns(NamedTuple):
     energy: np.ndarray
     forces: np.ndarray
     strain: np.ndarray
+
+    def columns(self, which: slice) -> Columns:
+        """Some of them."""
+        return Columns(*(each[..., which] for each in self))
 
 
 class Bond:
@@ -69,7 +74,11 @@ class Bond:
 
 class Angle:
     """Powers 1 to 4 of the change of one angle type (rad), bond-bond, and bond-angle for each of the two bonds; `alike`
-    where the two are of one kind, which have one coefficient. lengths (2,): about which cross terms are written."""
+    where the two are of one kind, which have one coefficient. lengths (2,): about which cross terms are written.
+
+    class2 measures the angle of its bond-angle terms from the new equilibrium too: two more columns, linear in the
+    lengths, have the factors `moved`.
+    """
 
     def __init__(self, kind: str, numbers: Numbers, energy_eV: float, lengths: np.ndarray, alike: bool):
         self.kind, self.alike = kind, alike
@@ -101,16 +110,15 @@ class Angle:
         turns = (cosine[:, None, None] * units - units[:, ::-1]) / (lengths * sine[:, None])[..., None]
         t = np.arccos(cosine) - self.angle
         x, y = lengths - self._bb_lengths, lengths - self._ba_lengths
-        none, power = np.zeros((len(atoms), DEGREE)), t[:, None] ** POWERS
-        bend = t[:, None] * y
-        # by coefficient: energies, slopes by length of the arms, slopes by angle
-        energy = np.column_stack([power, x[:, 0] * x[:, 1], bend.sum(1) if self.alike else bend])
-        zero = 0 * t
-        stretch = [np.column_stack([none, x[:, 1], t]), np.column_stack([none, x[:, 0], t])]
-        if not self.alike:
-            stretch = [np.column_stack([none, x[:, 1], t, zero]), np.column_stack([none, x[:, 0], zero, t])]
-        slope = np.column_stack([POWERS * t[:, None] ** (POWERS - 1), zero, y.sum(1) if self.alike else y])
-        forces, strain = np.zeros((n, 3, self.size)), np.zeros((3, 3, self.size))
+        none, zero, one = np.zeros((len(atoms), DEGREE)), 0 * t, 0 * t + 1
+        # by coefficient: energies, slopes by the lengths of the arms, slopes by the angle
+        energy = np.column_stack([t[:, None] ** POWERS, x[:, 0] * x[:, 1], t[:, None] * y, y])
+        stretch = [np.column_stack([none, x[:, 1], t, zero, one, zero]),
+                   np.column_stack([none, x[:, 0], zero, t, zero, one])]  # fmt: skip
+        slope = np.column_stack([POWERS * t[:, None] ** (POWERS - 1), zero, y, zero, zero])
+        if self.alike:
+            energy, *stretch, slope = (each @ ALIKE for each in (energy, *stretch, slope))
+        forces, strain = np.zeros((n, 3, self.size + 2)), np.zeros((3, 3, self.size + 2))
         for arm, (end, mine) in enumerate(zip((0, 2), stretch, strict=True)):
             slopes = units[:, arm, :, None] * mine[:, None] + turns[:, arm, :, None] * slope[:, None]  # (E, 3, P)
             np.add.at(forces, atoms[:, end], -slopes)
@@ -118,24 +126,28 @@ class Angle:
             strain += np.einsum("eap,eb->abp", slopes, arms[:, arm])
         return Columns(energy.sum(0), forces, strain)
 
-    def written(self, change: np.ndarray) -> Numbers:
-        """theta0 (degrees), K2, K3, K4; bb: M, r1, r2; ba: N1, N2, r1, r2.
+    def moved(self, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The factors (2,) eV/A of the last two columns, and their derivatives (2, P)."""
+        energy, bend = self.polynomial + Polynomial([0, *change[:DEGREE]]), self._ba + change[DEGREE + 1 :]
+        roots = energy.deriv().roots()
+        roots = roots[np.abs(roots.imag) < 1e-9].real
+        at = float(roots[np.abs(roots).argmin()]) if len(roots) else 0.0
+        stiff = float(energy.deriv(2)(at))
+        if abs(at) > BENT or stiff <= 0:  # not stable: such a fit is not taken
+            return np.zeros(2), np.zeros((2, self.size))
+        slopes = np.zeros((2, self.size))
+        slopes[:, :DEGREE] = bend[:, None] * POWERS * at ** (POWERS - 1) / stiff
+        slopes[:, DEGREE + 1 :] = -at * (np.ones((2, 1)) if self.alike else np.eye(2))
+        return -at * bend, slopes
 
-        class2 measures the angle of its bond-angle term from theta0, which moves; what this adds to the energy is
-        linear in the lengths, and moves those of the bond-bond term. InputError for an angle without one minimum.
-        """
+    def written(self, change: np.ndarray) -> Numbers:
+        """theta0 (degrees), K2, K3, K4; bb: M, r1, r2; ba: N1, N2, r1, r2. InputError for one without one minimum."""
         energy = self.polynomial + Polynomial([0, *change[:DEGREE]])
-        high = min(BENT, np.pi - self.angle)
-        at = minimum(energy, -BENT, high, f"angle of type {self.kind}")
-        both = self._bb + change[DEGREE]
-        bend = self._ba + change[DEGREE + 1 :]
-        if abs(both) < LEAST_EV_A2:
-            both = LEAST_EV_A2
-        moved = self._bb_lengths - at * bend[::-1] / both
+        at = minimum(energy, -BENT, min(BENT, np.pi - self.angle), f"angle of type {self.kind}")
         return {
             "": [float(np.rad2deg(self.angle + at)), *taylor(energy, at)],
-            "bb": [both, *moved],
-            "ba": [*bend, *self._ba_lengths],
+            "bb": [self._bb + change[DEGREE], *self._bb_lengths],
+            "ba": [*(self._ba + change[DEGREE + 1 :]), *self._ba_lengths],
         }
 
 

@@ -17,6 +17,7 @@ import torch
 from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.forcefield import charges, molecule, write_forcefield
 from tlmd.calibrate.least_squares import Normal, fit
+from tlmd.calibrate.molecular import calibrate_field
 from tlmd.calibrate.splines import MARGIN_A
 from tlmd.calibrate.terms import PAIRS, Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
@@ -31,11 +32,13 @@ from tlmd.run.folder import RunFolder
 
 def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     """Write forcefield.in, forcefield.table and errors.json into the run folder; the errors by set, evaluated by LAMMPS
-    with energies moved by one constant per atom.
+    with energies moved by one constant per atom. With `field` see `calibrate_field`.
 
     Frames in which a proton has left its molecule are left out. Raises InputError for frames that are not water, too
     few of them, or a fit that gives no stable molecule.
     """
+    if config.field is not None:
+        return calibrate_field(config, out)
     data = config.data
     with RunFolder(out, "calibrate", config, ("forcefield.in", "forcefield.table", "errors.json")) as run:
         if run.finished:

@@ -17,7 +17,7 @@ Numbers = dict[str, list[float]]  # of a type, by part: "" for its first line, b
 
 class Given:
     """teacher: it labels with the force field; energy_eV: LAMMPS' unit of energy; charges (e) by atom type, NaN where
-    atoms of a type differ; styles: the words of bond_style, angle_style and pair_style.
+    atoms of a type differ, none without charges; styles: the words of bond_style, angle_style and pair_style.
 
     Raises InputError where LAMMPS cannot run the force field or nothing in it is bonded.
     """
@@ -42,6 +42,7 @@ class Given:
                 if words and words[0] == f"{kind}_coeff":
                     self._set(kind, words[1:])
             if kind == "pair":
+                self._special = self._weights([words[1:] for words in lines if words[0] == "special_bonds"])
                 self._modifiers = [" ".join(words) for words in lines[begin:] if words[0] == "pair_modify"]
 
     def close(self) -> None:
@@ -86,16 +87,24 @@ class Given:
         style, hybrid = self.styles["pair"], self.hybrid("pair")
         words = " ".join(style[1:] if hybrid else style)
         found = [f"variable table index {file}", f"pair_style hybrid/overlay {words} table spline {TABULATED}"]
-        found += [*self._modifiers, "pair_modify pair table special lj/coul 0 0 0"]
+        found += [*self._modifiers, *self._special, "pair_modify pair table special lj/coul 0 0 0"]
         name = "" if hybrid else f"{style[0]} "
         for (i, j), lines in self._lines["pair"].items():
             found += [f"pair_coeff {i} {j} {name}{' '.join(line)}" for line in lines]
         return found + [f"pair_coeff {i} {j} table ${{table}} {key} {cutoff:g}" for (i, j), key in tables.items()]
 
+    def _weights(self, lines: list[list[str]]) -> list[str]:
+        """A command special_bonds with weights of one less 1e-10: of one, LAMMPS allows no other of a sub-style."""
+        found = {name: self.teacher.weights(name) for name in ("lj", "coul")}
+        if not any(1.0 in each for each in found.values()):
+            return []
+        text = [" ".join([name, *(DECIMALS.format(min(x, 1 - 1e-10)) for x in each)]) for name, each in found.items()]
+        return [" ".join(["special_bonds", *(lines[-1] if lines else []), *text])]
+
     def require_pairs(self) -> None:
         """InputError for a pair style to which tables cannot be added: one that has tables, or whose coefficients are
         not all known by pair."""
-        style, kinds = self.styles["pair"], range(1, max(self.charges) + 1)
+        style, kinds = self.styles["pair"], range(1, self.teacher.setting("ntypes") + 1)
         missing = [f"{i} {j}" for j in kinds for i in kinds if i <= j and (str(i), str(j)) not in self._lines["pair"]]
         if missing or "table" in style:
             got = f"pair_style {style[0]} " + (f"without pair_coeff {missing[0]}" if missing else "with tables")

@@ -9,7 +9,10 @@ import numpy as np
 
 from tlmd.run.errors import InputError
 
-SETTLED, STEPS = 1e-9, 100  # of the coefficients that enter squared
+SETTLED, STEPS, HALVED = 1e-10, 50, 20  # decrease of the sum of squares, in its unit, that ends the steps
+
+Turn = tuple[np.ndarray, np.ndarray]  # (P, Q), (P,)
+Curve = Callable[[np.ndarray], Turn]  # coefficients (Q,) -> those of the equations (P,), their derivatives (P, Q)
 
 
 class Normal(NamedTuple):
@@ -40,36 +43,35 @@ class Normal(NamedTuple):
         return Normal(turn.T @ self.matrix @ turn, turn.T @ (self.right - pushed), self.residual(start))
 
 
-def products(c: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of coefficients (Q,) whose last `count` enter squared: (Q + count (count + 1) / 2,) they and the products of
-    those k <= l; the derivatives of that."""
-    k, j = np.triu_indices(count)
-    last = c[len(c) - count :]
-    turn = np.zeros((len(k), len(c)))
-    np.add.at(turn, (np.arange(len(k)), len(c) - count + k), last[j])
-    np.add.at(turn, (np.arange(len(k)), len(c) - count + j), last[k])
-    return np.concatenate([c, last[k] * last[j]]), np.concatenate([np.eye(len(c)), turn])
+def products(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The products k <= l (K (K + 1) / 2,) of coefficients (K,), and their derivatives."""
+    k, j = np.triu_indices(len(c))
+    slopes = np.zeros((len(k), len(c)))
+    np.add.at(slopes, (np.arange(len(k)), k), c[j])
+    np.add.at(slopes, (np.arange(len(k)), j), c[k])
+    return c[k] * c[j], slopes
 
 
-def solved(total: Normal, penalty: np.ndarray, count: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The coefficients (Q,) with penalty (Q, Q), the last `count` of which enter squared too (Gauss and Newton, halved
-    steps); the turn and start with which `Normal.linear` gives the equations about them."""
+def solved(total: Normal, penalty: np.ndarray, curve: Curve | None = None) -> tuple[np.ndarray, Turn | None]:
+    """The coefficients (Q,) with a penalty (Q, Q) by equations for them, or for what `curve` makes of them (Gauss and
+    Newton, halved steps); the turn and start with which `Normal.linear` gives equations about them."""
+    if curve is None:
+        return direct(total, penalty), None
     c = np.zeros(len(penalty))
-    for _ in range(STEPS if count else 1):
-        z, turn = products(c, count)
-        start = z - turn @ c
-        new = direct(total.linear(turn, start) if count else total, penalty)
-        step, now = new - c, total.residual(z) + c @ penalty @ c
-        for _ in range(20 if count else 0):
-            trial = c + step
-            if total.residual(products(trial, count)[0]) + trial @ penalty @ trial <= now + 1e-12 * abs(now):
+    z, turn = curve(c)
+    now = total.residual(z)
+    for _ in range(STEPS):
+        step = direct(total.linear(turn, z - turn @ c), penalty) - c
+        for _ in range(HALVED):
+            trial, (z, turn) = c + step, curve(c + step)
+            new = total.residual(z) + trial @ penalty @ trial
+            if new <= now:
                 break
             step = step / 2
-        c = c + step
-        if np.abs(step[len(step) - count :]).max(initial=0.0) < SETTLED:
+        settled, c, now = now - new <= SETTLED * abs(now), trial, new
+        if settled:
             break
-    z, turn = products(c, count)
-    return c, turn, z - turn @ c
+    return c, (turn, z - turn @ c)
 
 
 def direct(part: Normal, penalty: np.ndarray) -> np.ndarray:
@@ -87,28 +89,26 @@ def fit(
     fixed: np.ndarray,
     strengths: Sequence[float],
     stable: Callable[[np.ndarray], bool],
-    count: int = 0,
+    curve: Curve | None = None,
 ) -> tuple[float, np.ndarray]:
-    """The strength that predicts left-out frames best, and the change of the coefficients (P,) by all frames.
+    """The strength that predicts left-out frames best, and the change of the coefficients (Q,) by all frames.
 
-    penalty, fixed (P, P): of which only the first is multiplied by the strength; count: of coefficients, the last ones,
-    that enter squared too, left out about the solution of all frames. A larger strength is taken where the change of
+    penalty, fixed (Q, Q): of which only the first is multiplied by the strength; curve: where the equations are not for
+    the coefficients themselves; frames are left out along its tangent. A larger strength is taken where the change of
     the best one is not `stable`.
     """
     total = sum(equations[1:], equations[0])
     found, left_out = {}, {}
     for strength in strengths if len(equations) > 1 else [1.0]:
         whole = strength * penalty + fixed
-        found[strength], turn, start = solved(total, whole, count)
-        parts = [part.linear(turn, start) for part in equations] if count else equations
-        all_parts = sum(parts[1:], parts[0])
+        found[strength], about = solved(total, whole, curve)
+        parts = [part.linear(*about) for part in equations] if about else equations
+        everything = sum(parts[1:], parts[0])
         if len(equations) > 1:
-            left_out[strength] = sum(part.residual(direct(all_parts - part, whole)) for part in parts)
+            left_out[strength] = sum(part.residual(direct(everything - part, whole)) for part in parts)
     best = min(left_out, key=left_out.get, default=1.0)
     for strength in [best, *(larger for larger in sorted(strengths) if larger > best)]:
-        change = found.get(strength)
-        if change is None:
-            change = solved(total, strength * penalty + fixed, count)[0]
+        change = found[strength] if strength in found else solved(total, strength * penalty + fixed, curve)[0]
         if stable(change):
             return strength, change
     raise InputError(

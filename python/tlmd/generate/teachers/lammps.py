@@ -14,7 +14,7 @@ from pydantic import Field
 from tlmd.frames.frame import Frame, shortest
 from tlmd.generate.composition import Composition, composed, nearest_contact
 from tlmd.generate.interfaces import Unsuited
-from tlmd.generate.lammps_data import Pattern, read
+from tlmd.generate.lammps_data import SAME_CHARGE, Pattern, read
 from tlmd.generate.lammps_include import Include
 from tlmd.generate.registry import teacher
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, unsuited
@@ -90,6 +90,7 @@ class Lammps(LammpsTeacher):
         except InputError:
             self.close()
             raise
+        self.patterns = self._data.patterns
         self.molecules = tuple(zip(self.species, self._data.amounts, strict=True))
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Lammps(LammpsTeacher):
         return self.label_after(frame, [""])[0]
 
     def label_after(self, frame: Frame, commands: Iterable[str]) -> list[Frame]:
-        """The labels after each of these LAMMPS commands in turn, such as `set type 1 charge 0.2`; raises as `label`."""
+        """The labels after each of these LAMMPS commands in turn (`set type 1 charge 0.2`); raises as `label`."""
         turn = self._setup(frame, self.config.variables)
         found = []
         for command in commands:
@@ -127,21 +128,27 @@ class Lammps(LammpsTeacher):
 
     def echo(self) -> tuple[str, str, dict[int, float]]:
         """The commands of the include as LAMMPS runs them on the data file, variables in place; what `write_coeff`
-        writes then; the charges (e) by type, NaN where atoms of a type differ."""
-        folder = Path(self._folder.name)
+        writes then; the charges (e) by type, NaN where atoms of a type differ, none where atoms have no charges."""
+        folder, data = Path(self._folder.name), self.config.data
         self._serial.commands(f"log {LOG}\necho log", folder)
-        self._read(
-            self.config.data.read_text(encoding="utf-8", errors="replace"), "p p p", self.config.variables, False
-        )
-        self._serial.commands(f"log none\necho none\nrun 0 post no\nwrite_coeff {COEFFICIENTS}", folder)
-        kinds, charges = (np.array(self._serial.lammps.gather_atoms(*key)) for key in (("type", 0, 1), ("q", 1, 1)))
-        by_type = {int(k): charges[kinds == k] for k in np.unique(kinds)}
-        same = {k: float(each[0]) if np.ptp(each) < 1e-6 else np.nan for k, each in by_type.items()}
-        return *((folder / name).read_text(encoding="utf-8") for name in (LOG, COEFFICIENTS)), same
+        self._read(data.read_text(encoding="utf-8", errors="replace"), "p p p", self.config.variables, False)
+        self._serial.commands(f"log none\nrun 0 post no\nwrite_coeff {COEFFICIENTS}", folder)
+        charges: dict[int, float] = {}
+        if self.setting("q_flag"):
+            kinds, found = (np.array(self._serial.lammps.gather_atoms(*key)) for key in (("type", 0, 1), ("q", 1, 1)))
+            for kind in np.unique(kinds):
+                mine = found[kinds == kind]
+                charges[int(kind)] = float(mine[0]) if np.ptp(mine) < 10.0**-SAME_CHARGE else np.nan
+        echoed, written = ((folder / name).read_text(encoding="utf-8") for name in (LOG, COEFFICIENTS))
+        return echoed, written, charges
 
     def setting(self, name: str) -> int:
         """A number of what is set up, such as ntypes, by LAMMPS' name."""
         return int(self._serial.lammps.extract_setting(name))
+
+    def weights(self, name: str) -> list[float]:
+        """special_bonds of what is set up for atoms one, two and three bonds apart; name: lj or coul."""
+        return list(self._serial.lammps.extract_global(f"special_{name}"))[1:4]
 
     def number(self, kind: str) -> int:
         """The number of an atom type that the data file may name by a label."""
