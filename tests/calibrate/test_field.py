@@ -1,4 +1,4 @@
-"""tl-calibrate with `field`: a known force field is recovered from its labels by LAMMPS, in boxes and free; refusals."""
+"""tl-calibrate with `field`: a known force field is recovered from labels by it, in boxes and free; refusals."""
 
 import json
 import sys
