@@ -74,6 +74,8 @@ class Given:
         found = [f"{kind}_style {' '.join(style)}"]
         for (key,), lines in self._lines[kind].items():
             if key not in new:
+                if self.styles[kind][0] == "harmonic":  # an angle that stays, now by class2
+                    lines = [[*reversed(lines[0]), "0", "0"], ["bb", "0", "0", "0"], ["ba", "0", "0", "0", "0"]]
                 found += [f"{kind}_coeff {key} {' '.join(line)}" for line in lines]
                 continue
             for part, values in new[key].items():

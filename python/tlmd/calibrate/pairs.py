@@ -30,7 +30,7 @@ class Spline:
         units = vectors / lengths[:, None]
         values = np.nan_to_num([spline(lengths) for spline in self.splines])
         slopes = np.nan_to_num([spline.derivative()(lengths) for spline in self.splines])
-        pull = (slopes.T[:, None] * units[..., None]).reshape(len(lengths), -1)
+        pull = (slopes.T[:, None] * units[..., None]).reshape(len(lengths), 3 * self.size)
         forces = np.zeros((len(geometry), pull.shape[1]))
         np.add.at(forces, atoms, pull)
         strain = 0.5 * np.einsum("pe,ea,eb->abp", slopes, units, vectors)
