@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,32 +43,22 @@ def calibrate_field(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
             return show_finished(run)
         given = Given(config.field)
         try:
-            frames = select_frames(
-                read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train)
-            )
-            if data.labels == "energies":
-                frames = [frame.replace(forces=None, stress=None) for frame in frames]
-            sets = {"train": geometries(frames, given.teacher, "data.train")}
-            others = {name: read_frames(path) for name, path in data.files().items() if name != "train"}
-            sets |= {name: geometries(each, given.teacher, f"data.{name}") for name, each in others.items()}
+            sets, count = read_sets(config, given.teacher)
             terms = Corrections(given, config, sets["train"])
             refuse_few(sets["train"], terms, config)
             strength, change, designs = solve(sets["train"], terms, config)
-            text = (
-                f"matched to {data.level_of_theory} by tl-calibrate: {len(sets['train'])} frames, strength {strength:g}"
-            )
+            used = len(sets["train"])
+            note = f"matched to {data.level_of_theory} by tl-calibrate: {used} frames, strength {strength:g}"
             kept = f"; as given: {', '.join(terms.kept)}" if terms.kept else ""
-            run.say(
-                f"{len(sets['train'])} of {len(frames)} frames, {terms.size} coefficients, regularisation times "
-                f"{strength:g}{kept}"
-            )
+            numbers = f"{used} of {count} frames, {terms.size} coefficients, regularisation times {strength:g}"
+            run.say(f"{numbers}{kept}")
             before = errors_of(given.teacher, sets, [prior for prior, _ in designs])[0]
             with tempfile.TemporaryDirectory() as folder:
-                teacher = teacher_of(config, terms.write(Path(folder), change, text))
-                after, labelled = errors_of(teacher, sets)
-                teacher.close()
+                include = terms.write(Path(folder), change, note)
+                with contextlib.closing(teacher_of(config, include)) as teacher:
+                    after, labelled = errors_of(teacher, sets)
             refuse_different(designs, labelled, terms.factors(change))
-            include = terms.write(run.path, change, text)
+            include = terms.write(run.path, change, note)
             run.say(f"{include}: an include for the teacher lammps with {config.field.data}")
         finally:
             given.close()
@@ -76,6 +67,21 @@ def calibrate_field(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
         run.finish(errors=sums_of(errors))
         run.table(error_table(errors, f"{run.path.name}: energies moved by one constant per species"))
         return errors
+
+
+def read_sets(config: CalibrateConfig, teacher: Lammps) -> tuple[dict[str, list[Geometry]], int]:
+    """The frames of whole molecules by set, and how many of the training frames were chosen. InputError if none of them
+    is whole."""
+    data = config.data
+    frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
+    if data.labels == "energies":
+        frames = [frame.replace(forces=None, stress=None) for frame in frames]
+    sets = {"train": geometries(frames, teacher, "data.train")}
+    if not sets["train"]:
+        got = f"no frame of whole molecules among {len(frames)} of {data.train}"
+        raise InputError(got, f"bonds shorter than {BROKEN:g} times those of the data file", "give more frames")
+    others = {name: read_frames(path) for name, path in data.files().items() if name != "train"}
+    return sets | {name: geometries(each, teacher, f"data.{name}") for name, each in others.items()}, len(frames)
 
 
 def teacher_of(config: CalibrateConfig, include: Path) -> Lammps:
