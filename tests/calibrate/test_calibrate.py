@@ -10,7 +10,8 @@ import pytest
 from tlmd import cli
 from tlmd.calibrate.config import CalibrateConfig, CalibrateTermsConfig
 from tlmd.calibrate.fit import calibrate, normal, refuse_not_finite, solve, whole
-from tlmd.calibrate.forcefield import molecule, nuclear, pair_energies
+from tlmd.calibrate.forcefield import molecule, pair_energies
+from tlmd.calibrate.splines import nuclear
 from tlmd.calibrate.terms import ANGLE, BOND_A, DEGREE, INTRAMOLECULAR, Terms, intramolecular, molecules_of
 from tlmd.evaluate.errors import Errors
 from tlmd.frames.extxyz import write_frames

@@ -10,13 +10,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.forcefield import charges, molecule, write_forcefield
+from tlmd.calibrate.least_squares import Normal, fit
+from tlmd.calibrate.molecular import calibrate_field
+from tlmd.calibrate.splines import MARGIN_A
 from tlmd.calibrate.terms import PAIRS, Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.table import error_table, show_finished, sums_of, write_errors
@@ -27,34 +29,16 @@ from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
 
-MARGIN_A = 0.05  # below the shortest distances of the data, before the pair energies are continued
-
-
-class Normal(NamedTuple):
-    """Normal equations of labels: matrix (P, P), right side (P,), sum of squares of what is to be explained."""
-
-    matrix: np.ndarray
-    right: np.ndarray
-    square: float
-
-    def __add__(self, other: Normal) -> Normal:
-        return Normal(*(a + b for a, b in zip(self, other, strict=True)))
-
-    def __sub__(self, other: Normal) -> Normal:
-        return Normal(*(a - b for a, b in zip(self, other, strict=True)))
-
-    def residual(self, change: np.ndarray) -> float:
-        """Weighted sum of squared errors with the coefficients moved by `change` (P,)."""
-        return float(self.square - 2 * change @ self.right + change @ self.matrix @ change)
-
 
 def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     """Write forcefield.in, forcefield.table and errors.json into the run folder; the errors by set, evaluated by LAMMPS
-    with energies moved by one constant per atom.
+    with energies moved by one constant per atom. With `field` see `calibrate_field`.
 
     Frames in which a proton has left its molecule are left out. Raises InputError for frames that are not water, too
     few of them, or a fit that gives no stable molecule.
     """
+    if config.field is not None:
+        return calibrate_field(config, out)
     data = config.data
     with RunFolder(out, "calibrate", config, ("forcefield.in", "forcefield.table", "errors.json")) as run:
         if run.finished:
@@ -141,7 +125,7 @@ def normal(
         rows.append(weight * np.append(design.energy / n, 1.0)[None])
         values.append([weight * ((frame.energy - design.fixed_energy - design.energy @ terms.prior) / n - mean)])
     a, y = np.concatenate(rows), np.concatenate(values)
-    return Normal(a.T @ a, a.T @ y, float(y @ y))
+    return Normal.of(a, y)
 
 
 def solve(equations: Sequence[Normal], terms: Terms, strengths: Sequence[float]) -> tuple[float, np.ndarray]:
@@ -150,36 +134,19 @@ def solve(equations: Sequence[Normal], terms: Terms, strengths: Sequence[float])
     A larger strength is taken where the molecule of the best one would have no stable shape.
     """
     rows = np.pad(terms.regularisation(), ((0, 0), (0, 1)))
-    penalty = rows.T @ rows
-    constant = np.zeros_like(penalty)
+    constant = np.zeros((terms.size + 1,) * 2)
     constant[-1, -1] = 1e-12  # where no label has an energy
 
-    def change(part: Normal, strength: float) -> np.ndarray:
-        try:
-            return np.linalg.solve(part.matrix + strength * penalty + constant, part.right)
-        except np.linalg.LinAlgError:
-            raise InputError(
-                f"a singular fit at strength {strength:g}", "regularised terms", "raise strengths, terms.ridge"
-            ) from None
-
-    total = sum(equations[1:], equations[0])
-    best = 1.0
-    if len(equations) > 1:
-        left_out = {
-            strength: sum(part.residual(change(total - part, strength)) for part in equations) for strength in strengths
-        }
-        best = min(left_out, key=left_out.get)
-    for strength in [best, *(larger for larger in sorted(strengths) if larger > best)]:
-        coefficients = terms.prior + change(total, strength)[:-1]
+    def stable(change: np.ndarray) -> bool:
+        coefficients = terms.prior + change[:-1]
         try:
             molecule(coefficients)
-            if coefficients[-1] > 0:
-                return strength, coefficients
         except InputError:
-            continue
-    raise InputError(
-        "a fit without a stable molecule", "labels that bind water", "give more frames, or larger strengths"
-    )
+            return False
+        return coefficients[-1] > 0
+
+    strength, change = fit(equations, rows.T @ rows, constant, strengths, stable)
+    return strength, terms.prior + change[:-1]
 
 
 def measure(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.polynomial import Polynomial
 
+from tlmd.calibrate.splines import continued, table
 from tlmd.calibrate.terms import ANGLE, BOND_A, DEGREE, PAIRS, Terms, lennard_jones
 from tlmd.generate.teachers.calibrated import INCLUDE, TABLE
 from tlmd.generate.teachers.lammps_water import CHARGES
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
-from tlmd.units import COULOMB_EV_A
 
-SHORTEST_A, SPACING_A = 0.02, 0.002  # of the table: molecules put down at random may overlap
-ZBL = np.array([[0.18175, 0.50986, 0.28022, 0.02817], [3.1998, 0.94229, 0.4029, 0.20162]])
 STRETCH_A, BEND_DEG = (0.7, 1.6), (70.0, 140.0)  # where the energy of a molecule must rise away from its minimum
 
 _INCLUDE = """\
@@ -54,21 +53,15 @@ def write_forcefield(
     Raises InputError if the molecule of these coefficients has no stable shape.
     """
     bond, angle, bond_bond, bond_angle = molecule(coefficients)
-    lengths = np.arange(SHORTEST_A, terms.config.cutoff_A + 0.5 * SPACING_A, SPACING_A)
-    blocks = []
-    for k, name in enumerate(PAIRS):
-        energies, slopes = pair_energies(terms, coefficients, k, lengths, nearest[k])
-        rows = enumerate(zip(lengths, energies, -slopes, strict=True), 1)
-        text = "\n".join(f"{k} {length:.6f} {energy:.10g} {force:.10g}" for k, (length, energy, force) in rows)
-        blocks.append(f"{name}\nN {len(lengths)} R {lengths[0]:.6f} {lengths[-1]:.6f}\n\n{text}\n")
-    table = "# eV, A, by tl-calibrate\n\n" + "\n".join(blocks)
+    pairs = {name: partial(pair_energies, terms, coefficients, k, nearest=nearest[k]) for k, name in enumerate(PAIRS)}
+    text, end = table(pairs, terms.config.cutoff_A)
     oxygen, hydrogen = charges(coefficients)
     include = _INCLUDE.format(
         level=comment(level), frames=frames, errors=errors, table=TABLE, oxygen=oxygen, hydrogen=hydrogen,
         bond=" ".join(f"{value:.10f}" for value in bond), angle=" ".join(f"{value:.10f}" for value in angle),
-        bond_bond=bond_bond, bond_angle=bond_angle, reference=BOND_A, range=f"{lengths[-1]:.6f}",
+        bond_bond=bond_bond, bond_angle=bond_angle, reference=BOND_A, range=f"{end:.6f}",
     )  # fmt: skip
-    write_atomic(folder / TABLE, lambda temporary: temporary.write_text(table, encoding="utf-8"))
+    write_atomic(folder / TABLE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     write_atomic(folder / INCLUDE, lambda temporary: temporary.write_text(include, encoding="utf-8"))
     return folder / INCLUDE
 
@@ -122,32 +115,11 @@ def minimum(energy: Polynomial, low: float, high: float, name: str) -> float:
 def pair_energies(
     terms: Terms, coefficients: np.ndarray, kind: int, lengths: np.ndarray, nearest: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Energy (eV) and slope (eV/A) of the pair `kind` without Coulomb at `lengths` (A).
-
-    Below `nearest`, the shortest distance in the data, the splines say nothing: they go on along their tangent, and the
-    screened nuclear repulsion of Ziegler, Biersack and Littmark (1985) is added, from zero and slope zero at `nearest`.
-    """
-    inside = np.maximum(lengths, nearest)
-    energies, slopes = np.zeros_like(lengths), np.zeros_like(lengths)
-    for c, spline in zip(coefficients[terms.parts[1 + kind]], terms.splines[kind], strict=True):
-        energies += c * np.nan_to_num(spline(inside))
-        slopes += c * np.nan_to_num(spline.derivative()(inside))
-    beyond = np.minimum(lengths - nearest, 0.0)
-    energies += slopes * beyond
-    charges = ((8, 8), (8, 1), (1, 1))[kind]
-    (core, pull), (start, slope) = nuclear(lengths, *charges), nuclear(np.array(nearest), *charges)
-    energies += np.where(beyond < 0, core - start - slope * beyond, 0.0)
-    slopes += np.where(beyond < 0, pull - slope, 0.0)
+    """Energy (eV) and slope (eV/A) of the pair `kind` without Coulomb at `lengths` (A), see
+    `tlmd.calibrate.splines.continued`."""
+    coefficients = coefficients[terms.parts[1 + kind]]
+    energies, slopes = continued(terms.splines[kind], coefficients, lengths, nearest, *((8, 8), (8, 1), (1, 1))[kind])
     if kind == 0:
         fixed = lennard_jones(lengths)
         energies, slopes = energies + fixed[0], slopes + fixed[1]
     return energies, slopes
-
-
-def nuclear(lengths: np.ndarray, first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ziegler-Biersack-Littmark repulsion of two nuclear charges: energy (eV) and slope (eV/A) at `lengths` (A)."""
-    size = 0.46850 / (first**0.23 + second**0.23)
-    parts = ZBL[0] * np.exp(-ZBL[1] * lengths[..., None] / size)
-    screen, slope = parts.sum(-1), -(parts * ZBL[1]).sum(-1) / size
-    coulomb = COULOMB_EV_A * first * second / lengths
-    return coulomb * screen, coulomb * (slope - screen / lengths)

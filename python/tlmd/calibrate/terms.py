@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import BSpline
 from scipy.optimize import linear_sum_assignment
 
 from tlmd.calibrate.config import CalibrateTermsConfig
+from tlmd.calibrate.splines import basis, roughness, scatter
 from tlmd.frames.frame import Frame, minimum_image
 from tlmd.generate.teachers.lammps_water import LammpsWater, WaterTeacherConfig
 from tlmd.generate.teachers.spcfw import EPSILON_KCAL_MOL, SIGMA_A
@@ -135,28 +135,13 @@ class Terms:
         amplitudes = [*STRETCH_A**powers, *BEND**powers, STRETCH_A**2, STRETCH_A * BEND]
         rows.append(np.eye(INTRAMOLECULAR, self.size) * np.array([*amplitudes, *np.zeros(self.size - INTRAMOLECULAR)]))
         for part, splines in zip(self.parts[1:4], self.splines, strict=True):
-            n = len(splines)
-            curvature = np.eye(n, n, -1) - 2 * np.eye(n) + np.eye(n, n, 1)
-            for block in (config.smoothness * curvature, config.ridge * np.eye(n)):
-                row = np.zeros((n, self.size))
-                row[:, part] = block
-                rows.append(row)
+            own = roughness(splines, config.smoothness, config.ridge)
+            row = np.zeros((len(own), self.size))
+            row[:, part] = own
+            rows.append(row)
         charge = np.zeros((1, self.size))
         charge[0, -1] = config.charge
         return np.concatenate([config.molecule * rows[0], *rows[1:], charge])
-
-
-def basis(low: float, high: float, spacing: float) -> list[BSpline]:
-    """Cubic B-splines on even knots that overlap [low, high] (A) and end with slope and curvature 0 at `high`."""
-    n = max(4, round((high - low) / spacing))
-    knots = low + (high - low) / n * np.arange(-3, n + 1)
-    return [BSpline.basis_element(knots[k : k + 5], extrapolate=False) for k in range(n)]
-
-
-def scatter(atoms: np.ndarray, forces: np.ndarray, n: int) -> np.ndarray:
-    """(3 n,) sums of pair forces (E, 3) by atom; NaN, outside a spline, counts as zero."""
-    forces = np.nan_to_num(forces)
-    return np.stack([np.bincount(atoms, forces[:, axis], n) for axis in range(3)], axis=1).ravel()
 
 
 def lennard_jones(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

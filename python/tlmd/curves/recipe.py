@@ -32,10 +32,12 @@ def start_of(recipe: RecipeConfig, folder: Path, labels: str, frames: int, seed:
     """The start for `frames` frames chosen with `seed`, of which it sees `labels` (data.labels)."""
     few = [f"seed={seed}", f"n_frames={frames}", "select=random", f"data.labels={labels}"]
     include = folder / "forcefield" / "forcefield.in"
-    labelled = [f"seed={seed}", f"scale={recipe.scale}", "teacher.name=calibrated", f"teacher.include={include}"]
+    calibrated = load_config(CalibrateConfig, recipe.calibrate, few)
+    teacher = "lammps" if calibrated.field else "calibrated"
+    labelled = [f"seed={seed}", f"scale={recipe.scale}", f"teacher.name={teacher}", f"teacher.include={include}"]
     steps = [f"seed={seed}", f"data.train={folder / 'frames' / 'frames.extxyz.xz'}", f"training.threads={threads}"]
     return Start(
-        load_config(CalibrateConfig, recipe.calibrate, few),
+        calibrated,
         load_config(GenerateConfig, recipe.generate, labelled),
         load_config(FinetuneConfig, recipe.teach, [*steps, "training.plots=false", "stability.ps=0"]),
         folder,

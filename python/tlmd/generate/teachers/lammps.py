@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,9 +12,9 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from pydantic import Field
 
 from tlmd.frames.frame import Frame, shortest
-from tlmd.generate.composition import composed, nearest_contact
+from tlmd.generate.composition import Composition, composed, nearest_contact
 from tlmd.generate.interfaces import Unsuited
-from tlmd.generate.lammps_data import Pattern, read
+from tlmd.generate.lammps_data import SAME_CHARGE, Pattern, read
 from tlmd.generate.lammps_include import Include
 from tlmd.generate.registry import teacher
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, unsuited
@@ -25,6 +25,7 @@ from tlmd.run.quantities import Length, Timestep
 from tlmd.units import COULOMB_EV_A
 
 DATA, INPUT = ".tlmd.data", ".tlmd.in"  # in the folder where LAMMPS runs
+LOG, COEFFICIENTS = ".tlmd.log", ".tlmd.coeff"
 MASS_G_MOL = 0.1  # how near a mass is to that of its element
 CONTACT_A = {True: 1.25, False: 0.5}  # min_contact_A of molecules, of atoms without bonds
 VACUUM_A = 40.0  # shortest edge of the periodic box of free atoms
@@ -89,6 +90,7 @@ class Lammps(LammpsTeacher):
         except InputError:
             self.close()
             raise
+        self.patterns = self._data.patterns
         self.molecules = tuple(zip(self.species, self._data.amounts, strict=True))
 
     def close(self) -> None:
@@ -107,14 +109,54 @@ class Lammps(LammpsTeacher):
         Raises Unsuited for atoms that are no molecules of the data file, InputError where some directions are periodic
         or the include moves atoms.
         """
+        return self.label_after(frame, [""])[0]
+
+    def label_after(self, frame: Frame, commands: Iterable[str]) -> list[Frame]:
+        """The labels after each of these LAMMPS commands in turn (`set type 1 charge 0.2`); raises as `label`."""
         turn = self._setup(frame, self.config.variables)
-        with unsuited():
-            energy, forces, stress = self._serial.labels(bool(frame.pbc.all()), self.include.evaluations)
-        if not frame.pbc.any() and self.include.kspace:
-            shift, push = self._images(frame)
-            energy, forces = energy + shift, forces + push
-        stress = None if stress is None else turn @ stress @ turn.T
-        return frame.replace(energy=energy, forces=forces @ turn.T, stress=stress)
+        found = []
+        for command in commands:
+            with unsuited():
+                self._serial.commands(command, Path(self._folder.name))
+                energy, forces, stress = self._serial.labels(bool(frame.pbc.all()), self.include.evaluations)
+            if not frame.pbc.any() and self.include.kspace:
+                shift, push = self._images(frame)
+                energy, forces = energy + shift, forces + push
+            stress = None if stress is None else turn @ stress @ turn.T
+            found.append(frame.replace(energy=energy, forces=forces @ turn.T, stress=stress))
+        return found
+
+    def echo(self) -> tuple[str, str, dict[int, float]]:
+        """The commands of the include as LAMMPS runs them on the data file, variables in place; what `write_coeff`
+        writes then; the charges (e) by type, NaN where atoms of a type differ, none where atoms have no charges."""
+        folder, data = Path(self._folder.name), self.config.data
+        self._serial.commands(f"log {LOG}\necho log", folder)
+        self._read(data.read_text(encoding="utf-8", errors="replace"), "p p p", self.config.variables, False)
+        self._serial.commands(f"log none\nrun 0 post no\nwrite_coeff {COEFFICIENTS}", folder)
+        charges: dict[int, float] = {}
+        if self.setting("q_flag"):
+            kinds, found = (np.array(self._serial.lammps.gather_atoms(*key)) for key in (("type", 0, 1), ("q", 1, 1)))
+            for kind in np.unique(kinds):
+                mine = found[kinds == kind]
+                charges[int(kind)] = float(mine[0]) if np.ptp(mine) < 10.0**-SAME_CHARGE else np.nan
+        echoed, written = ((folder / name).read_text(encoding="utf-8") for name in (LOG, COEFFICIENTS))
+        return echoed, written, charges
+
+    def setting(self, name: str) -> int:
+        """A number of what is set up, such as ntypes, by LAMMPS' name."""
+        return int(self._serial.lammps.extract_setting(name))
+
+    def weights(self, name: str) -> list[float]:
+        """special_bonds of what is set up for atoms one, two and three bonds apart; name: lj or coul."""
+        return list(self._serial.lammps.extract_global(f"special_{name}"))[1:4]
+
+    def number(self, kind: str) -> int:
+        """The number of an atom type that the data file may name by a label."""
+        return self._data.labels.get(kind) or int(kind)
+
+    def parts(self, frame: Frame) -> tuple[Composition, list[Pattern]]:
+        """The molecules of a frame: as graphs, and as the data file has them. Raises Unsuited if it has no such."""
+        return composed(frame, self.species), self._patterns(frame)
 
     def trajectory(
         self, frame: Frame, temperature_K: float, equilibrate_ps: float, spacing_ps: float, count: int, seed: int
