@@ -52,6 +52,7 @@ static void read_extra(Header &header, const std::string &bytes) {
   while (in.at < bytes.size()) {
     const uint16_t id = in.two(), size = in.two();
     const std::string field = in.text(size);
+    expect(id == PADDING || id == SIZES64, "an unknown extra field");
     if (id == PADDING) expect(field.find_first_not_of('Z') == std::string::npos, "damaged padding");
     if (id != SIZES64) continue;
     Reader numbers{field, 0};
