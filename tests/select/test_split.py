@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from tlmd.data.data import data
 from tlmd.data.split import split
+from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.run.errors import InputError
@@ -33,3 +35,12 @@ def test_frames_that_cannot_be_divided(tmp_path):
     with pytest.raises(InputError, match=r"1 trajectories by source, none of them for"):
         split(frames(1), tmp_path / "out", "source")
     assert not (tmp_path / "out").exists()
+
+
+def test_frames_that_are_read_are_not_written_over(tmp_path):
+    file = tmp_path / "train.extxyz.xz"
+    write_frames(file, frames(40))
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"train\.extxyz\.xz as output; wanted another file than the inputs"):
+        data([file], folder=tmp_path)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]

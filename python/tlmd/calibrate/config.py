@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tlmd.frames.config import DataConfig
-from tlmd.generate.lammps_include import Include
-from tlmd.generate.teachers.lammps import Variables
+from tlmd.generate.teachers.lammps import Variables, files_of
 from tlmd.run.config import ConfigPath, Section, StageConfig
 from tlmd.run.quantities import Count
 
@@ -56,8 +55,7 @@ class FieldConfig(Section):
 
     def files(self) -> dict[str, Path]:
         """The data file, the include, and the files that it names in its folder."""
-        named = Include(self.include).named if self.include.is_file() else {}
-        return {"data": self.data, "include": self.include} | {f"include/{name}": at for name, at in named.items()}
+        return files_of(self.data, self.include)
 
 
 class CalibrateConfig(StageConfig):

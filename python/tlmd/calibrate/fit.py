@@ -16,6 +16,7 @@ import torch
 
 from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.forcefield import charges, molecule, write_forcefield
+from tlmd.calibrate.frames import frames_by_set
 from tlmd.calibrate.least_squares import Normal, fit
 from tlmd.calibrate.molecular import calibrate_field
 from tlmd.calibrate.splines import MARGIN_A
@@ -23,8 +24,6 @@ from tlmd.calibrate.terms import PAIRS, Design, Molecules, Terms, molecules_of
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.table import error_table, show_finished, sums_of, write_errors
 from tlmd.frames.frame import Frame
-from tlmd.frames.read import read_frames
-from tlmd.frames.split import select_frames
 from tlmd.generate.teachers.calibrated import Calibrated, CalibratedConfig
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
@@ -43,11 +42,8 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
     with RunFolder(out, "calibrate", config, ("forcefield.in", "forcefield.table", "errors.json")) as run:
         if run.finished:
             return show_finished(run)
-        frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
-        if data.labels == "energies":
-            frames = [frame.replace(forces=None, stress=None) for frame in frames]
-        sets = {"train": whole(frames)}
-        sets |= {name: whole(read_frames(path)) for name, path in data.files().items() if name != "train"}
+        frames = frames_by_set(config)
+        sets = {name: whole(mine) for name, mine in frames.items()}
         usable = sets["train"]
         if not usable or not any(has_labels(frame, config) for frame, _ in usable):
             raise InputError(f"{len(usable)} frames of whole molecules with labels", "at least one", "give more frames")
@@ -64,7 +60,8 @@ def calibrate(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
 
         bond, angle, _, _ = molecule(coefficients)
         run.say(
-            f"{len(usable)} of {len(frames)} frames, {terms.size} coefficients, regularisation times {strength:g}; "
+            f"{len(usable)} of {len(frames['train'])} frames, {terms.size} coefficients, regularisation times "
+            f"{strength:g}; "
             f"charge of O {charges(coefficients)[0]:.3f} e, bond {bond[0]:.3f} A, angle {angle[0]:.1f} degrees"
         )
         with tempfile.TemporaryDirectory() as folder:

@@ -12,17 +12,16 @@ import torch
 
 from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.corrections import Corrections
+from tlmd.calibrate.frames import frames_by_set
 from tlmd.calibrate.geometry import BROKEN, Geometry
-from tlmd.calibrate.given import Given
+from tlmd.calibrate.given import Given, teacher_of
 from tlmd.calibrate.least_squares import fit
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.table import error_table, show_finished, sums_of, write_errors
 from tlmd.frames.frame import Frame
-from tlmd.frames.read import read_frames
-from tlmd.frames.split import select_frames
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.teachers.calibrated import INCLUDE, TABLE
-from tlmd.generate.teachers.lammps import Lammps, LammpsFilesConfig
+from tlmd.generate.teachers.lammps import Lammps
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
 
@@ -55,7 +54,7 @@ def calibrate_field(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
             before = errors_of(given.teacher, sets, [prior for prior, _ in designs])[0]
             with tempfile.TemporaryDirectory() as folder:
                 include = terms.write(Path(folder), change, note)
-                with contextlib.closing(teacher_of(config, include)) as teacher:
+                with contextlib.closing(teacher_of(config.field, include)) as teacher:
                     after, labelled = errors_of(teacher, sets)
             refuse_different(designs, labelled, terms.factors(change))
             include = terms.write(run.path, change, note)
@@ -72,23 +71,12 @@ def calibrate_field(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
 def read_sets(config: CalibrateConfig, teacher: Lammps) -> tuple[dict[str, list[Geometry]], int]:
     """The frames of whole molecules by set, and how many of the training frames were chosen. InputError if none of them
     is whole."""
-    data = config.data
-    frames = select_frames(read_frames(data.train), config.n_frames, config.select, config.seed, str(data.train))
-    if data.labels == "energies":
-        frames = [frame.replace(forces=None, stress=None) for frame in frames]
-    sets = {"train": geometries(frames, teacher, "data.train")}
+    frames = frames_by_set(config)
+    sets = {name: geometries(mine, teacher, f"data.{name}") for name, mine in frames.items()}
     if not sets["train"]:
-        got = f"no frame of whole molecules among {len(frames)} of {data.train}"
+        got = f"no frame of whole molecules among {len(frames['train'])} of {config.data.train}"
         raise InputError(got, f"bonds shorter than {BROKEN:g} times those of the data file", "give more frames")
-    others = {name: read_frames(path) for name, path in data.files().items() if name != "train"}
-    return sets | {name: geometries(each, teacher, f"data.{name}") for name, each in others.items()}, len(frames)
-
-
-def teacher_of(config: CalibrateConfig, include: Path) -> Lammps:
-    """The teacher `lammps` with another include."""
-    field = config.field
-    keys = {"data": field.data, "variables": field.variables, "elements": field.elements}
-    return Lammps(LammpsFilesConfig(name="lammps", include=include, **keys))
+    return sets, len(frames["train"])
 
 
 def geometries(frames: Sequence[Frame], teacher: Lammps, key: str) -> list[Geometry]:

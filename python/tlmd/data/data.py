@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tlmd.data.report import plot, show, write_chemiscope
-from tlmd.data.split import split
+from tlmd.data.split import part_files, split
 from tlmd.data.summary import Summary, far_from_median, summary
 from tlmd.evaluate.plots import refuse_format
 from tlmd.run.console import console, say
@@ -41,7 +41,8 @@ def data(
     Raises InputError for files that cannot be read, a model that does not fit, outputs that would replace what is read,
     and frames that cannot be divided.
     """
-    for path in (json_path, plot_path, chemiscope_path):
+    sets = part_files(folder).values() if folder is not None else ()
+    for path in (json_path, plot_path, chemiscope_path, *sets):
         refuse_input(path, [*paths, model])
     refuse_format(plot_path)
     found, points, parts = summary(paths), None, None

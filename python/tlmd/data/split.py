@@ -20,7 +20,7 @@ def split(frames: Sequence[Frame], folder: Path, key: str) -> dict[str, int]:
     name, 70, 10 and 20 % of them on average, and stays the same when frames are added. Raises InputError for a frame
     without the key, and for a part without frames.
     """
-    parts: dict[str, list[Frame]] = {name: [] for name in reversed(PARTS)}
+    parts: dict[str, list[Frame]] = {name: [] for name in part_files(folder)}
     for index, frame in enumerate(frames):
         if key not in frame.info:
             raise InputError(
@@ -32,9 +32,14 @@ def split(frames: Sequence[Frame], folder: Path, key: str) -> dict[str, int]:
         got = f"{different} trajectories by {key}, none of them for {', '.join(empty)}"
         raise InputError(got, "more trajectories", "add frames, or give a key that tells them apart")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, members in parts.items():
-        write_frames(folder / f"{name}.extxyz.xz", members)
+    for name, path in part_files(folder).items():
+        write_frames(path, parts[name])
     return {name: len(members) for name, members in parts.items()}
+
+
+def part_files(folder: Path) -> dict[str, Path]:
+    """The file of each part in a folder."""
+    return {name: folder / f"{name}.extxyz.xz" for name in reversed(PARTS)}
 
 
 def part_of(trajectory: str) -> str:

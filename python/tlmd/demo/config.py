@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tlmd.frames.read import read_frames
+from tlmd.frames.read import read_once
 from tlmd.run.config import ConfigPath, Section, load_config
 from tlmd.run.errors import InputError, nearest
 from tlmd.run.installed import example_inputs, examples
@@ -100,5 +100,5 @@ def size_of(config: DemoConfig, given: Mapping[str, float | None], from_scratch:
     if from_scratch:
         usual["classical_steps"] = config.classical_steps_from_scratch
     if given.get("frames") is None:
-        usual["frames"] = min(config.frames, len(read_frames(load_config(FinetuneConfig, config.finetune).data.train)))
+        usual["frames"] = min(config.frames, len(read_once(load_config(FinetuneConfig, config.finetune).data.train)))
     return Size(**(usual | {name: value for name, value in given.items() if value is not None}))

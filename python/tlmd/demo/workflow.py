@@ -18,7 +18,7 @@ from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.thermo import read_log
 from tlmd.demo.config import DemoConfig, Size
 from tlmd.evaluate.file import evaluate_file
-from tlmd.frames.read import read_frames
+from tlmd.frames.read import read_once
 from tlmd.generate.config import GenerateConfig
 from tlmd.run import collective
 from tlmd.run.config import load_config
@@ -55,10 +55,10 @@ class Workflow:
         self.classical = load_config(FinetuneConfig, config.teach).data.level_of_theory  # of the teacher's labels
         if self.dft.test is None:
             raise InputError(f"{config.finetune} without data.test", "frames for the errors", "name them there")
-        available = len(read_frames(self.dft.train))
+        available = len(read_once(self.dft.train))
         if size.frames > available:
             raise InputError(f"--frames {size.frames}", f"1 to {available}", "correct it")
-        self.unseen = len(read_frames(self.dft.test))
+        self.unseen = len(read_once(self.dft.test))
         self.console = console()
         self.started = time.monotonic()
         self.cores = min(2, len(os.sched_getaffinity(0)))

@@ -15,13 +15,14 @@ from tlmd.units import EV_PER_KCAL_MOL
 class Molecule:
     """A molecule as a graph, atoms in the order of `tlmd.generate.topology`.
 
-    smiles; numbers (N,); graph: RDKit's molecule, hydrogens as atoms
+    smiles; numbers (N,); charge, e; graph: RDKit's molecule, hydrogens as atoms
     """
 
     def __init__(self, smiles: str):
         self.smiles = smiles
         self.graph = topology.with_hydrogens(smiles)
         self.numbers = topology.numbers_of(self.graph)
+        self.charge = topology.Chem.GetFormalCharge(self.graph)
         self._bent = topology.bent_angles(self.graph)
 
     def conformers(self, count: int, seed: int) -> list[np.ndarray]:

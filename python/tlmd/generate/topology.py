@@ -59,11 +59,6 @@ def with_hydrogens(smiles: str) -> Chem.Mol:
     return Chem.AddHs(molecule)
 
 
-def charge_of(smiles: str) -> int:
-    """Its charge in e."""
-    return Chem.GetFormalCharge(Chem.MolFromSmiles(smiles))
-
-
 def from_geometry(frame: Frame) -> str | None:
     """The SMILES of a frame of one neutral molecule, bonds by distance and valence; None if there is no such graph."""
     editable = Chem.RWMol()

@@ -68,10 +68,14 @@ class FrameFolder:
 
     def take(self, labelled: Frame) -> None:
         """The label of a frame that was labelled from the same input, elsewhere."""
-        write_frames(self.path / LABEL, [labelled])
-        self.state |= {"state": LABELLED, "seconds": None, "scf_steps": None}
-        self.state.pop("reason", None)
+        self.state["seconds"] = None
+        self._keep(labelled, None)
         self.save()
+
+    def _keep(self, labelled: Frame, scf_steps: int | None) -> None:
+        write_frames(self.path / LABEL, [labelled])
+        self.state |= {"state": LABELLED, "scf_steps": scf_steps}
+        self.state.pop("reason", None)
 
     def wants_stress(self, config: LabelConfig) -> bool:
         """Whether the label is to have a stress."""
@@ -90,9 +94,7 @@ class FrameFolder:
             if outcome is not None and outcome.code is None:
                 raise NoLabel(outcome.why)
             result = self._result(code, config, outcome)
-            write_frames(self.path / LABEL, [self.labelled(code, config, result)])
-            self.state |= {"state": LABELLED, "scf_steps": result.scf_steps}
-            self.state.pop("reason", None)
+            self._keep(self.labelled(code, config, result), result.scf_steps)
         except NoLabel as reason:
             self.state["reason"] = str(reason)
         self.state["ended"] = time.strftime("%Y-%m-%d %H:%M:%S")

@@ -72,7 +72,7 @@ class Labelling:
                     self.run.say(f"frame {folder.name} set aside: {folder.state['reason']}")
                 step()
                 if time.monotonic() - written > EVERY_S:
-                    write_labelled(self.run, self.folders)
+                    write_labelled(self.run, [each for each in self.folders if each.is_(LABELLED)])
                     written = time.monotonic()
                 self.run.note_time()
 

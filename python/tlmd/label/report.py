@@ -23,7 +23,7 @@ def conclude(run: RunFolder, folders: Sequence[FrameFolder], code: Code) -> Path
     """Write the frames and the table; the path of the labelled ones. InputError if not all frames have a label."""
     done = [folder for folder in folders if folder.is_(LABELLED)]
     aside = [folder for folder in folders if folder.is_(ASIDE)]
-    path = write_labelled(run, folders)
+    path = write_labelled(run, done)
     (run.path / FAILED).unlink(missing_ok=True)
     if aside:
         reasons = ((folder.frame, {"reason": folder.state["reason"], "folder": folder.name}) for folder in aside)
@@ -40,9 +40,8 @@ def conclude(run: RunFolder, folders: Sequence[FrameFolder], code: Code) -> Path
     return path
 
 
-def write_labelled(run: RunFolder, folders: Sequence[FrameFolder]) -> Path:
-    """Write the frames that have a label, in the order of the frames; the path of the file."""
-    done = [folder for folder in folders if folder.is_(LABELLED)]
+def write_labelled(run: RunFolder, done: Sequence[FrameFolder]) -> Path:
+    """Write the labels of these frames; the path of the file."""
     if done:
         write_frames(run.path / LABELS, (folder.label() for folder in done))
     return run.path / LABELS

@@ -25,7 +25,7 @@ def plugin_folder() -> Path:
     return folder
 
 
-def examples(file: str = "finetune.toml") -> list[str]:
+def examples(file: str) -> list[str]:
     """The names of the examples of inputs/ that hold this file: those installed, or those of a source tree."""
     return sorted({path.parent.name for folder in INPUTS for path in folder.glob(f"*/{file}")})
 

@@ -103,18 +103,16 @@ class Molecules(System):
         self.note = f"{len(self.molecules)} molecules" + (f"; left out {without}" if without else "")
 
     def sample(self, item: int, rng: np.random.Generator, teacher: Teacher) -> Iterator[Frame | NotMade]:
-        from tlmd.generate.topology import charge_of
-
         first = self.first(item)
         chosen = max(1, min(len(self.molecules), self.frames // self.config.per_molecule))
         mine = np.arange(first, first + self.count(item)) * chosen // self.frames
         for index, count in zip(*np.unique(mine, return_counts=True), strict=True):
             smiles = self.molecules[int(index) * len(self.molecules) // chosen]
-            charge = charge_of(smiles)
-            info = {"smiles": smiles} | ({"charge": charge} if charge else {})
             made, why = 0, f"{smiles}, with too few conformers"
             try:
                 energy = teacher.energy_of(smiles)
+                charge = energy.molecule.charge
+                info = {"smiles": smiles} | ({"charge": charge} if charge else {})
                 for positions in self.shapes(energy, int(count), rng):
                     turned = (positions - positions.mean(0)) @ Rotation.random(random_state=rng).as_matrix()
                     yield Frame(energy.molecule.numbers, turned, info=info)

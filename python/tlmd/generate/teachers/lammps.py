@@ -59,8 +59,13 @@ class LammpsFilesConfig(LammpsConfig):
 
     def files(self) -> dict[str, Path]:
         """The data file, the include, and the files that it names in its folder."""
-        named = Include(self.include).named if self.include.is_file() else {}
-        return {"data": self.data, "include": self.include} | {f"include/{name}": at for name, at in named.items()}
+        return files_of(self.data, self.include)
+
+
+def files_of(data: Path, include: Path) -> dict[str, Path]:
+    """The files of a force field by key: data file, include, and the files that it names in its folder."""
+    named = Include(include).named if include.is_file() else {}
+    return {"data": data, "include": include} | {f"include/{name}": path for name, path in named.items()}
 
 
 @teacher
