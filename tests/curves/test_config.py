@@ -1,5 +1,7 @@
 """The TOMLs of tl-curve for water."""
 
+from pathlib import Path
+
 import pytest
 
 from tlmd.curves.config import CurveConfig
@@ -9,14 +11,13 @@ from tlmd.run.config import load_config
 from tlmd.run.installed import SHIPPED, water_inputs
 from tlmd.train.finetune import parameter_groups
 
-PUBLIC = "../benchmarks/water_revpbe0d3"
+PUBLIC = Path(__file__).parents[2] / "inputs/benchmarks/water_revpbe0d3"  # not part of an installation
+WATER = [water_inputs() / name for name in ("curve.toml", "search.toml", "which.toml")]
 
 
-@pytest.mark.parametrize(
-    "name", ["curve.toml", "search.toml", "which.toml", f"{PUBLIC}/curve.toml", f"{PUBLIC}/which.toml"]
-)
-def test_the_settings_of_inputs_are_known_keys_and_parts(name):
-    config = load_config(CurveConfig, water_inputs() / name)
+@pytest.mark.parametrize("path", [*WATER, PUBLIC / "curve.toml", PUBLIC / "which.toml"], ids=str)
+def test_the_settings_of_inputs_are_known_keys_and_parts(path):
+    config = load_config(CurveConfig, path)
     network = load_model(SHIPPED["water-spcfw-f64"])[0]
     for method in config.methods.values():
         stage = load_config(STAGES[method.stage][0], method.config, method.set + method.set_energies)
