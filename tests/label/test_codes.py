@@ -30,6 +30,11 @@ def run(code, frame: Frame, folder: Path) -> Result:
     code.check(frame)
     stress = bool(frame.pbc.all())
     code.write(folder, frame, stress)
+    return launch(code, frame, folder, stress)
+
+
+def launch(code, frame: Frame, folder: Path, stress: bool) -> Result:
+    """The label from the inputs in the folder."""
     subprocess.run(["sh", "-c", code.command(1)], cwd=folder, env=ENVIRONMENT, capture_output=True)
     return code.read(folder, frame, stress)
 
@@ -74,6 +79,21 @@ def test_cp2k(tmp_path):
     assert result.code == "CP2K" and result.version[0].isdigit() and result.scf_steps > 4
     known = {"functional": "revPBE", "basis": "DZVP-MOLOPT-SR-GTH", "cutoff_Ry": 280, "dispersion": "D3"}
     assert code.level() == known
+
+
+@needs_cp2k
+def test_cp2k_from_a_coarse_grid(tmp_path):
+    atoms = code_of(name="cp2k", cutoff_Ry=600, coarse_guess=False)
+    orbitals = code_of(name="cp2k", cutoff_Ry=600)
+    slow, fast = run(atoms, dimer(), tmp_path / "atoms"), run(orbitals, dimer(), tmp_path / "orbitals")
+    assert fast.scf_steps < slow.scf_steps / 2
+    assert fast.energy == pytest.approx(slow.energy, abs=1e-4)
+    np.testing.assert_allclose(fast.forces, slow.forces, atol=1e-3)
+    same = [(tmp_path / name / "cp2k.inp").read_text() for name in ("atoms", "orbitals")]
+    assert same[0] == same[1]  # labels of either are known to the other
+    (tmp_path / "orbitals" / "guess.inp").write_text("no input")
+    (tmp_path / "orbitals" / "guess-RESTART.wfn").unlink()
+    assert launch(orbitals, dimer(), tmp_path / "orbitals", True).energy == pytest.approx(slow.energy, abs=1e-4)
 
 
 def test_cp2k_further_keywords(tmp_path):
