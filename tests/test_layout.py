@@ -16,6 +16,7 @@ FLOORS = (
     "frames models",
     "modelfile engine start generate",
     "export",
+    "committee",
     "evaluate calculator",
     "train calibrate label",
     "mekrr",

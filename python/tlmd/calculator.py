@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,8 +14,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from tlmd.baseline.kinds import open_baseline
-from tlmd.engine import Engine, differentiable, predictor
-from tlmd.export import load_any, sample_graph
+from tlmd.committee import Committee
+from tlmd.engine import Engine, differentiable
+from tlmd.export import sample_graph
 from tlmd.frames.shortest import CLOSE, named_pairs, table_of
 from tlmd.graph import Graph, build_graph
 from tlmd.models.kernel_head import deviations
@@ -22,7 +24,8 @@ from tlmd.models.potential import hessian, stress
 
 
 class TLCalculator(Calculator):
-    """`atoms.calc = TLCalculator("model.pt")`, a trained or an exported file.
+    """`atoms.calc = TLCalculator("model.pt")`, a trained or an exported file; or several, a committee, of which the
+    first one runs and all take part in `deviations`.
 
     backend: native (the engine; default on the CPU) or torch. Threads: torch.set_num_threads or OMP_NUM_THREADS.
 
@@ -35,14 +38,17 @@ class TLCalculator(Calculator):
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
 
-    def __init__(self, model: Path | str, device: str = "cpu", backend: str | None = None, **kwargs):
+    def __init__(
+        self, model: Path | str | Sequence[Path | str], device: str = "cpu", backend: str | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
-        self.model, self.card = load_any(model, device)
-        for parameter in self.model.parameters():  # a script module has no requires_grad_
-            parameter.requires_grad_(False)
+        files = [model] if isinstance(model, Path | str) else list(model)
+        self.committee = Committee(files, device, backend)
+        self.model, self.card, self.predict = (
+            each[0] for each in (self.committee.models, self.committee.cards, self.committee.predictors)
+        )
         self.device = device
-        self.backend, self.sample = backend, sample_graph(model, self.model)
-        self.predict = predictor(self.model, backend, device, self.sample)
+        self.backend, self.sample = backend, sample_graph(files[0], self.model)
         self._features: Engine | None = None
         self.baseline = open_baseline(self.card.baseline) if self.card.baseline else None
         elements = self.card.elements
@@ -85,8 +91,14 @@ class TLCalculator(Calculator):
         return found
 
     def deviations(self, atoms: Atoms) -> tuple[float, np.ndarray]:
-        """Predicted standard deviations, eV, of the energy of the frame and of those of its atoms (N,): models of
-        tl-mekrr."""
+        """How far the frame and its atoms (N,) are from what the model knows; docs/uncertainty.md.
+
+        Several models: the standard deviation of the force on each atom among them, and the largest of these, eV/A. A
+        model of tl-mekrr: the predicted standard deviations of the energy of the frame and of those of its atoms, eV.
+        """
+        if len(self.committee) > 1:
+            of_atoms = self.committee.deviations(self.committee.graph(atoms)).cpu().numpy()
+            return float(of_atoms.max(initial=0.0)), of_atoms
         of_atoms, of_frames = deviations(self.model, self.graph(atoms))
         return float(of_frames), of_atoms.double().numpy()
 

@@ -215,11 +215,12 @@ def export(
     data: Annotated[Optional[Path], typer.Option(help="frames to compare on (default: the model's sample)")] = None,
 ) -> None:
     """tl-export: TorchScript for `pair_style tpainn`, written only if it agrees with the trained model."""
-    from tlmd.export import export_model, lines_with_baseline
+    from tlmd.export import export_members, export_model, lammps_lines
     from tlmd.frames.read import read_frames
 
-    exported = export_model(model, out, dtype, read_frames(data)[:8] if data else ())
-    print(exported, *lines_with_baseline(exported), sep="\n")
+    frames = read_frames(data)[:8] if data else ()
+    files = export_members(model, export_model(model, out, dtype, frames), dtype, frames)
+    print(*files, *lammps_lines(files), sep="\n")
 
 
 @entry

@@ -13,13 +13,13 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 from torch import Tensor
 
 import tlmd
@@ -73,6 +73,9 @@ class Card(BaseModel):
         {}, description="smallest distance of each pair of elements in training, earlier stages included"
     )
     repulsion_A: dict[str, float] = Field({}, description="where the repulsion of each pair ends; none: there is none")
+    deviation: dict[str, Any] = Field(
+        {}, description="of a committee's first member: members, and limits of the deviation of forces, eV/A"
+    )
     versions: dict[str, str] = Field(default_factory=lambda: {"torch": torch.__version__, "tlmd": tlmd.__version__})
     date: str = Field(default_factory=lambda: datetime.date.today().isoformat())
     checksum: str = Field("", description="SHA-256, see checksum(); empty in older files")
@@ -85,6 +88,11 @@ class Card(BaseModel):
             raise ValueError("the architecture of the network")
         _ = self.reach
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: Callable[[Card], dict[str, Any]]) -> dict[str, Any]:
+        """A card without a committee is as older versions write it, and read it."""
+        return {key: value for key, value in serialize(self).items() if key != "deviation" or value}
 
     @property
     def reach(self) -> float:

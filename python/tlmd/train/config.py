@@ -173,6 +173,15 @@ class StabilityConfig(Section):
 class FinetuneConfig(TrainConfig):
     """tl-finetune: fine-tuning by the method T-PaiNN."""
 
+    committee: Count | None = Field(
+        None, description="models to train, whose forces tell by their differences what is unknown; absent: 1"
+    )
+    committee_jobs: Count | None = Field(
+        None, description="members to train at a time; absent: as many as the cores have room for"
+    )
+    member: Count | None = Field(
+        None, description="written by a committee into the TOML of each of its members but the first: its number"
+    )
     transfer: TransferConfig
     replay: ReplayConfig | None = None
     stability: StabilityConfig = StabilityConfig()

@@ -30,6 +30,7 @@ from tlmd.models.potential import Potential
 from tlmd.run import collective
 from tlmd.run.errors import InputError, nearest
 from tlmd.run.folder import RunFolder
+from tlmd.train.committee import Members, folders, judge, seed_of, tell_apart
 from tlmd.train.config import FinetuneConfig
 from tlmd.train.device import prepare
 from tlmd.train.loop import Loop, Task
@@ -47,7 +48,9 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
     """
     with collective.processes():
         device, training = prepare(config), config.training
-        with RunFolder(out, "finetune", config, RESULTS) as run:
+        models = [folder / "model.pt" for folder in folders(out, config.committee or 1)]
+        results = (*RESULTS, *(str(file.relative_to(out)) for file in models[1:]))
+        with RunFolder(out, "finetune", config, results) as run:
             if run.finished:
                 return finished_result(run)
             sets = read_sets(config.data, training.n_frames, training.select, config.seed)
@@ -56,13 +59,14 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
             baseline = same_baseline(config.data.baseline_described(), pretrained.baseline, start)
             sets = remainders(sets, baseline, run)
             groups = parameter_groups(model, config.transfer.freeze, config.transfer.rates)
+            tell_apart(model.net, config)
             old_frames = read_once(config.replay.frames) if config.replay else []
             seen = [*sets.train, *old_frames]
             shortest = set_short_range(model, seen, run, training.repulsion, pretrained.shortest_A)
             frames = frame_sets(sets, model.elements, model.cutoff, model.dtype)
             old_references = model.reference.numpy().copy()
             parity = predict_train(model, frames["train"], config, run)
-            notes = [*sets.notes, *doubts(parity)]
+            notes = [*sets.notes, *(doubts(parity) if config.member is None else ())]
             adapt(model, frames["train"], parity, config, run)
             for note in notes:
                 run.say(note)
@@ -71,8 +75,13 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
             card = card_of(model, config, len(sets.train), pretrained.architecture, shortest, baseline)
             fraction = config.replay.fraction if config.replay else 0.0
             task = Task(model, frames["train"], frames["valid"], groups, card, replay, fraction)
-            loop = Loop(task, config, run, device)
-            loop.run()
+            loop = Loop(task, config.model_copy(update={"seed": seed_of(config)}), run, device)
+            with Members(config, out, finetune) as members:
+                loop.run()
+                members.wait()
+            if len(models) > 1:
+                deviation, lines = judge(models, frames, device)
+                task.card, notes = card.model_copy(update={"deviation": deviation}), [*notes, *lines]
             stable = partial(check_stability, out / "model.pt", sets.train, config.stability, run, config.seed)
             return write_result(loop, frames | {"classical": sample}, config, before, notes, stable)
 
