@@ -83,6 +83,12 @@ Card read_card(const std::string &json, const std::string &name, const std::stri
     if (baseline.is_object()) card.baseline = baseline.at("styles").get<std::vector<std::string>>();
     const Json distances = content.value("shortest_A", Json::object());
     if (!distances.empty()) card.shortest = table_of(distances, card.elements);
+    const Json deviation = content.value("deviation", Json());
+    if (deviation.is_object() && deviation.value("quantity", "forces") == "forces") {
+      card.halt_eV_A = deviation.value("halt_eV_A", 0.0);
+      card.dump_eV_A = deviation.value("dump_eV_A", 0.0);
+      card.members = deviation.value("members", 0);
+    }
     if (kind == "mekrr") card.kernel = kernel_words(content.at("kernel"));
   } catch (const Json::exception &error) {
     refuse(name + " with a card that cannot be read (" + error.what() + ")", "a file written by tl-export",

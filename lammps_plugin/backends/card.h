@@ -16,8 +16,10 @@ struct Card {
   bool whole;          // evaluated in one piece: a network that the engine does not know, or a feature module
   std::string kernel;  // in words, for the log; empty for a PaiNN
   std::string theory;  // level of theory of the labels
-  std::vector<std::string> baseline;  // pair styles that were taken off the labels and have to be added
-  std::vector<double> shortest;       // (S * S) A, smallest distances in training by species; empty: not known
+  std::vector<std::string> baseline;    // pair styles that were taken off the labels and have to be added
+  std::vector<double> shortest;         // (S * S) A, smallest distances in training by species; empty: not known
+  double halt_eV_A = 0, dump_eV_A = 0;  // deviations of forces on atoms that call for a stop, a label; 0: not known
+  int members = 0;                      // of the committee that these hold for
   std::string dtype() const { return float64 ? "float64" : "float32"; }
 };
 

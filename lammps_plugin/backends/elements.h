@@ -2,6 +2,8 @@
 #ifndef TLMD_ELEMENTS_H
 #define TLMD_ELEMENTS_H
 
+#include <string>
+
 namespace tlmd {
 
 struct Element {
@@ -26,6 +28,12 @@ constexpr Element ELEMENTS[] = {
   {"Rn", 222.018}, {"Fr", 223.02}, {"Ra", 226.025}, {"Ac", 227.028}, {"Th", 232.038}, {"Pa", 231.036}, {"U", 238.029},
   {"Np", 237.048}, {"Pu", 244.064}};
 // clang-format on
+
+inline bool is_element(const std::string &name) {
+  for (const Element &element : ELEMENTS)
+    if (name == element.symbol) return true;
+  return false;
+}
 
 constexpr double HYDROGEN_ISOTOPES[] = {1.008, 2.014, 3.016};  // g/mol
 

@@ -9,6 +9,8 @@
 
 namespace tlmd {
 
+static double sigma(const std::string &value) { return value == "auto" ? AUTO : std::stod(value); }
+
 // Python reads the four texts of each row (tests/plugin/test_keywords.py): each is one literal.
 // clang-format off
 const std::vector<Keyword> TPAINN_KEYWORDS = {
@@ -27,18 +29,24 @@ const std::vector<Keyword> TPAINN_KEYWORDS = {
   {"closest", "warn|halt|off", "warn",
    "Where two elements first come nearer than 0.9 of their smallest distance in training: a warning, or also the end of the run.",
    [](Settings &s, const Values &v) { s.closest = v[0]; }},
+  {"halt", "SIGMA|auto", "off",
+   "Committees: the run ends where the deviation of the force on an atom is above SIGMA (force units of the run); auto: `halt_eV_A` of the first model's card.",
+   [](Settings &s, const Values &v) { s.halt = sigma(v[0]); }},
+  {"dump", "SIGMA|auto FILE", "off",
+   "Committees: frames where the deviation of the force on an atom is above SIGMA (force units of the run) are appended to FILE (extxyz); auto: `dump_eV_A` of the first model's card.",
+   [](Settings &s, const Values &v) { s.dump = sigma(v[0]); s.dump_file = v[1]; }},
+  {"every", "N", "10",
+   "Steps between two looks at the deviations, for halt and dump.",
+   [](Settings &s, const Values &v) { s.every = std::stoi(v[0]); }},
 };
 
 const std::vector<Keyword> MEKRR_KEYWORDS = {
   {"halt", "SIGMA", "off",
    "The run ends where the standard deviation of an atom's energy is above SIGMA (energy units of the run).",
-   [](Settings &s, const Values &v) { s.halt = std::stod(v[0]); }},
+   [](Settings &s, const Values &v) { s.halt = sigma(v[0]); }},
   {"dump", "SIGMA FILE", "off",
    "Frames where the standard deviation of an atom's energy is above SIGMA are appended to FILE (extxyz).",
-   [](Settings &s, const Values &v) { s.dump = std::stod(v[0]); s.dump_file = v[1]; }},
-  {"every", "N", "10",
-   "Steps between two looks at the standard deviations, for halt and dump.",
-   [](Settings &s, const Values &v) { s.every = std::stoi(v[0]); }},
+   [](Settings &s, const Values &v) { s.dump = sigma(v[0]); s.dump_file = v[1]; }},
 };
 // clang-format on
 
@@ -58,24 +66,27 @@ static std::string listed(const std::vector<std::string> &words) {
 // What a value has to be, in words.
 static std::string wanted(const std::string &kind) {
   if (kind == "SIGMA") return "a number above zero";
+  if (kind == "SIGMA|auto") return "a number above zero, or auto";
   if (kind == "N") return "a whole number above zero";
   if (kind == "FILE") return "the path of a file";
   return "one of " + listed(split(kind, '|'));
 }
 
-static bool fits(const std::string &kind, const std::string &value) {
+static bool positive(const std::string &value) {
   char *end = nullptr;
-  if (kind == "SIGMA") {
-    const double number = std::strtod(value.c_str(), &end);
-    return *end == 0 && std::isfinite(number) && number > 0;
-  }
+  const double number = std::strtod(value.c_str(), &end);
+  return *end == 0 && std::isfinite(number) && number > 0;
+}
+
+static bool fits(const std::string &kind, const std::string &value) {
   if (kind == "N") {
+    char *end = nullptr;
     const long number = std::strtol(value.c_str(), &end, 10);
     return *end == 0 && number > 0 && number <= 1000000000;
   }
   if (kind == "FILE") return !value.empty();
   for (const auto &choice : split(kind, '|'))
-    if (value == choice) return true;
+    if (choice == "SIGMA" ? positive(value) : value == choice) return true;
   return false;
 }
 

@@ -9,13 +9,15 @@
 
 namespace tlmd {
 
+constexpr double AUTO = -1;  // of halt and dump: by the model's card
+
 /// What the input line of a pair style says.
 struct Settings {
   std::string backend;  // native | torchscript; empty: native where there is no GPU
   std::string device = "auto";
   bool check = true, masses = true;
   std::string closest = "warn";  // warn | halt | off
-  double halt = 0, dump = 0;     // LAMMPS energy units; 0: off
+  double halt = 0, dump = 0;     // LAMMPS units; 0: off
   std::string dump_file;
   int every = 10;  // steps
 };
@@ -24,13 +26,13 @@ using Values = std::vector<std::string>;
 
 struct Keyword {
   const char *name;
-  const char *values;  // a|b: one of these; SIGMA: a number above zero; N: a whole number above zero; FILE: a path
+  const char *values;  // a|b: one of these; SIGMA, N: a (whole) number above zero; FILE: a path
   const char *usual;   // what holds without the keyword
   const char *help;
   void (*set)(Settings &, const Values &);
 };
 
-extern const std::vector<Keyword> TPAINN_KEYWORDS, MEKRR_KEYWORDS;  // those of mekrr: besides those of tpainn
+extern const std::vector<Keyword> TPAINN_KEYWORDS, MEKRR_KEYWORDS;  // of mekrr: in place of those of tpainn
 
 /// Reads `words`, the arguments of pair_style after its name. Throws std::runtime_error with one line that says got /
 /// wanted / do.

@@ -3,7 +3,6 @@
 #define LMP_PAIR_MEKRR_H
 
 #include "pair_tpainn.h"
-#include "watch.h"
 
 namespace LAMMPS_NS {
 
@@ -12,26 +11,19 @@ namespace LAMMPS_NS {
 /// that of the whole energy), and what Watch does where they are large.
 class PairMEKRR : public PairTPaiNN {
  public:
-  explicit PairMEKRR(LAMMPS *);
-  ~PairMEKRR() override;
-
-  void *extract(const char *, int &) override;
-  void *extract_peratom(const char *, int &) override;
+  explicit PairMEKRR(LAMMPS *lmp) : PairTPaiNN(lmp, Watch::ENERGIES) {}
 
  protected:
   std::string kind() const override { return "mekrr"; }
   std::vector<tlmd::Keyword> keywords() const override;
-  void loaded() override;
+  bool takes_committees() const override { return false; }
+  void loaded() override { counts.clear(); }
   void regrouped(bool setup) override;
-  void evaluated(int eflag) override;
+  std::string no_deviations() const override;
+  Deviations find_deviations() override;
 
  private:
-  void find_deviations();
-
-  Watch watch;
-  std::vector<int> counts;         // atoms of each species in the whole system
-  std::vector<double> deviations;  // of each atom's energy (nlocal,), zero for types of another style
-  int asked = 0;                   // by fix pair
+  std::vector<int> counts;  // atoms of each species in the whole system
 };
 
 }  // namespace LAMMPS_NS

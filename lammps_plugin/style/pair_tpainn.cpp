@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "pair_tpainn.h"
 
-#include "backends/file.h"
+#include "backends/elements.h"
 #include "checks.h"
 #include "units.h"
 
@@ -22,7 +22,8 @@
 
 using namespace LAMMPS_NS;
 
-PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), rows(lmp), contacts(lmp, options) {
+PairTPaiNN::PairTPaiNN(LAMMPS *lmp, Watch::Quantity quantity)
+    : Pair(lmp), rows(lmp), contacts(lmp, options), committee(lmp), watch(lmp, quantity, options) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -30,6 +31,9 @@ PairTPaiNN::PairTPaiNN(LAMMPS *lmp) : Pair(lmp), rows(lmp), contacts(lmp, option
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
   comm_forward = 2;
+  comm_reverse = 3;
+  nextra = 2;  // compute pair
+  pvector = watch.summary();
 }
 
 PairTPaiNN::~PairTPaiNN() {
@@ -42,14 +46,6 @@ PairTPaiNN::~PairTPaiNN() {
 void PairTPaiNN::refuse(const std::string &text, const char *command) {
   if (!text.empty()) error->all(FLERR, "{} {}: {}", command, kind(), text);
 }
-
-tlmd::Evaluator &PairTPaiNN::evaluator() {
-  if (native) return *native;
-  return *model;
-}
-
-void PairTPaiNN::regrouped(bool) {}
-void PairTPaiNN::evaluated(int) {}
 
 void PairTPaiNN::allocate() {
   const int n = atom->ntypes;
@@ -74,65 +70,56 @@ void PairTPaiNN::settings(int narg, char **arg) {
     refuse("got backend native on device cuda; wanted device cpu or auto; or use backend torchscript");
 }
 
-void PairTPaiNN::load(const char *file) {
-  const std::string bytes = tlmd::read_everywhere(file, world);
-  if (bytes.empty())
-    refuse(fmt::format("got {}, missing or empty; wanted a file written by tl-export; check the path", file));
-  const std::string device = options.backend == "native" ? "cpu" : options.device;
-  std::string summary;
+void PairTPaiNN::load(const std::vector<std::string> &files) {
+  std::vector<std::unique_ptr<Model>> read;
   try {
-    model = std::make_unique<tlmd::TorchScript>(bytes, file, kind(), device, comm->me);
-    if (options.check) model->self_test();
-    summary = model->summary;
-    native.reset();
-    first_step = true;
-    loaded();
-    if (model->hops && options.backend == "native")
-      throw std::runtime_error(
-          "got backend native and a backbone that is TorchScript; wanted PaiNN; leave out backend");
-    if (options.backend != "torchscript" && !model->on_gpu && !model->hops) summary += start_native();
+    for (const auto &file : files) {
+      read.push_back(std::make_unique<Model>(lmp, file, kind(), options));
+      if (comm->me == 0) utils::logmesg(lmp, "pair_style {}: {}\n", kind(), read.back()->summary());
+    }
+    model = std::move(read.front());
+    read.erase(read.begin());
+    committee.take(std::move(read), *model);
   } catch (const std::exception &e) {
     const std::string text = e.what();
     refuse(text.substr(0, text.find('\n')));
   }
-  if (comm->me == 0) utils::logmesg(lmp, "pair_style {}: {}\n", kind(), summary);
+  first_step = true;
+  nextra = no_deviations().empty() ? 2 : 0;
+  loaded();
 }
 
-// Returns what the log says of it. Rank 0 chooses the table, so that all ranks have the same.
-std::string PairTPaiNN::start_native() {
-  const auto weights = model->weights();
-  references = weights.reference;
-  const bool float64 = model->card.float64;
-  tlmd::engine::TableChoice table{0, 0.0};
-  if (comm->me == 0)
-    table = tlmd::engine::choose_bins(weights, model->test_cluster(), tlmd::engine::table_tolerance(float64));
-  MPI_Bcast(&table.n_bins, 1, MPI_INT, 0, world);
-  native = tlmd::native(weights, float64, table.n_bins);
-  return fmt::format(", native engine on {} ({} bins, table error {:.1e} of the rms force)", native->isa(),
-                     table.n_bins, table.error);
-}
-
-void PairTPaiNN::coeff(int narg, char **arg) {
+// The files are what stands before one element for each atom type.
+int PairTPaiNN::count_files(int narg, char **arg) {
   const char *command = "pair_coeff for";
-  if (!allocated) allocate();
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
     refuse(
         fmt::format("got {} arguments; wanted `* * FILE` and an element for each type; correct the input line", narg),
         command);
-  if (narg - 3 != atom->ntypes)
+  int n = 1;  // an element is no file
+  while (2 + n < narg - atom->ntypes && !tlmd::is_element(arg[2 + n]) && strcmp(arg[2 + n], "NULL") != 0) n++;
+  if (narg - 2 - n != atom->ntypes)
     refuse(fmt::format("got {} elements; wanted {}, one for each atom type (NULL for types of another style); correct "
                        "the input line",
-                       narg - 3, atom->ntypes),
+                       narg - 2 - n, atom->ntypes),
            command);
-  load(arg[2]);
-  names.assign(arg + 2, arg + narg);
+  if (n > 1 && !takes_committees())
+    refuse(fmt::format("got {} files; wanted one: this style has no committees; name one", n), command);
+  return n;
+}
+
+void PairTPaiNN::coeff(int narg, char **arg) {
+  if (!allocated) allocate();
+  const int n_files = count_files(narg, arg);
+  load({arg + 2, arg + 2 + n_files});
+  names.assign(arg + 1 + n_files, arg + narg);
   name_types();
 }
 
 // Species of each type by its name, and which pairs of types are this style's.
 void PairTPaiNN::name_types() {
   const char *command = "pair_coeff for";
-  const auto &known = model->card.elements;
+  const auto &known = model->card().elements;
   for (int type = 1; type <= atom->ntypes; type++) {
     const std::string &name = names[type];
     const auto found = std::find(known.begin(), known.end(), name);
@@ -161,18 +148,24 @@ void PairTPaiNN::init_style() {
   const Checks checks(lmp, map);
   refuse(checks.bonds());
   refuse(checks.exclusions());
-  if (options.masses) refuse(checks.masses(model->card.elements, names));
+  if (options.masses) refuse(checks.masses(model->card().elements, names));
   miss_baseline();
-  ghostneigh = range() > model->card.reach;
+  ghostneigh = range() > model->card().reach;
   neighbor->add_request(this, NeighConst::REQ_FULL | (ghostneigh ? NeighConst::REQ_GHOST : 0));
   if (ghostneigh) widen_ghosts();
-  contacts.start(model->card, kind());
+  contacts.start(model->card(), kind());
+  if (watch.on()) refuse(no_deviations());
+  try {
+    watch.start(model->card(), kind(), unit_energy, (int) committee.models().size() + 1);
+  } catch (const std::exception &e) {
+    refuse(e.what());
+  }
   planned = false;
 }
 
 // A model trained on labels less a baseline is half a potential without it.
 void PairTPaiNN::miss_baseline() {
-  for (const auto &style : model->card.baseline)
+  for (const auto &style : model->card().baseline)
     if (!force->pair_match("^" + style, 0, 1) && comm->me == 0)
       error->warning(FLERR,
                      "pair_style {}: the model's labels were less the baseline {}, which this input does not add; use "
@@ -181,7 +174,9 @@ void PairTPaiNN::miss_baseline() {
 }
 
 // How far ghosts are wanted, A. One rank has every atom itself, and exchanged features bring what is farther.
-double PairTPaiNN::range() const { return model->card.reach * (comm->nprocs > 1 ? std::max(model->hops, 1) : 1); }
+double PairTPaiNN::range() const {
+  return model->card().reach * (comm->nprocs > 1 ? std::max(model->script->hops, 1) : 1);
+}
 
 void PairTPaiNN::widen_ghosts() {
   if (comm->mode != Comm::SINGLE || (neighbor->style != Neighbor::BIN && neighbor->style != Neighbor::NSQ))
@@ -190,10 +185,10 @@ void PairTPaiNN::widen_ghosts() {
   comm->cutghostuser = range() + neighbor->skin;
   if (comm->me == 0)
     utils::logmesg(lmp, "pair_style {}: ghosts out to {} A, the range of the backbone ({} times its cutoff)\n", kind(),
-                   range(), model->hops);
+                   range(), model->script->hops);
 }
 
-double PairTPaiNN::init_one(int i, int j) { return cutghost[i][j] = cutghost[j][i] = model->card.reach; }
+double PairTPaiNN::init_one(int i, int j) { return cutghost[i][j] = cutghost[j][i] = model->card().reach; }
 
 int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *) {
   rows.pack(n, list, buf);
@@ -201,6 +196,20 @@ int PairTPaiNN::pack_forward_comm(int n, int *list, double *buf, int, int *) {
 }
 
 void PairTPaiNN::unpack_forward_comm(int n, int first, double *buf) { rows.unpack(n, first, buf); }
+
+int PairTPaiNN::pack_reverse_comm(int n, int first, double *buf) { return committee.pack(n, first, buf); }
+
+void PairTPaiNN::unpack_reverse_comm(int n, int *list, double *buf) { committee.unpack(n, list, buf); }
+
+void *PairTPaiNN::extract(const char *name, int &dim) {
+  dim = 0;
+  return strcmp(name, "deviation_flag") == 0 ? watch.trigger() : nullptr;
+}
+
+void *PairTPaiNN::extract_peratom(const char *name, int &n_columns) {
+  n_columns = 0;
+  return strcmp(name, "deviation") == 0 ? watch.of_atoms() : nullptr;
+}
 
 // Positions -> pairs; rows anew where atoms have moved between ranks.
 void PairTPaiNN::gather() {
@@ -210,7 +219,7 @@ void PairTPaiNN::gather() {
     if (comm->get_comm_cutoff() < range())
       refuse(fmt::format("got ghosts up to {} A; wanted {} A, the model's range; use comm_modify cutoff",
                          comm->get_comm_cutoff(), range()));
-    rows.plan(this, list, map, model->card.reach, model->hops);
+    rows.plan(this, list, map, model->card().reach, model->script->hops);
   }
   std::string bad;
   try {
@@ -226,14 +235,57 @@ void PairTPaiNN::gather() {
   planned = true;
 }
 
+// What a run needs beyond LAMMPS itself is said before it is asked for.
+void PairTPaiNN::first_checks() {
+  if (!first_step) return;
+  first_step = false;
+  say_memory();
+  if (!options.check) return;
+  refuse(model->check(rows));
+  for (const auto &other : committee.models()) refuse(other->check(rows));
+}
+
+void PairTPaiNN::say_memory() {
+  if (!model->native) return;
+  double mib = model->needed_mib(rows) + rows.bytes() / (1 << 20), total, largest;
+  for (const auto &other : committee.models()) mib += other->needed_mib(rows);
+  MPI_Reduce(&mib, &total, 1, MPI_DOUBLE, MPI_SUM, 0, world);
+  MPI_Reduce(&mib, &largest, 1, MPI_DOUBLE, MPI_MAX, 0, world);
+  if (comm->me == 0)
+    utils::logmesg(lmp, "pair_style {}: needs about {:.3g} MiB, {:.3g} MiB on the largest of {} ranks\n", kind(), total,
+                   largest, comm->nprocs);
+}
+
+std::string PairTPaiNN::no_deviations() const {
+  if (!committee.empty()) return "";
+  return "got one model, which has no deviations; wanted the files of a committee in pair_coeff; name them, or leave "
+         "out halt, dump and fix pair";
+}
+
+// With the mean over all atoms, for compute pair.
+Deviations PairTPaiNN::find_deviations() {
+  Deviations found{committee.deviations(this, rows, result), 0.0};
+  double sums[2] = {0.0, (double) found.atoms.size()};
+  for (double value : found.atoms) sums[0] += value;
+  MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
+  found.second = sums[1] > 0 ? sums[0] / sums[1] : 0.0;
+  return found;
+}
+
+void PairTPaiNN::look_at_deviations(int eflag) {
+  const std::string none = no_deviations();
+  if (watch.asked()) refuse(none);
+  if (none.empty() && watch.wanted(eflag)) watch.look(find_deviations(), rows, names);
+}
+
 void PairTPaiNN::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   try {
     gather();
     contacts.look(rows);
     first_checks();
-    evaluator().evaluate(rows.pairs, rows.halo, result, comm->nthreads);
-    evaluated(eflag);
+    model->evaluator().evaluate(rows.pairs, rows.halo, result, comm->nthreads);
+    look_at_deviations(eflag);
     scatter();
   } catch (const LAMMPSException &) {  // a refusal
     throw;
@@ -286,4 +338,4 @@ void PairTPaiNN::scatter() {
   }
 }
 
-double PairTPaiNN::memory_usage() { return Pair::memory_usage() + rows.bytes() + (native ? native->memory() : 0.0); }
+double PairTPaiNN::memory_usage() { return Pair::memory_usage() + rows.bytes() + model->bytes() + committee.bytes(); }

@@ -2,11 +2,12 @@
 #ifndef LMP_PAIR_TPAINN_H
 #define LMP_PAIR_TPAINN_H
 
-#include "backends/native.h"
-#include "backends/torchscript.h"
+#include "committee.h"
 #include "contacts.h"
 #include "keywords.h"
+#include "model.h"
 #include "rows.h"
+#include "watch.h"
 
 #include "pair.h"
 
@@ -17,10 +18,14 @@
 namespace LAMMPS_NS {
 
 /// pair_style tpainn [keywords, see keywords.cpp]
-/// pair_coeff * * model-lammps.pt O H        (NULL for types that another style owns)
+/// pair_coeff * * model-lammps.pt [more models of a committee] O H     (NULL for types that another style owns)
+///
+/// The first model moves the atoms. With a committee `fix ID all pair N tpainn deviation 1` gives the deviations of the
+/// forces on the atoms, `compute ID all pair tpainn` the largest of them and their mean; Watch ends the run or keeps
+/// its frames where they are large.
 class PairTPaiNN : public Pair {
  public:
-  explicit PairTPaiNN(LAMMPS *);
+  explicit PairTPaiNN(LAMMPS *lmp) : PairTPaiNN(lmp, Watch::FORCES) {}
   ~PairTPaiNN() override;
 
   void settings(int, char **) override;
@@ -31,34 +36,40 @@ class PairTPaiNN : public Pair {
   double memory_usage() override;
   int pack_forward_comm(int, int *, double *, int, int *) override;
   void unpack_forward_comm(int, int, double *) override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+  void *extract(const char *, int &) override;
+  void *extract_peratom(const char *, int &) override;
 
  protected:
+  PairTPaiNN(LAMMPS *, Watch::Quantity);
+
   /// Name of the style, and the kind that the cards of its models state.
   virtual std::string kind() const { return "tpainn"; }
   virtual std::vector<tlmd::Keyword> keywords() const { return tlmd::TPAINN_KEYWORDS; }
-  /// Another model has been read. Throws std::runtime_error if the style cannot use it.
+  virtual bool takes_committees() const { return true; }
+  /// Another model has been read.
   virtual void loaded() {}
   /// Collective: the atoms of the ranks' rows are others than before; `setup`: at the start of a run.
-  virtual void regrouped(bool setup);
-  /// Collective: the evaluator has evaluated this step.
-  virtual void evaluated(int eflag);
+  virtual void regrouped(bool /*setup*/) {}
+  /// Why atoms have no deviations (got; wanted; do); empty if they have.
+  virtual std::string no_deviations() const;
+  /// Collective: of the own rows at this step, which has been evaluated.
+  virtual Deviations find_deviations();
 
   /// Collective: ends LAMMPS with a line `COMMAND KIND: text`; text: got; wanted; do. None if it is empty.
   void refuse(const std::string &text, const char *command = "pair_style");
-  tlmd::Evaluator &evaluator();
 
   tlmd::Settings options;
-  std::unique_ptr<tlmd::TorchScript> model;
-  std::unique_ptr<tlmd::Native> native;  // null: the scripted model evaluates
+  std::unique_ptr<Model> model;
   Rows rows;
-  Contacts contacts;
   std::vector<std::string> names;  // the element of each type, from 1; NULL: another style's
   double unit_energy = 1.0;        // LAMMPS energy unit per eV
 
  private:
   void allocate();
-  void load(const char *file);
-  std::string start_native();
+  int count_files(int narg, char **arg);
+  void load(const std::vector<std::string> &files);
   void name_types();
   double range() const;
   void miss_baseline();
@@ -66,10 +77,12 @@ class PairTPaiNN : public Pair {
   void gather();
   void first_checks();
   void say_memory();
-  void check_native();
+  void look_at_deviations(int eflag);
   void scatter();
 
-  std::vector<double> references;  // eV, of each species
+  Contacts contacts;
+  Committee committee;
+  Watch watch;
   tlmd::engine::Result result;
   bool planned = false, first_step = true;
 };

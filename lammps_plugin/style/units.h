@@ -16,5 +16,7 @@ inline double energy_unit(const std::string &unit_style) {
   return 0.0;
 }
 
+inline const char *energy_unit_name(const std::string &unit_style) { return unit_style == "real" ? "kcal/mol" : "eV"; }
+
 }  // namespace tlmd
 #endif

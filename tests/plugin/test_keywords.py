@@ -18,12 +18,17 @@ TABLES = {
 ROWS = [(style, *row) for style, rows in TABLES.items() for row in rows]
 HEAD = "units metal\natom_style atomic\nread_data water.data\n"
 GOOD = {"SIGMA": "0.5", "N": "3", "FILE": "frames.extxyz"}
-WANTED = {"SIGMA": "a number above zero", "N": "a whole number above zero"}
+WANTED = {
+    "SIGMA": "a number above zero",
+    "SIGMA|auto": "a number above zero, or auto",
+    "N": "a whole number above zero",
+}
 
 
 def test_there_are_rows():
-    assert {"backend", "device", "check", "masses", "closest"} == {row[0] for row in TABLES["tpainn"]}
-    assert {"halt", "dump", "every"} == {row[0] for row in TABLES["mekrr"]}
+    names = {style: [name for name, *_ in rows] for style, rows in TABLES.items()}
+    assert names["tpainn"] == ["backend", "device", "check", "masses", "closest", "halt", "dump", "every"]
+    assert names["mekrr"] == ["halt", "dump"]
     assert all(text.strip() for row in ROWS for text in row)
 
 
@@ -31,12 +36,12 @@ def test_every_row_is_read(water, models, kernel_models, run_as_written):
     """All values of all keywords, in one process; keywords of one line do not hold for the next."""
     deck = HEAD
     for style, model in (("tpainn", models), ("mekrr", kernel_models)):
-        for _, name, values, *_ in [row for row in ROWS if row[0] in ("tpainn", style)]:
-            words = [GOOD.get(word) or word.split("|") for word in values.split()]
-            first = words[0] if isinstance(words[0], list) else [words[0]]
-            for value in first:
+        rows = {name: values.split() for name, values, *_ in TABLES["tpainn"] + TABLES[style]}
+        for name, (first, *others) in rows.items():
+            for value in first.split("|"):
                 if value != "cuda":
-                    deck += f"pair_style {style} {name} {' '.join([value, *words[1:]])}\n"
+                    words = [GOOD.get(word, word) for word in (value, *others)]
+                    deck += f"pair_style {style} {name} {' '.join(words)}\n"
         deck += f"pair_style {style}\npair_coeff * * {model['float32']} O H\nrun 0\n"
     assert "native engine" in run_as_written(deck).text
 
@@ -46,15 +51,21 @@ def test_other_values_are_refused(water, run_as_written, row):
     style, name, values, *_ = row
     kind = values.split()[0]
     wanted = WANTED.get(kind) or "one of " + kind.replace("|", ", ")
-    for value in ("", "maybe", "nan") if kind == "SIGMA" else ("", "-1"):
+    for value in ("", "maybe", "nan") if kind.startswith("SIGMA") else ("", "-1"):
         text = run_as_written(HEAD + f"pair_style {style} {name} {value}\n", ok=False).text
         got = value or "nothing"
         assert f"pair_style {style}: got {got} for {name}; wanted {wanted}; correct the input line" in text
 
 
-def test_keywords_of_mekrr_are_not_those_of_tpainn(water, run_as_written):
-    text = run_as_written(HEAD + "pair_style tpainn halt 0.1\n", ok=False).text
-    assert "got keyword halt; wanted one of backend, device, check, masses, closest; correct the input line" in text
+def test_mekrr_has_no_auto(water, run_as_written):
+    """Nothing calibrates the deviations of energies; the rows of mekrr take the place of those of tpainn."""
+    for words in ("halt", "dump"):
+        text = run_as_written(HEAD + f"pair_style mekrr {words} auto frames.extxyz\n", ok=False).text
+        assert f"pair_style mekrr: got auto for {words}; wanted a number above zero; correct the input line" in text
+    text = run_as_written(HEAD + "pair_style mekrr stop 0.1\n", ok=False).text
+    assert (
+        "got keyword stop; wanted one of backend, device, check, masses, closest, halt, dump, every; correct the"
+    ) in text
 
 
 def test_units_are_those_of_python():

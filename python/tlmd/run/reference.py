@@ -327,9 +327,10 @@ def _keywords(source: str) -> list[str]:
         words = [f"[keywords of {other}]"] * (other in found) + [f"[{name} {values}]" for name, values, *_ in rows]
         whole = textwrap.wrap(" ".join(word.replace(" ", "\0") for word in words), 90)  # each word in one line
         usage = f"    pair_style {style} " + " &\n        ".join(whole).replace("\0", " ")
-        usage += "\n    pair_coeff * * MODEL-lammps.pt ELEMENT ..."
+        files = "MODEL-lammps.pt" if other else "MODEL-lammps.pt [more models of a committee]"
+        usage += f"\n    pair_coeff * * {files} ELEMENT ..."
         cells = [(f"`{name}`", f"`{values}`", usual, meaning) for name, values, usual, meaning in rows]
-        more = " The keywords of `pair_style tpainn`, and:" if other else ""
+        more = " The keywords of `pair_style tpainn`, of which these have a meaning of their own:" if other else ""
         parts.append(f"## pair_style {style}\n\n{usage}\n\n{more.strip()}".rstrip())
         parts.append(_table(("keyword", "values", "default", "meaning"), cells))
     return parts
