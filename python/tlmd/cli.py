@@ -112,6 +112,29 @@ def oracle(config: Config, out: Out = None, set_: Set = None) -> None:
 
 
 @entry
+def learn(
+    config: Config,
+    out: Out = None,
+    set_: Set = None,
+    status: Annotated[bool, typer.Option("--status", help="print the rounds that have ended, and do nothing")] = False,
+) -> None:
+    """tl-learn: rounds of labels, a committee of models and MD, which finds the frames to label next."""
+    from tlmd.learn.config import LearnConfig
+    from tlmd.learn.learn import learn
+    from tlmd.learn.report import status as rounds
+    from tlmd.run.config import load_config
+    from tlmd.run.console import console
+    from tlmd.run.memory import keep_memory
+
+    settings = load_config(LearnConfig, config, set_)
+    if status:
+        console().print(rounds(out or settings.out))
+        return
+    keep_memory()
+    learn(settings, out or settings.out)
+
+
+@entry
 def evaluate(
     model: Annotated[Path, typer.Argument(help="trained or exported model")],
     data: Annotated[Path, typer.Argument(help="labelled frames")],
@@ -288,7 +311,7 @@ def tl() -> None:
         app(words or [], prog_name="tl init")
 
     labels = (check, schema, data, generate, select, label, calibrate)
-    models = (pretrain, finetune, mekrr, curve, oracle, evaluate, export)
+    models = (pretrain, finetune, mekrr, curve, oracle, learn, evaluate, export)
     for command in (*labels, *models, plugin, demo):
         app.command(command.__name__)(command.__wrapped__)
     app()

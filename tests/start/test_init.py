@@ -25,7 +25,7 @@ from tlmd.train.config import PretrainConfig
 from tlmd.train.pretrain import pretrain
 
 STAGE = {"teacher": "generate", "candidates": "generate", "pretrain": "pretrain", "select": "select", "label": "label",
-         "finetune": "finetune"}  # fmt: skip
+         "finetune": "finetune", "learn": "learn"}  # fmt: skip
 TABLE = re.compile(r"^\[(calculator)\]", re.MULTILINE)
 
 

@@ -41,11 +41,12 @@ ROLES = {
     "select.toml": "tl-select",
     "label.toml": "tl-label: {level}; others as comments",
     "finetune.toml": "tl-finetune",
+    "learn.toml": "tl-learn: rounds in place of the three before",
     "density.in": "LAMMPS: density at constant temperature and pressure",
     "diffusion.in": "LAMMPS: self-diffusion and structure",
     "run.in": "LAMMPS: NVT",
 }
-STAGES = ("pretrain", "candidates", "select", "label", "finetune")
+STAGES = ("pretrain", "candidates", "select", "label", "finetune", "learn")
 # Densities of frames in units of that of the box, where it is given and where it is a guess
 RANGES = {"ambient_low": 0.92, "ambient_high": 1.08, "wide_low": 0.7, "wide_high": 1.2}
 GUESSED = RANGES | {"ambient_low": 0.82, "ambient_high": 1.12, "wide_low": 0.65}
@@ -53,6 +54,17 @@ DECKS = ("density.in", "diffusion.in")
 ACCURACY = """variables = {accuracy = 1e-6}  # of pppm for labels: at 1e-4 they depend on the last digits of a box
 sampling = {accuracy = 1e-3}   # for trajectories, which only propose frames
 """
+STATE = """[states.{name}]
+frames = "candidates/frames.extxyz.xz"  # run k starts from frame k
+ensemble = "{ensemble}"
+temperature_K = {temperature}
+ps = {ps}
+"""
+STATES = {  # name, ensemble, K, ps, by the template of the frames
+    "liquid": (("ambient", "npt", 298, 50.0), ("hot", "nvt", 400, 20.0)),
+    "molecule": (("ambient", "nvt", 300, 20.0), ("hot", "nvt", 600, 20.0)),
+    "frames": (("ambient", "nvt", 300, 20.0), ("hot", "nvt", 500, 20.0)),
+}
 TARGET_ATOMS = 1000  # of a batch of pretraining, roughly
 
 
@@ -224,6 +236,11 @@ def _stages(
         "seed": choices.seed, "n_labels": choices.n_labels, "pretrain_steps": 20_000,
         "pretrain_frames": max(8, per_batch), "finetune_frames": min(8, per_batch),
         "elements": elements_of(frame),
+        "states": "\n".join(
+            STATE.format(name=name, ensemble=ensemble, temperature=temperature, ps=ps)
+            for name, ensemble, temperature, ps in STATES[template]
+        ),
+        "property": 'property = "density"            # of the first run of the first state\n' * (template == "liquid"),
     } | values  # fmt: skip
     texts = {"teacher.toml": f"teacher-{template}.toml", **{f"{stage}.toml": f"{stage}.toml" for stage in stages}}
     if "candidates" in stages:

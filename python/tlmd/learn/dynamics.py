@@ -1,0 +1,210 @@
+"""MD of a committee by LAMMPS: one job a run, which writes the frames where its members disagree."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.io import iread, write
+
+from tlmd.frames.checks import check_frame
+from tlmd.frames.extxyz import read_extxyz
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
+from tlmd.learn.config import StateConfig, WatchConfig
+from tlmd.modelfile import read_card
+from tlmd.run.errors import InputError
+from tlmd.run.executor import Job, JobsConfig, Outcome
+from tlmd.run.files import write_atomic, write_text
+from tlmd.run.folder import damaged
+from tlmd.run.installed import plugin_folder
+
+DATA, DECK, SCRIPT, LOG, DUMP, UNSURE, RESULT = (
+    "system.data", "in.lmp", "run.sh", "md.log", "md.dump.gz", "unsure.extxyz", "result.json"
+)  # fmt: skip
+VACUUM_A = 10.0  # around a free molecule, in the data file
+RECORDED = 1000  # frames of a run, and rows of its log
+LAST = 20  # frames of a run that failed without an unsure one
+MOST = 200  # unsure frames of a run that are kept
+HOT, SIGMAS = 0.5, 5.0  # too hot: by this part of the temperature, and so many standard deviations more
+INPUT = """# A run of tl-learn. Frames of a large deviation go to {unsure}; a far larger one, a contact or heat ends it.
+units metal
+atom_style atomic
+atom_modify map array
+boundary {boundary}
+read_data {data}
+pair_style tpainn every {every} dump {dump} {unsure} halt {halt} closest halt
+pair_coeff * * {models} {elements}
+compute deviation all pair tpainn
+velocity all create {temperature} {seed} mom yes rot {rotation} dist gaussian
+timestep {timestep}
+thermo {record}
+thermo_style custom step time temp press vol density pe etotal c_deviation[1] c_deviation[2]
+thermo_modify flush yes norm no
+{move}
+variable hot equal temp
+fix heat all halt {every} v_hot > {limit} error soft message yes
+dump frames all custom {record} {dump_file} id type element mass {positions} # the last ones show a failure
+dump_modify frames element {elements} units yes time yes sort id
+run {steps}
+"""
+MOVES = {
+    "nvt": "fix move all nve\nfix bath all temp/csvr {t} {t} 0.1 {seed}",
+    "npt": "fix move all npt temp {t} {t} 0.1 iso {p} {p} 1.0",
+}
+
+
+class Ended(NamedTuple):
+    """How a run ended. why: "" at its end; ps: how far it came; deviation: the largest seen, eV/A."""
+
+    why: str
+    ps: float
+    deviation: float
+
+
+class Run:
+    """One run of MD in its folder."""
+
+    def __init__(self, folder: Path, name: str, index: int, seed: int, state: StateConfig):
+        self.folder, self.name, self.index, self.seed, self.state = folder, name, index, seed, state
+
+    @property
+    def ended(self) -> Ended | None:
+        """How it ended; None where it has not."""
+        path = self.folder / RESULT
+        if not path.exists():
+            return None
+        try:
+            return Ended(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise damaged(path, "the result of a run") from None
+
+    def job(self, models: Sequence[Path], watch: WatchConfig, executor: JobsConfig) -> Job:
+        """Input and script of the run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        frame = self._frame()
+        known = read_card(models[0]).elements
+        elements = [symbol for symbol in known if symbol in set(frame.atoms().symbols)]
+        if unknown := set(frame.atoms().symbols) - set(known):
+            got = f"states.{self.name}.frames with {', '.join(sorted(unknown))}"
+            raise InputError(got, f"elements of the model: {' '.join(known)}", "correct it")
+        atoms = boxed(frame)
+        write_atomic(
+            self.folder / DATA,
+            lambda path: write(path, atoms, format="lammps-data", specorder=elements, masses=True, atom_style="atomic"),
+        )
+        write_text(self.folder / DECK, self._input(frame, [path.resolve() for path in models], elements, watch))
+        lmp = Path(sysconfig.get_path("scripts")) / "lmp"
+        lines = [
+            "#!/bin/sh",
+            'cd "$(dirname "$0")" || exit 1',
+            f"export OMP_NUM_THREADS={executor.cores} LAMMPS_PLUGIN_PATH={shlex.quote(str(plugin_folder()))}",
+            *executor.setup,
+            f"rm -f {LOG} {DUMP} {UNSURE}",
+            f"{shlex.quote(str(lmp))} -in {DECK} -log {LOG} -screen none -nocite",
+        ]
+        write_text(self.folder / SCRIPT, "\n".join(lines) + "\n")
+        return Job(self.folder.name, (self.folder / SCRIPT).absolute(), (self.folder / "job.log").absolute())
+
+    def _frame(self) -> Frame:
+        frames = read_frames(self.state.frames, check=False)
+        return frames[(self.index - 1) % len(frames)]
+
+    def _input(self, frame: Frame, models: Sequence[Path], elements: list[str], watch: WatchConfig) -> str:
+        state, limit = self.state, HOT + SIGMAS * np.sqrt(2 / (3 * len(frame)))
+        steps = max(1, round(1000 * state.ps / state.timestep_fs))
+        if state.ensemble == "npt" and not frame.pbc.all():
+            raise InputError(f"states.{self.name}: npt of frames that are not periodic", "nvt", "correct it")
+        folder = self.folder.resolve()
+        return INPUT.format(
+            boundary=" ".join("p" if periodic else "s" for periodic in frame.pbc),
+            data=DATA, dump_file=DUMP, unsure=UNSURE, every=watch.every, dump=watch.dump, halt=watch.halt,
+            models=" ".join(os.path.relpath(path, folder) for path in models),  # LAMMPS splits names at spaces
+            elements=" ".join(elements), temperature=state.temperature_K, seed=self.seed,
+            rotation="no" if frame.pbc.any() else "yes", timestep=state.timestep_fs / 1000,
+            record=max(watch.every, steps // RECORDED), steps=steps, limit=f"{state.temperature_K * (1 + limit):.1f}",
+            positions="x y z" if state.ensemble == "npt" else "xu yu zu",
+            move=MOVES[state.ensemble].format(t=state.temperature_K, p=state.pressure_bar, seed=self.seed),
+        )  # fmt: skip
+
+    def conclude(self, outcome: Outcome) -> Ended:
+        """Note how the job ended."""
+        log = self.folder / LOG
+        text = log.read_text(errors="replace") if log.exists() else ""
+        rows = re.findall(r"^ *(\d+)(?: +[\d.eE+-]+){7} +([\d.eE+-]+) +[\d.eE+-]+ *$", text, re.M)
+        steps = max((int(step) for step, _ in rows), default=0)
+        found = [frame.info.get("largest_deviation", 0.0) for frame in self._dumped()]
+        deviation = max([*found, *(float(value) for _, value in rows), 0.0])
+        ended = Ended(reason(text, outcome), steps * self.state.timestep_fs / 1000, deviation)
+        write_text(self.folder / RESULT, json.dumps(ended._asdict()) + "\n")
+        return ended
+
+    def _dumped(self) -> list[Frame]:
+        path = self.folder / UNSURE
+        return read_extxyz(path) if path.exists() and path.stat().st_size else []
+
+    def unsure(self, skip_ps: float) -> list[Frame]:
+        """The frames above the threshold, at most MOST of them, spread over the run; impossible ones are left out, and
+        those of its first `skip_ps`, unless it failed in them."""
+        frames, first = self._dumped(), 1000 * skip_ps / self.state.timestep_fs
+        if not self.ended.why or self.ended.ps > skip_ps:
+            frames = [frame for frame in frames if frame.info["step"] >= first]
+        chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST, len(frames))).astype(int))
+        return [self._told(frames[int(i)]) for i in chosen if possible(frames[int(i)])]
+
+    def last(self) -> list[Frame]:
+        """The last frames of its trajectory that are possible, of a run that failed without an unsure one."""
+        path = self.folder / DUMP
+        if not path.exists():
+            return []
+        found = []
+        for atoms in iread(path, index=":", format="lammps-dump-text"):
+            cell = atoms.cell.array if atoms.pbc.any() else np.zeros((3, 3))
+            frame = self._told(Frame(atoms.numbers, atoms.positions, cell, atoms.pbc))
+            found = [*found[1 - LAST :], frame] if possible(frame) else found
+        return found
+
+    def _told(self, frame: Frame) -> Frame:
+        """With where it comes from, and without the box of a free molecule."""
+        info: dict[str, Any] = {**frame.info, "source": f"{self.folder.parent.parent.name}-{self.folder.name}"}
+        info |= {"state": self.name, "temperature_K": self.state.temperature_K}
+        cell = frame.cell if frame.pbc.any() else np.zeros((3, 3))
+        return frame.replace(info=info, cell=cell, energy=None, forces=None, stress=None, unused=())
+
+
+def boxed(frame: Frame) -> Atoms:
+    """The atoms with a box for LAMMPS: a free molecule gets one with vacuum."""
+    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    if not frame.pbc.any():
+        atoms.center(vacuum=VACUUM_A)
+    return atoms
+
+
+def possible(frame: Frame) -> bool:
+    """Whether a frame passes the checks of any frame: no two atoms at one place, a sound cell."""
+    try:
+        check_frame(frame, "unsure")
+    except InputError:
+        return False
+    return True
+
+
+def reason(log: str, outcome: Outcome) -> str:
+    """Why a run ended before its last step, from its log; "" if it did not."""
+    if found := re.search(r"pair_style tpainn: ([^\n]*): the run ends", log):
+        return found[1]
+    if found := re.search(r"fix halt condition for fix-id heat met on step (\d+) with value ([\d.]+)", log):
+        return f"{float(found[2]):.0f} K at step {found[1]}"
+    if errors := re.findall(r"^ERROR[^\n]*", log, re.M):
+        return errors[-1]
+    if outcome.code is None:
+        return outcome.why
+    return "" if outcome.code == 0 and "Total wall time" in log else f"exit code {outcome.code}"

@@ -1,0 +1,220 @@
+"""tl-learn: choose frames, label them, tune a committee, run MD with it, and take the frames of which it is unsure.
+
+Every step has its own run folder in rounds/NN, so a command that was killed at any moment goes on from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+from tlmd.evaluate.file import evaluate_file
+from tlmd.export import export_members, export_model
+from tlmd.frames.extxyz import write_frames
+from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
+from tlmd.label.config import LabelConfig
+from tlmd.label.label import label
+from tlmd.label.report import FAILED, LABELS
+from tlmd.learn.config import LearnConfig
+from tlmd.learn.dynamics import Ended, Run
+from tlmd.learn.properties import UNCHANGED, Value, measured, settled
+from tlmd.learn.report import begin, show, write_page
+from tlmd.run.config import load_config
+from tlmd.run.errors import InputError
+from tlmd.run.executor import run_jobs
+from tlmd.run.files import write_text
+from tlmd.run.folder import RunFolder, damaged
+from tlmd.select.config import SelectConfig
+from tlmd.select.select import select
+from tlmd.train.committee import folders
+from tlmd.train.config import FinetuneConfig
+from tlmd.train.finetune import finetune
+
+RECORD, TRAIN, UNSURE = "round.json", "train.extxyz", "unsure.extxyz"
+
+
+def learn(config: LearnConfig, out: Path) -> str:
+    """Rounds in the folder `out` until one of [stop] is met; why they ended.
+
+    out gets rounds/NN/{selected, labels, model, md, page.html}, rounds.json and report.html. Raises InputError for
+    settings or frames that do not fit, and where runs fail of which no frame can be labelled.
+    """
+    check(config)
+    with RunFolder(out, "learn", config.of_the_run()) as run:
+        rounds: list[Round] = []
+        while not (why := ended(config, rounds)):
+            rounds.append(Round(config, run, len(rounds), rounds[-1] if rounds else None))
+            if rounds[-1].record is None:
+                rounds[-1].do()
+                show(run, config, rounds)
+        run.say(f"{why}: {labels_of(rounds)} labels in {len(rounds)} rounds; the model: {rounds[-1].model}")
+        return why
+
+
+def check(config: LearnConfig) -> None:
+    """InputError for TOMLs of stages that do not fit."""
+    load_config(LabelConfig, config.label, [f"frames={json.dumps(str(config.label))}"])
+    load_config(FinetuneConfig, config.finetune)
+
+
+def labels_of(rounds: list[Round]) -> int:
+    """Frames that were labelled, or tried, in these rounds."""
+    return sum(each.record["tried"] for each in rounds)
+
+
+def ended(config: LearnConfig, rounds: list[Round]) -> str:
+    """Why the rounds are at their end; "" where they are not."""
+    if not rounds:
+        return ""
+    stop, last = config.stop, rounds[-1].record
+    whole = all(not each["why"] for each in last["runs"])
+    if whole and last["unsure"] <= stop.unsure:
+        return f"{last['unsure']} unsure frames in the last round"
+    if stop.property and settled([each.value for each in rounds[-UNCHANGED - 1 :]]):
+        return f"{stop.property} has not moved for {UNCHANGED} rounds"
+    if labels_of(rounds) >= stop.labels:
+        return f"the budget of {stop.labels} labels is spent"
+    return f"{stop.rounds} rounds are done" if len(rounds) >= stop.rounds else ""
+
+
+class Round:
+    """One round in its folder. record: what it did, of plain values, once it has ended."""
+
+    def __init__(self, config: LearnConfig, run: RunFolder, number: int, before: Round | None):
+        self.config, self.run, self.number, self.before = config, run, number, before
+        self.folder = run.path / "rounds" / f"{number:02d}"
+        self.runs = [
+            Run(self.folder / "md" / f"{name}-{k}", name, k, config.seed + 1000 * number + i, state)
+            for i, (name, state, k) in enumerate(
+                (name, state, k) for name, state in config.states.items() for k in range(1, state.runs + 1)
+            )
+        ]
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What a round that has ended did."""
+        path = self.folder / RECORD
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except ValueError:
+            raise damaged(path, "the record of a round") from None
+
+    @property
+    def model(self) -> Path:
+        """The first model of the committee."""
+        return self.folder / "model" / "model.pt"
+
+    @property
+    def value(self) -> Value:
+        """The property by this round."""
+        run = next(run for run in self.runs if run.name == self.config.measured)
+        return measured(self.config.stop, run.folder, self.members())
+
+    def do(self) -> None:
+        """Do what is missing of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        chosen = self.choose()
+        tried = self.label(chosen) if chosen is not None else 0
+        begin(self.run)
+        surprise = self.surprise()
+        models = self.train()
+        self.simulate(models)
+        frames = self.unsure()
+        write_frames(self.folder / UNSURE, frames)
+        errors = json.loads((self.folder / "model" / "errors.json").read_text(encoding="utf-8"))
+        ends = [{"run": run.folder.name, **run.ended._asdict()} for run in self.runs]
+        record = {"tried": tried, "labelled": len(self.labelled()), "errors": errors, "runs": ends}
+        record |= {"unsure": len(frames), "models": len(self.members()), "new": surprise}
+        write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
+        write_page(self)
+
+    def choose(self) -> Path | None:
+        """The frames to label; None in a first round that starts from labelled frames alone."""
+        config, budget = self.config, self.config.stop.labels
+        exclude = [self.before.folder / TRAIN] if self.before else config.start.labelled
+        if self.before is None:
+            pool, amount = config.start.pool, config.start.n_frames
+            model = load_config(FinetuneConfig, config.finetune).transfer.start_from
+        else:
+            pool, amount, model = [self.before.folder / UNSURE], config.new.n_frames, self.before.model
+            budget -= labels_of(list(self.earlier()))
+        if not pool:
+            return None
+        settings = {"pool": pool, "exclude": exclude, "model": model, "n_frames": max(1, min(amount, budget))}
+        settings |= {"method": config.new.method, "nearest": config.new.nearest, "seed": config.seed + self.number}
+        select(SelectConfig.model_validate(settings), self.folder / "selected")
+        return self.folder / "selected" / "selected.extxyz"
+
+    def earlier(self):
+        """The rounds before, the last one first."""
+        each = self.before
+        while each is not None:
+            yield each
+            each = each.before
+
+    def label(self, frames: Path) -> int:
+        """Label the frames; how many were tried. Those that a code could not label are left out, if others have one."""
+        out = self.folder / "labels"
+        config = load_config(LabelConfig, self.config.label, [f"frames={json.dumps(str(frames.absolute()))}"])
+        try:
+            label(config, out)
+        except InputError as error:
+            aside = len(read_frames(out / FAILED, check=False)) if (out / FAILED).exists() else 0
+            done = len(read_frames(out / LABELS)) if (out / LABELS).exists() else 0
+            if not done or done + aside < len(read_frames(frames, check=False)):
+                raise
+            self.run.say(f"round {self.number}: {error}")
+        return len(read_frames(frames, check=False))
+
+    def surprise(self) -> dict[str, Any] | None:
+        """Errors of the model of the round before on the frames that this one labelled; None in the first round."""
+        if self.before is None:
+            return None
+        return evaluate_file(self.before.model, self.folder / "labels" / LABELS)[0].to_json()
+
+    def labelled(self) -> list[Frame]:
+        """All labelled frames up to this round."""
+        files = [*self.config.start.labelled]
+        for each in [*reversed(list(self.earlier())), self]:
+            files += [each.folder / "labels" / LABELS] if (each.folder / "labels" / LABELS).exists() else []
+        return list(itertools.chain.from_iterable(read_frames(path) for path in files))
+
+    def train(self) -> list[Path]:
+        """Tune the committee on all labelled frames; its exported files."""
+        train = self.folder / TRAIN
+        if not train.exists():
+            write_frames(train, self.labelled())
+        settings = [f"data.train={json.dumps(str(train.absolute()))}", f"committee={self.config.committee}"]
+        settings += ["stability.ps=0"]  # MD follows
+        finetune(load_config(FinetuneConfig, self.config.finetune, settings), self.folder / "model")
+        return export_members(self.model, export_model(self.model))
+
+    def members(self) -> list[Path]:
+        """The models of the committee."""
+        return [folder / "model.pt" for folder in folders(self.model.parent, self.config.committee)]
+
+    def simulate(self, models: list[Path]) -> None:
+        """Run the MD that has not ended."""
+        missing = {run.folder.name: run for run in self.runs if run.ended is None}
+        jobs = [run.job(models, self.config.watch, self.config.executor) for run in missing.values()]
+        for job, outcome in run_jobs(self.config.executor, jobs, self.run.path / "parsl", self.run.say):
+            found: Ended = missing.pop(job.name).conclude(outcome)
+            ending = found.why or "to its end"
+            self.run.say(f"round {self.number}, {job.name}: {found.ps:g} ps, {ending}; deviation {found.deviation:.3g}")
+            self.run.note_time()
+        if missing:
+            raise InputError(f"{len(missing)} runs of MD not done in time", "all", "the same command goes on")
+
+    def unsure(self) -> list[Frame]:
+        """The unsure frames of all runs; of runs that failed without one, their last frames."""
+        frames = [frame for run in self.runs for frame in run.unsure(self.config.watch.skip_ps)]
+        failed = [run for run in self.runs if run.ended.why]
+        if not frames and failed:
+            frames = [frame for run in failed for frame in run.last()]
+            if not frames:
+                got = f"{failed[0].folder}: {failed[0].ended.why}, before a frame was written"
+                raise InputError(got, "MD that can start", "see its log; begin with more labelled frames")
+        return frames
