@@ -42,7 +42,7 @@ class TLCalculator(Calculator):
         self, model: Path | str | Sequence[Path | str], device: str = "cpu", backend: str | None = None, **kwargs
     ):
         super().__init__(**kwargs)
-        files = [model] if isinstance(model, Path | str) else list(model)
+        files = list(model) if isinstance(model, list | tuple) else [model]
         self.committee = Committee(files, device, backend)
         self.model, self.card, self.predict = (
             each[0] for each in (self.committee.models, self.committee.cards, self.committee.predictors)

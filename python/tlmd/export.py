@@ -92,28 +92,37 @@ def export_model(
 
 def export_members(model: Path | str, first: Path, dtype: str | None = None, frames: Sequence[Any] = ()) -> list[Path]:
     """Export the other members of a committee, as export_model does, beside `first`, the exported file of `model`:
-    model-lammps.pt, model-2-lammps.pt, ... (or NAME.pt, NAME-2.pt, ...). All files; `first` alone where there is no
-    committee. InputError if a member is not in its place, members/k/model.pt beside the model.
+    model-lammps.pt, model-2-lammps.pt, ... (or NAME.pt, NAME-2.pt, ...).
+
+    All files; `first` alone where there is no committee, or where its members are not in members/ beside the model.
     """
-    files, stem = [first], first.stem.removesuffix("-lammps")
-    for k in range(2, read_card(model).deviation.get("members", 1) + 1):
-        member = Path(model).parent / "members" / str(k) / "model.pt"
-        if not member.exists():
-            got = f"{model}, first of a committee, without {member}"
-            raise InputError(got, "all members", "export it in its run folder; the first file is written")
-        name = f"{stem}-{k}{first.stem.removeprefix(stem)}{first.suffix}"
-        files.append(export_model(member, first.with_name(name), dtype, frames))
-    return files
+    members = [
+        named_or_path(model).parent / "members" / str(k) / "model.pt"
+        for k in range(2, read_card(model).deviation.get("members", 1) + 1)
+    ]
+    if not all(member.exists() for member in members):
+        return [first]
+    stem = first.stem.removesuffix("-lammps")
+    names = [f"{stem}-{k}{first.stem.removeprefix(stem)}{first.suffix}" for k in range(2, len(members) + 2)]
+    others = [
+        export_model(member, first.with_name(name), dtype, frames) for member, name in zip(members, names, strict=True)
+    ]
+    return [first, *others]
 
 
 def lammps_lines(files: Sequence[Path]) -> list[str]:
     """The lines of a LAMMPS input for an exported model with a baseline, or for the members of a committee; none for a
     model by itself."""
     card, names = read_card(files[0]), " ".join(map(str, files))
+    members, lines = card.deviation.get("members", 1), []
     if card.baseline is not None:
         with closing(open_baseline(card.baseline)) as baseline:
-            return baseline.lines(card.kind, names, card.elements)
-    return [f"pair_coeff * * {names} {' '.join(card.elements)}"] if len(files) > 1 else []
+            lines = baseline.lines(card.kind, names, card.elements)
+    elif len(files) > 1:
+        lines = [f"pair_coeff * * {names} {' '.join(card.elements)}"]
+    if len(files) < members:
+        lines.append(f"# the first of {members} members alone: the others are not in members/ beside it")
+    return lines
 
 
 def script(potential: Potential, card: Card) -> bytes:

@@ -17,7 +17,7 @@ from ase import Atoms
 from tlmd.calculator import TLCalculator
 from tlmd.cli import export as tl_export
 from tlmd.committee import deviations
-from tlmd.export import export_members, export_model
+from tlmd.export import export_members, export_model, lammps_lines
 from tlmd.frames.read import read_frames
 from tlmd.modelfile import load_model, read_card
 from tlmd.run.config import load_config
@@ -176,9 +176,9 @@ def test_all_members_are_exported(start, monkeypatch, capsys):
     there, here = (TLCalculator(members).deviations(frame)[1] for members in (names, files(out)))
     np.testing.assert_allclose(there, here, rtol=1e-3, atol=1e-6)
     (out / "members" / "3" / "model.pt").rename(out / "lost.pt")
-    with pytest.raises(InputError, match="members/3/model.pt"):
-        export_members(out / "model.pt", export_model(out / "model.pt", out / "other.pt"))
-    assert (out / "other.pt").exists() and (out / "other-2.pt").exists()
+    alone = export_members(out / "model.pt", export_model(out / "model.pt", out / "other.pt"))
+    assert alone == [out / "other.pt"] and not (out / "other-2.pt").exists()
+    assert lammps_lines(alone) == ["# the first of 3 members alone: the others are not in members/ beside it"]
 
 
 def test_deviations_of_forces():

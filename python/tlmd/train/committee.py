@@ -29,7 +29,7 @@ from tlmd.run.workers import Workers
 from tlmd.train.config import FinetuneConfig
 
 QUANTILE = 0.999  # of the deviations of atoms
-DUMP, HALT = 1.5, 4.0  # in units of that: docs/results/uncertainty.md
+DUMP, HALT = 1.5, 3.0  # in units of that: docs/results/uncertainty.md
 JUDGED = 200  # frames, at most, that the quantile is taken from
 
 
@@ -111,6 +111,7 @@ class Members:
             self.futures.append(self.workers.executor.submit(self.work))
         for future in self.futures:
             future.result()
+        collective.barrier()
 
 
 def judge(
