@@ -60,10 +60,11 @@ void Committee::unpack(int n, const int *list, const double *buf) {
 std::vector<double> Committee::deviations(Pair *pair, Rows &rows, const tlmd::engine::Result &first) {
   const auto &pairs = rows.pairs;
   const size_t n = pairs.n_owned;
+  const bool exchanged = comm->nprocs > 1;  // on one rank the rows of images are those of its own atoms
   std::vector<double> sum(3 * n), squares(n);
   for (const auto &model : others) {
     model->evaluator().evaluate(pairs, rows.halo, result, comm->nthreads);
-    off.assign(3 * ((size_t) atom->nlocal + atom->nghost), 0.0);
+    off.assign(3 * ((size_t) atom->nlocal + (exchanged ? atom->nghost : 0)), 0.0);
     for (size_t c = 0; c < pairs.directed.size(); c++)
       for (int p = pairs.first[c]; p < pairs.first[c + 1]; p++) {
         double *here = &off[3 * (size_t) rows.atom_of[c]], *there = &off[3 * (size_t) rows.atom_of[pairs.neighbour[p]]];
@@ -73,7 +74,7 @@ std::vector<double> Committee::deviations(Pair *pair, Rows &rows, const tlmd::en
           there[d] -= slope;
         }
       }
-    comm->reverse_comm(pair);
+    if (exchanged) comm->reverse_comm(pair);
     for (size_t c = 0; c < n; c++)
       for (int d = 0; d < 3; d++) {
         const double value = off[3 * (size_t) rows.atom_of[c] + d];

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import pytest
 from ase.io import read
 
 from tlmd.calculator import TLCalculator
+from tlmd.modelfile import Card
+from tlmd.models.architecture import Architecture, KernelArchitecture, kernel_potential
 
-from .conftest import run_in
+from .conftest import CUTOFF, ELEMENTS, exported, run_in, with_head
 
 RUN = """
 units metal
@@ -77,6 +80,23 @@ def test_a_model_without_deviations_is_refused(run_lammps, water, models, kernel
     assert "wanted kind mekrr" in run_lammps(deck, ok=False).text
     deck = RUN.format(style="pair_style mekrr halt -1", model=kernel_models["float32"], steps=1)
     assert "got -1 for halt; wanted a number above zero" in run_lammps(deck, ok=False).text
+
+
+def test_a_kernel_without_deviations_gives_none(run_as_written, water, tmp_path):
+    """fix pair and halt are refused; compute pair has the energy alone."""
+    kernel = KernelArchitecture(
+        kind="gaussian", map="fourier", layers=[2], aggregation="sum", alpha=0.0, length=2.0, n_features=100
+    )
+    architecture = Architecture(width=16, n_layers=3, n_radial=8)
+    potential = with_head(kernel_potential(ELEMENTS, CUTOFF, architecture, kernel))
+    card = Card(kind="mekrr", elements=ELEMENTS, cutoff=CUTOFF, architecture=architecture, kernel=kernel)
+    model = exported(tmp_path, potential, card)["float32"]
+    deck = RUN.format(style="pair_style mekrr", model=model, steps=0)
+    assert re.search("ERROR: Thermo .*c.* vector", run_as_written(deck, ok=False).text)
+    head = deck.split("velocity")[0]
+    words = "got a model without deviations; wanted one by fit.deviation; leave out halt, dump and fix pair"
+    for refused in (head + "fix d all pair 2 mekrr deviation 1\n", head.replace("mekrr", "mekrr halt 1")):
+        assert words in run_as_written(refused + "run 0\n", 2, ok=False).text
 
 
 def test_a_model_read_again_keeps_its_composition(run_lammps, water, kernel_models):
