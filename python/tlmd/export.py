@@ -91,11 +91,14 @@ def export_model(
 
 
 def lines_with_baseline(path: Path | str) -> list[str]:
-    """The lines of a LAMMPS input for an exported model and its baseline; none for a model without one."""
+    """The lines of a LAMMPS input for an exported model and its baseline, whose files are written beside the model;
+    none for a model without one.
+    """
     card = read_card(path)
     if card.baseline is None:
         return []
     with closing(open_baseline(card.baseline)) as baseline:
+        baseline.write(path, card.elements)
         return baseline.lines(card.kind, str(path), card.elements)
 
 
