@@ -85,3 +85,150 @@ def test_values_are_those_of_s_dftd3(tmp_path, box, run_as_written, damping):
         assert -numbers[8] / volume == pytest.approx(numbers[1], rel=1e-9)
         assert -numbers[9] / volume == pytest.approx(numbers[4], rel=1e-6)
     assert np.abs(truth.forces).max() > 0.02
+
+
+def test_forces_and_virial_are_slopes_of_the_energy(tmp_path, box, run_as_written):
+    """With the tail: its part that depends on coordination numbers, too. Steps are so small that no pair crosses the
+    cutoff, where the energy is not smooth."""
+    write_file(tmp_path, config(damping="bj"))
+    h, moves = 1e-4, [(0, 0), (4, 1), (82, 2), (85, 0)]
+    text = deck("tail yes") + "\n".join(
+        f"run 0\nvariable e{k} equal $(pe:%.15g)\n"
+        + "\n".join(
+            f"displace_atoms a{k} move {' '.join(str(s if d == axis else 0) for d in range(3))}\nrun 0\n"
+            f'print "AT {k} $(pe:%.15g)"'
+            for s in (h, -2 * h)
+        )
+        + f"\ndisplace_atoms a{k} move {' '.join(str(h if d == axis else 0) for d in range(3))}"
+        for k, (_, axis) in enumerate(moves)
+    )
+    groups = "".join(f"group a{k} id {i + 1}\n" for k, (i, _) in enumerate(moves))
+    text = text.replace("pair_style", groups + "pair_style", 1)
+    ran = run_as_written(text + END).text
+    _, forces = result(tmp_path, ran)
+    found = re.findall(r"^AT (\d+) (\S+)$", ran, re.M)
+    assert len(found) == 2 * len(moves)
+    for k, (i, axis) in enumerate(moves):
+        ahead, behind = (float(energy) for number, energy in found if int(number) == k)
+        assert forces[i, axis] == pytest.approx(-(ahead - behind) / (2 * h), abs=2e-6)
+
+
+def test_a_free_molecule_and_real_units(tmp_path, run_as_written):
+    atoms = molecule("CH3CH2OH")
+    atoms.positions += 3.0 - atoms.positions.min(0)
+    atoms.set_cell(np.eye(3) * 20)
+    write_data(tmp_path / "box.data", atoms, types=TYPES)
+    settings = config(functional="b3-lyp", damping="bj")
+    write_file(tmp_path, settings)
+    truth = expected(atoms, settings)
+    for units, unit in (("metal", 1.0), ("real", EV_PER_KCAL_MOL)):
+        numbers, forces = result(tmp_path, run_as_written(deck(boundary="f f f", units=units) + END, ranks=2).text)
+        assert numbers[0] * unit == pytest.approx(truth.energy, rel=1e-6)
+        np.testing.assert_allclose(forces * unit, truth.forces, atol=1e-6)
+
+
+def test_the_tail_is_what_a_longer_cutoff_adds(tmp_path, box, run_as_written):
+    found = {}
+    for name, cutoff, keywords in (("short", 9.0, ""), ("tail", 9.0, "tail yes"), ("long", 25.0, "")):
+        write_file(tmp_path, config(cutoff_A=cutoff))
+        found[name], _ = result(tmp_path, run_as_written(deck(keywords) + END, ranks=2).text)
+    for quantity in (0, 1):
+        whole = found["long"][quantity] - found["short"][quantity]
+        assert found["tail"][quantity] - found["short"][quantity] == pytest.approx(whole, rel=0.15)
+    assert found["tail"][7] == pytest.approx(found["tail"][0], rel=1e-10)
+    assert -sum(found["tail"][8:9]) / box.get_volume() == pytest.approx(found["tail"][1], rel=1e-9)
+    text = run_as_written(deck("tail yes", boundary="f p p").replace("box.data", "box.data"), ok=False).text
+    assert "pair_style d3: got tail yes in a box that is not periodic; wanted" in text or "triclinic" in text
+
+
+def test_held_coefficients(tmp_path, box, run_as_written):
+    """every N: exact where coordination numbers are taken, near to it between, the same on any number of ranks."""
+    write_file(tmp_path, config())
+    run = "neighbor 2.0 bin\nneigh_modify delay 100\nvelocity all create 300 1\nfix 1 all nve\ntimestep 0.0005\n"
+    run += "pair_modify shift no\n"
+    compute = "compute pe all pe/atom\ncompute sum all reduce sum c_pe\nthermo_style custom step pe c_sum\n"
+    dump = 'print "END $(pe:%.15g) $(c_sum:%.15g)"\nwrite_dump all custom forces.dump fx fy fz modify sort id &\n'
+    dump += "format float %.15g\n"
+
+    def forces(keywords: str, steps: int, ranks: int = 1):
+        text = deck(keywords) + run + compute + f"thermo 1\nrun {steps}\n" + dump
+        return result(tmp_path, run_as_written(text, ranks=ranks).text)
+
+    (exact, sums), exact_forces = forces("", 7)
+    assert sums == pytest.approx(exact, rel=1e-9)
+    largest = np.abs(exact_forces).max()
+    for keywords, steps, bound in (("every 7", 7, 1e-4), ("every 5", 7, 3e-3)):
+        (energy, sums), held = forces(keywords, steps)
+        assert sums == pytest.approx(energy, rel=1e-9)
+        assert np.abs(held - exact_forces).max() < bound * largest
+        (again, _), parallel = forces(keywords, steps, ranks=2)
+        assert again == pytest.approx(energy, rel=1e-9)
+        np.testing.assert_allclose(parallel, held, atol=1e-9)
+
+
+def test_hybrid_with_types_of_another_style(tmp_path, box, run_as_written):
+    """NULL: the pairs of the other types alone."""
+    settings = config()
+    write_file(tmp_path, settings)
+    text = deck(types="O H NULL").replace("pair_style d3", "pair_style hybrid/overlay zero 9.0 d3")
+    text = text.replace("pair_coeff * * d3.json", "pair_coeff * * zero\npair_coeff * * d3 d3.json")
+    some = box[box.numbers != 6]
+    truth = expected(some, settings)
+    numbers, forces = result(tmp_path, run_as_written(text + END).text)
+    assert numbers[0] == pytest.approx(truth.energy, rel=1e-6)
+    np.testing.assert_allclose(forces[box.numbers != 6], truth.forces, atol=1e-6)
+    assert not forces[box.numbers == 6].any()
+
+
+def test_refusals(tmp_path, box, run_as_written):
+    write_file(tmp_path, config())
+    good = (tmp_path / "d3.json").read_text()
+
+    def sealed(change) -> str:
+        """The file with a change and a checksum that fits it."""
+        content = json.loads(good)
+        change(content)
+        rest = json.dumps({key: x for key, x in content.items() if key not in ("kind", "format_version", "crc32")})
+        rest = rest[1:] + "\n"
+        head = {key: content[key] for key in ("kind", "format_version")} | {"crc32": f"{zlib.crc32(rest.encode()):08x}"}
+        return json.dumps(head)[:-1] + ",\n" + rest
+
+    assert sealed(lambda content: None) == good
+    values = r"d3.json with values that cannot be used \(.*\); wanted a file of D3 by tl-export"
+    for content, words in [
+        ("", "got d3.json, missing or empty; wanted a file of D3"),
+        (good[:-40], "got d3.json, damaged or another kind of file; wanted a file of D3"),
+        ("{}\n", "got d3.json, damaged or another kind of file"),
+        (good.replace("0.9118", "0.9128"), "got d3.json with checksum .*; wanted the one that it states"),
+        (sealed(lambda c: c.update(format_version=2)), "got d3.json of format 2; wanted format 1 or older"),
+        (sealed(lambda c: c.update(damping="d4")), values),
+        (sealed(lambda c: c["parameters"].pop("rs6")), values),
+        (sealed(lambda c: c["pairs"].pop()), values),
+        (sealed(lambda c: c["pairs"][1]["c6_eV_A6"][0].pop()), values),
+        (sealed(lambda c: c["elements"][0].update(reference_numbers=[])), values),
+        (sealed(lambda c: c.update(cutoff_A=0.0)), values),
+    ]:
+        (tmp_path / "d3.json").write_text(content)
+        assert re.search(words, run_as_written(deck(), ok=False).text)
+    (tmp_path / "d3.json").write_text(good)
+    for text, words in [
+        (deck("every 0"), "pair_style d3: got 0 for every; wanted a whole number above zero"),
+        (deck("tail"), "pair_style d3: got nothing for tail; wanted one of yes, no"),
+        (deck("cutoff 3"), "pair_style d3: got keyword cutoff; wanted one of every, tail, masses"),
+        (deck(types="O H N"), "pair_coeff for d3: got element N; wanted one that the file has: H C O"),
+        (deck(types="O H"), "pair_coeff for d3: got 5 arguments; wanted"),
+        (deck(types="H O C") + "run 0\n", "pair_style d3: got mass 15.999 for type 1, named H; wanted about 1.008"),
+        (deck(units="lj") + "run 0\n", "pair_style d3: got units lj; wanted metal or real"),
+        ("newton off\n" + deck() + "run 0\n", "pair_style d3: got newton off; wanted newton on"),
+    ]:
+        assert words in run_as_written(text, ok=False).text
+
+
+def test_every_zero_damping_of_the_table(tmp_path):
+    """Parameters that the table of tad-dftd3 lacks are found from energies of s-dftd3, as those that it has."""
+    for functional in ("revpbe", "pbe", "b3-lyp"):
+        given = d3_file.given_parameters(functional, "zero")
+        found = d3_file.fitted_parameters(functional)
+        assert found == pytest.approx({key: given[key] for key in found}) and set(found) == {"s6", "s8", "rs6"}
+    assert d3_file.given_parameters("revpbe0", "zero") == {"s6": 1.0, "s8": 0.792, "rs6": 0.949}
+    assert d3_file.fitted_parameters("nothing") == {}
