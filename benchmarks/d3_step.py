@@ -7,9 +7,9 @@ dispersion/d3    LAMMPS' own style in hybrid/overlay with it; respa: every 4th s
 d3 every N       ours
 d3 tail yes      ours with the tail
 
-All are dynamics (inputs/water/water64.data, NVE, 0.5 fs, neighbour lists included) in one process and thread, which take
-turns of --steps steps: processor time in us/atom/step, the least of all rounds; the ratio to the model alone; what D3 adds.
-The model has no D3 taken off its labels: only the time and the energy's drift mean something.
+All are dynamics (inputs/water/water64.data, NVE, 0.5 fs, neighbour lists included) in one process and thread, which
+take turns of --steps steps: processor time in us/atom/step, the least of all rounds; the ratio to the model alone; what
+D3 adds. No D3 was taken off the labels of this model: times mean something, and the energy's drift.
 
 --drift STEPS: instead, NVE of STEPS steps at about 300 K with each: the slope of the total energy in time, its standard
 deviation about that line, and the largest force error of `every N` at the end against every 1.

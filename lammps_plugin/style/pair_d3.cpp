@@ -32,6 +32,7 @@ PairD3::PairD3(LAMMPS *lmp) : Pair(lmp) {
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_NOTAVAIL;
+  comm_forward = 2 * (tlmd::engine::D3_REFERENCES - 1);  // at most; hybrid asks before coeff
   comm_reverse = 1;
 }
 
@@ -113,7 +114,6 @@ void PairD3::coeff(int narg, char **arg) {
     const std::string text = e.what();
     refuse(text.substr(0, text.find('\n')), command);
   }
-  comm_forward = std::max(d3->row_size(), 1);
   if (comm->me == 0) utils::logmesg(lmp, "pair_style d3: {}\n", file.summary);
   names.assign(arg + 2, arg + narg);
   name_types();

@@ -43,9 +43,10 @@ def write_d3(path: Path | str, config: Any, elements: Sequence[str]) -> None:
 
 
 def source() -> str:
-    from importlib.metadata import version
+    """The package and its version."""
+    import tad_dftd3
 
-    return f"tad-dftd3 {version('tad-dftd3')}"
+    return f"tad-dftd3 {tad_dftd3.__version__}"
 
 
 def parameters(config: Any) -> dict[str, float]:
