@@ -3,9 +3,10 @@
     python benchmarks/d3_step.py [--cutoffs 12 8] [--every 1 4 10] [--rounds 5] [--steps 40] [--drift 0]
 
 model            water-revpbed3-f64 alone
-dispersion/d3    LAMMPS' own style in hybrid/overlay with it; respa: every 4th step, by run_style respa
+dispersion/d3    LAMMPS' own style in hybrid/overlay with it
 d3 every N       ours
 d3 tail yes      ours with the tail
+... respa        every 4th step, by run_style respa
 
 All are dynamics (inputs/water/water64.data, NVE, 0.5 fs, neighbour lists included) in one process and thread, which
 take turns of --steps steps: processor time in us/atom/step, the least of all rounds; the ratio to the model alone; what
@@ -44,7 +45,7 @@ def lines(case: str, cutoff: float, folder: Path) -> str:
         style = f"dispersion/d3 original {FUNCTIONAL} {cutoff} {CN_CUTOFF}"
         own = "pair_coeff * * dispersion/d3 O H"
     else:
-        style, own = case, f"pair_coeff * * d3 {folder}/{cutoff:g}-d3.json O H"
+        style, own = case.removesuffix(" respa"), f"pair_coeff * * d3 {folder}/{cutoff:g}-d3.json O H"
     respa = "timestep 0.002\nrun_style respa 2 4 hybrid 1 2" if case.endswith("respa") else "timestep 0.0005"
     return f"pair_style hybrid/overlay tpainn {style}\npair_coeff * * tpainn {model}\n{own}\n{respa}"
 
@@ -94,17 +95,20 @@ def measure(cases: list[tuple[str, float]], folder: Path, rounds: int, steps: in
 def drift(case: str, cutoff: float, folder: Path, steps: int) -> tuple[float, float, float]:
     """Slope of the total energy in meV/atom/ns, its standard deviation about the line in meV/atom, largest error of a
     force component at the end in eV/A."""
-    one, energies, every = start(case, cutoff, folder), [], 10
-    one.commands("run 2000")
-    for _ in range(steps // every):
-        one.commands(f"run {every} pre no post no")
-        energies.append(one.lammps.get_thermo("etotal") / ATOMS * 1e3)
-    t = np.arange(len(energies)) * every * 0.5e-6  # ns
-    line = np.polyfit(t, energies, 1)
-    held = np.array(one.lammps.numpy.extract_atom("f")[:ATOMS])
-    one.commands("run 0")
-    error = np.abs(np.array(one.lammps.numpy.extract_atom("f")[:ATOMS]) - held).max()
+    one, outer = start(case, cutoff, folder), 4 if case.endswith("respa") else 1
+    one.commands(f"""
+run {2000 // outer} post no
+variable e equal etotal
+fix e all print {20 // outer} "${{e}}" file {folder}/energies screen no title ""
+run {steps // outer} post no
+unfix e""")
+    energies = np.loadtxt(folder / "energies") / ATOMS * 1e3
+    held = np.array(one.lammps.gather_atoms("f", 1, 3))
+    one.commands("run 0 post no")
+    error = np.abs(np.array(one.lammps.gather_atoms("f", 1, 3)) - held).max()
     one.close()
+    t = np.arange(len(energies)) * 20 * 0.5e-6  # ns
+    line = np.polyfit(t, energies, 1)
     return float(line[0]), float(np.std(energies - np.polyval(line, t))), float(error)
 
 
@@ -126,11 +130,11 @@ def main() -> None:
             config = D3Config(kind="d3", functional=FUNCTIONAL, cutoff_A=cutoff, cn_cutoff_A=CN_CUTOFF)
             write_d3(folder / f"{cutoff:g}-d3.json", config, ["O", "H"])
         if args.drift:
-            for case in ["model", *ours]:
+            for case in ["model", *ours, "d3 every 1 respa"]:
                 slope, spread, error = drift(case, args.cutoffs[0], folder, args.drift)
-                print(f"{case:14s} {slope:9.2f} meV/atom/ns, {spread:.4f} meV/atom, {error:.1e} eV/A", flush=True)
+                print(f"{case:16s} {slope:9.2f} meV/atom/ns, {spread:.4f} meV/atom, {error:.1e} eV/A", flush=True)
             return
-        names = ["dispersion/d3", "dispersion/d3 respa", *ours, "d3 tail yes"]
+        names = ["dispersion/d3", "dispersion/d3 respa", *ours, "d3 tail yes", "d3 every 1 respa"]
         cases = [("model", 0.0)] + [(case, cutoff) for cutoff in args.cutoffs for case in names]
         times = measure(cases, folder, args.rounds, args.steps)
     for (case, cutoff), us in zip(cases, times, strict=True):

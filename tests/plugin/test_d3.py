@@ -159,7 +159,6 @@ def test_held_coefficients(tmp_path, water, run_as_written):
     for keywords, energy_bound, force_bound in (("every 7", 1e-9, 1e-9), ("every 5", 5e-6, 1e-2)):
         (energy, sums), forces = found(keywords)
         assert sums == pytest.approx(energy, rel=1e-9)
-        print(keywords, energy / exact - 1, np.abs(forces - exact_forces).max())
         assert energy == pytest.approx(exact, rel=energy_bound)
         np.testing.assert_allclose(forces, exact_forces, atol=force_bound)
         (again, _), parallel = found(keywords, ranks=2)

@@ -187,11 +187,11 @@ void D3::count(const D3List &list, const int *species, const double *positions, 
       const size_t *at = &list.starts[2 * (c * S + t)];
       work.gather(positions, i, &list.partners[at[0]], at[1] - at[0], p.cn_cutoff, impl->kernels.lanes);
       impl->kernels.counts({work.padded,
-                               p.counting,
-                               impl->radius[species[i] * S + t],
-                               {work.r[0], work.r[1], work.r[2]},
-                               work.energy,
-                               work.by_partner});
+                            p.counting,
+                            impl->radius[species[i] * S + t],
+                            {work.r[0], work.r[1], work.r[2]},
+                            work.energy,
+                            work.by_partner});
       for (int k = 0; k < work.n; k++) {
         sum += work.energy[k];
         numbers[work.partner[k]] += work.energy[k];
@@ -259,11 +259,11 @@ void D3::follow(const D3List &list, const int *species, const double *positions,
       const size_t *at = &list.starts[2 * (c * S + t)];
       work.gather(positions, i, &list.partners[at[0]], at[1] - at[0], p.cn_cutoff, impl->kernels.lanes);
       impl->kernels.counts({work.padded,
-                               p.counting,
-                               impl->radius[species[i] * S + t],
-                               {work.r[0], work.r[1], work.r[2]},
-                               work.energy,
-                               work.by_partner});
+                            p.counting,
+                            impl->radius[species[i] * S + t],
+                            {work.r[0], work.r[1], work.r[2]},
+                            work.energy,
+                            work.by_partner});
       double sum[10] = {};
       for (int k = 0; k < work.n; k++) {
         const double slope = slopes[i] + slopes[work.partner[k]], pull = -2 * slope * work.by_partner[k];
