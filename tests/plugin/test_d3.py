@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
+from tlmd._engine import available_isas
 from tlmd.baseline.d3 import D3, D3Config
 from tlmd.units import BAR_PER_EV_A3, EV_PER_KCAL_MOL
 
@@ -87,7 +88,17 @@ def test_values_are_those_of_s_dftd3(tmp_path, box, run_as_written, damping):
     assert np.abs(truth.forces).max() > 0.02
 
 
-def test_forces_and_virial_are_slopes_of_the_energy(tmp_path, box, run_as_written):
+def test_every_instruction_set_gives_the_same(tmp_path, box, run_as_written, monkeypatch):
+    write_file(tmp_path, config())
+    found = {}
+    for isa in ("portable", *(isa for isa in available_isas() if isa != "portable")):
+        monkeypatch.setenv("TLMD_ISA", isa)
+        found[isa] = result(tmp_path, run_as_written(deck() + END).text)
+        np.testing.assert_allclose(found[isa][0], found["portable"][0], rtol=1e-10, atol=1e-6)
+        np.testing.assert_allclose(found[isa][1], found["portable"][1], atol=1e-10)
+
+
+def test_forces_are_slopes_of_the_energy(tmp_path, box, run_as_written):
     """With the tail: its part that depends on coordination numbers, too. Steps are so small that no pair crosses the
     cutoff, where the energy is not smooth."""
     write_file(tmp_path, config(damping="bj"))
