@@ -166,7 +166,8 @@ void PairTPaiNN::init_style() {
 // A model trained on labels less a baseline is half a potential without it.
 void PairTPaiNN::miss_baseline() {
   for (const auto &style : model->card().baseline)
-    if (!force->pair_match("^" + style, 0, 1) && comm->me == 0)
+    if (!force->pair_match("^" + style, 0, 1) && !(style == "dispersion/d3" && force->pair_match("d3", 1, 1)) &&
+        comm->me == 0)
       error->warning(FLERR,
                      "pair_style {}: the model's labels were less the baseline {}, which this input does not add; use "
                      "pair_style hybrid/overlay with the lines that tl-export prints",

@@ -53,13 +53,14 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *i
                         built, torch_found());
     return;
   }
-  static const char *const styles[][2] = {{"tpainn", "tlmd_create_tpainn"}, {"mekrr", "tlmd_create_mekrr"}};
+  static const char *const styles[][2] = {
+      {"tpainn", "tlmd_create_tpainn"}, {"mekrr", "tlmd_create_mekrr"}, {"d3", "tlmd_create_d3"}};
   for (const auto &[name, creator] : styles) {
     lammpsplugin_t plugin{};  // copied by LAMMPS
     plugin.version = TLMD_LAMMPS_VERSION;
     plugin.style = "pair";
     plugin.name = name;
-    plugin.info = "transfer-learned PaiNN, or a kernel on its features (tlmd)";
+    plugin.info = "transfer-learned PaiNN, a kernel on its features, or dispersion D3 (tlmd)";
     plugin.author = "the tlmd authors";
     plugin.creator = reinterpret_cast<void *(*)(LAMMPS *)>(dlsym(pair, creator));
     plugin.handle = handle;

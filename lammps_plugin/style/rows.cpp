@@ -6,6 +6,7 @@
 #include "atom.h"
 #include "comm.h"
 #include "neigh_list.h"
+#include "neighbor.h"
 #include "pair.h"
 #include "utils.h"
 
@@ -63,13 +64,22 @@ void Rows::unpack(int n, int first, const double *buf) {
   for (int k = 0; k < n; k++) owner[first + k] = {(int) buf[2 * k], (int) buf[2 * k + 1]};
 }
 
+// Whether a pair can come within the cutoff before the next list: beside a style of a longer cutoff the list reaches
+// further. So can one without a distance, which is refused later.
+bool Rows::near(int i, int j) const {
+  const double *a = atom->x[i], *b = atom->x[j], reach = cutoff + neighbor->skin;
+  const double r2 = (b[0] - a[0]) * (b[0] - a[0]) + (b[1] - a[1]) * (b[1] - a[1]) + (b[2] - a[2]) * (b[2] - a[2]);
+  return !(r2 > reach * reach);
+}
+
 // Of each local and ghost atom, whether an own atom's list names it; all where ghosts have lists, too.
 std::vector<char> Rows::named_ghosts() const {
   std::vector<char> named(row.size(), hops > 0);
   if (hops) return named;
   for (int ii = 0; ii < list->inum; ii++) {
     const int i = list->ilist[ii], *neighbours = list->firstneigh[i];
-    for (int jj = 0; jj < list->numneigh[i]; jj++) named[neighbours[jj] & NEIGHMASK] = 1;
+    for (int jj = 0; jj < list->numneigh[i]; jj++)
+      if (near(i, neighbours[jj] & NEIGHMASK)) named[neighbours[jj] & NEIGHMASK] = 1;
   }
   return named;
 }
@@ -125,6 +135,7 @@ void Rows::list_candidates() {
     for (const bool shared : {true, false}) {
       for (int jj = 0; jj < list->numneigh[i]; jj++) {
         const int j = neighbours[jj] & NEIGHMASK, r = row[j];
+        if (!near(i, j)) continue;
         // a pair of two own atoms lies at the lower row and is shared; own images and ghosts are directed
         if (r >= 0 && (r < n && r != c ? shared && r > c : !shared)) candidates.push_back({j, r});
       }

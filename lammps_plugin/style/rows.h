@@ -39,6 +39,7 @@ class Rows : protected Pointers {
 
  private:
   void number_rows();
+  bool near(int i, int j) const;
   std::vector<char> named_ghosts() const;
   void name_species();
   void list_candidates();
@@ -56,7 +57,7 @@ class Rows : protected Pointers {
   struct Candidate {
     int atom, row;
   };
-  std::vector<Candidate> candidates;       // pairs within the list's reach, by centre, shared ones first
+  std::vector<Candidate> candidates;       // pairs within the cutoff and the skin, by centre, shared ones first
   std::vector<int> first, first_directed;  // of each centre
 };
 

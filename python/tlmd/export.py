@@ -111,12 +111,13 @@ def export_members(model: Path | str, first: Path, dtype: str | None = None, fra
 
 
 def lammps_lines(files: Sequence[Path]) -> list[str]:
-    """The lines of a LAMMPS input for an exported model with a baseline, or for the members of a committee; none for a
-    model by itself."""
+    """The lines of a LAMMPS input for an exported model with a baseline, whose files are written beside it, or for the
+    members of a committee; none for a model by itself."""
     card, names = read_card(files[0]), " ".join(map(str, files))
     members, lines = card.deviation.get("members", 1), []
     if card.baseline is not None:
         with closing(open_baseline(card.baseline)) as baseline:
+            baseline.write(files[0], card.elements)
             lines = baseline.lines(card.kind, names, card.elements)
     elif len(files) > 1:
         lines = [f"pair_coeff * * {names} {' '.join(card.elements)}"]

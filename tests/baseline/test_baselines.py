@@ -107,6 +107,7 @@ def test_hessian(tmp_path):
 
 def test_lines_for_lammps(tmp_path):
     assert open_baseline(described(tmp_path, "d3")).lines("tpainn", "m.pt", ["H", "O"]) == [
+        "# pip install tad-dftd3 and export again for pair_style d3, which is faster",
         "pair_style hybrid/overlay tpainn dispersion/d3 original revpbe0 8.0 6.0",
         "pair_coeff * * tpainn m.pt H O",
         "pair_coeff * * dispersion/d3 H O",

@@ -52,9 +52,13 @@ def model_with(tmp_path, kind, water):
     save_model(tmp_path / "model.pt", potential, card, sample)
 
 
-@pytest.mark.parametrize("kind", ["d3", "lammps"])
+@pytest.mark.parametrize("kind", ["d3", "d3 of LAMMPS", "lammps"])
 def test_lammps_with_the_printed_lines_is_the_calculator(tmp_path, water, run_as_written, monkeypatch, capsys, kind):
-    model_with(tmp_path, kind, water)
+    model_with(tmp_path, kind.split()[0], water)
+    if kind == "d3":
+        pytest.importorskip("tad_dftd3")
+    elif kind == "d3 of LAMMPS":
+        monkeypatch.setitem(sys.modules, "tad_dftd3", None)
     data = (tmp_path / "water.data").read_text().replace("# atomic", "# charge")
     head, atoms = data.split("# charge\n\n")
     lines = [" ".join([*line.split()[:2], "0.0", *line.split()[2:]]) for line in atoms.splitlines()]
@@ -64,6 +68,9 @@ def test_lammps_with_the_printed_lines_is_the_calculator(tmp_path, water, run_as
     with pytest.raises(SystemExit, match="0"):
         cli.export()
     _, *printed = capsys.readouterr().out.splitlines()
+    assert (tmp_path / "model-d3.json").exists() == (kind == "d3")
+    words = {"d3": "tpainn d3", "d3 of LAMMPS": "tpainn dispersion/d3 original", "lammps": "tpainn lj/cut"}
+    assert f"pair_style hybrid/overlay {words[kind]}" in "\n".join(printed)
     # the card's order of elements for D3, the include's for its own types
     printed = "\n".join(printed).replace(" ".join(ELEMENTS), "O H")
     text = run_as_written(HEAD + printed + END, ranks=2).text

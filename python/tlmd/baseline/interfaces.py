@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,9 @@ class Baseline(ABC):
     def lines(self, style: str, model: str, elements: Sequence[str]) -> list[str]:
         """LAMMPS commands for the sum: pair_style `style` with the file `model`, whose atom types are `elements`, and
         this."""
+
+    def write(self, model: Path | str, elements: Sequence[str]) -> None:  # noqa: B027, some need none
+        """Write the files that `lines` name beside the exported `model`."""
 
     def close(self) -> None:  # noqa: B027, some hold nothing
         """Release what it holds."""
