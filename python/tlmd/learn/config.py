@@ -45,7 +45,7 @@ class StateConfig(Section):
     temperature_K: Temperature = Field(description="of the thermostat and of the first velocities")
     pressure_bar: float = Field(1.0, description="of npt")
     ps: Positive = Field(20.0, description="length of a run")
-    timestep_fs: Timestep = Field(0.5, description="fs")
+    timestep_fs: Timestep = Field(0.5, description="fs, of MD; with hydrogen 1 at most")
     runs: Count = Field(1, description="runs in each round, with other velocities in every round")
 
     def files(self) -> dict[str, Path]:
