@@ -53,14 +53,16 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *i
                         built, torch_found());
     return;
   }
-  static const char *const styles[][2] = {
-      {"tpainn", "tlmd_create_tpainn"}, {"mekrr", "tlmd_create_mekrr"}, {"d3", "tlmd_create_d3"}};
-  for (const auto &[name, creator] : styles) {
+  constexpr const char *MODEL = "transfer-learned PaiNN, or a kernel on its features (tlmd)";
+  static const char *const styles[][3] = {{"tpainn", "tlmd_create_tpainn", MODEL},
+                                          {"mekrr", "tlmd_create_mekrr", MODEL},
+                                          {"d3", "tlmd_create_d3", "Grimme's dispersion D3 (tlmd)"}};
+  for (const auto &[name, creator, info] : styles) {
     lammpsplugin_t plugin{};  // copied by LAMMPS
     plugin.version = TLMD_LAMMPS_VERSION;
     plugin.style = "pair";
     plugin.name = name;
-    plugin.info = "transfer-learned PaiNN, a kernel on its features, or dispersion D3 (tlmd)";
+    plugin.info = info;
     plugin.author = "the tlmd authors";
     plugin.creator = reinterpret_cast<void *(*)(LAMMPS *)>(dlsym(pair, creator));
     plugin.handle = handle;
