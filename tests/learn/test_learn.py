@@ -127,9 +127,12 @@ def test_rounds_go_on_after_a_kill(project):
 
 def test_no_unsure_frames_end_it(project):
     pytest.importorskip("tblite")
-    settings = ["watch.dump=40.0", "states.hot.runs=1", "states.hot.ps=0.05"]
+    settings = ["watch.dump=40.0", "states.hot.runs=1", "states.hot.ps=0.15"]
     config = load_config(LearnConfig, project / "learn.toml", settings)
     assert learn(config, project / "sure") == "0 unsure frames in the last round"
+    labelled = read_frames(project / "sure/rounds/01/labels/labelled.extxyz")  # frames of the first model's MD
+    assert len(labelled) == 2 and all(frame.info["source"] == "00-hot-1" for frame in labelled)
+    assert not (project / "sure/rounds/02").exists()
 
 
 def test_refusals(project):

@@ -32,7 +32,7 @@ DATA, DECK, SCRIPT, LOG, DUMP, UNSURE, RESULT = (
 )  # fmt: skip
 VACUUM_A = 10.0  # around a free molecule, in the data file
 RECORDED = 1000  # frames of a run, and rows of its log
-LAST = 20  # frames of a run that failed without an unsure one
+FEW = 20  # frames of a trajectory, where too few of them are unsure
 MOST = 200  # unsure frames of a run that are kept
 HOT, SIGMAS = 0.5, 5.0  # too hot: by this part of the temperature, and so many standard deviations more
 INPUT = """# A run of tl-learn. Frames of a large deviation go to {unsure}; a far larger one, a contact or heat ends it.
@@ -160,17 +160,17 @@ class Run:
         chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST, len(frames))).astype(int))
         return [self._told(frames[int(i)]) for i in chosen if possible(frames[int(i)])]
 
-    def last(self) -> list[Frame]:
-        """The last frames of its trajectory that are possible, of a run that failed without an unsure one."""
+    def others(self, skip_ps: float) -> list[Frame]:
+        """FEW frames of its trajectory after `skip_ps`, spread over it; of a run that failed, the last ones."""
         path = self.folder / DUMP
         if not path.exists():
             return []
-        found = []
-        for atoms in iread(path, index=":", format="lammps-dump-text"):
-            cell = atoms.cell.array if atoms.pbc.any() else np.zeros((3, 3))
-            frame = self._told(Frame(atoms.numbers, atoms.positions, cell, atoms.pbc))
-            found = [*found[1 - LAST :], frame] if possible(frame) else found
-        return found
+        read = list(iread(path, index=":", format="lammps-dump-text"))
+        first = min(len(read) - 1, round(len(read) * skip_ps / self.state.ps))
+        spread = np.unique(np.linspace(first, len(read) - 1, FEW).astype(int))
+        chosen = [read[int(i)] for i in spread] if not self.ended.why else read[-FEW:]
+        frames = [Frame(each.numbers, each.positions, each.cell.array, each.pbc) for each in chosen]
+        return [self._told(frame) for frame in frames if possible(frame)]
 
     def _told(self, frame: Frame) -> Frame:
         """With where it comes from, and without the box of a free molecule."""

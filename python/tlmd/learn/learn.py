@@ -33,7 +33,7 @@ from tlmd.train.committee import folders
 from tlmd.train.config import FinetuneConfig
 from tlmd.train.finetune import finetune
 
-RECORD, TRAIN, UNSURE = "round.json", "train.extxyz", "unsure.extxyz"
+RECORD, TRAIN, NEXT = "round.json", "train.extxyz", "next.extxyz"
 
 
 def learn(config: LearnConfig, out: Path) -> str:
@@ -71,7 +71,7 @@ def ended(config: LearnConfig, rounds: list[Round]) -> str:
         return ""
     stop, last = config.stop, rounds[-1].record
     whole = all(not each["why"] for each in last["runs"])
-    if whole and last["unsure"] <= stop.unsure:
+    if whole and last["unsure"] <= stop.unsure and len(rounds) > 1:  # the first one has no label of its own MD
         return f"{last['unsure']} unsure frames in the last round"
     if stop.property and settled([each.value for each in rounds[-UNCHANGED - 1 :]]):
         return f"{stop.property} has not moved for {UNCHANGED} rounds"
@@ -122,12 +122,12 @@ class Round:
         surprise = self.surprise()
         models = self.train()
         self.simulate(models)
-        frames = self.unsure()
-        write_frames(self.folder / UNSURE, frames)
+        unsure = [frame for run in self.runs for frame in run.unsure(self.config.watch.skip_ps)]
+        write_frames(self.folder / NEXT, [*unsure, *self.others(len(unsure))])
         errors = json.loads((self.folder / "model" / "errors.json").read_text(encoding="utf-8"))
         ends = [{"run": run.folder.name, **run.ended._asdict()} for run in self.runs]
         record = {"tried": tried, "labelled": len(self.labelled()), "errors": errors, "runs": ends}
-        record |= {"unsure": len(frames), "models": len(self.members()), "new": surprise}
+        record |= {"unsure": len(unsure), "models": len(self.members()), "new": surprise}
         write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
         write_page(self)
 
@@ -139,7 +139,7 @@ class Round:
             pool, amount = config.start.pool, config.start.n_frames
             model = load_config(FinetuneConfig, config.finetune).transfer.start_from
         else:
-            pool, amount, model = [self.before.folder / UNSURE], config.new.n_frames, self.before.model
+            pool, amount, model = [self.before.folder / NEXT], config.new.n_frames, self.before.model
             budget -= labels_of(list(self.earlier()))
         if not pool:
             return None
@@ -208,13 +208,14 @@ class Round:
         if missing:
             raise InputError(f"{len(missing)} runs of MD not done in time", "all", "the same command goes on")
 
-    def unsure(self) -> list[Frame]:
-        """The unsure frames of all runs; of runs that failed without one, their last frames."""
-        frames = [frame for run in self.runs for frame in run.unsure(self.config.watch.skip_ps)]
-        failed = [run for run in self.runs if run.ended.why]
-        if not frames and failed:
-            frames = [frame for run in failed for frame in run.last()]
-            if not frames:
-                got = f"{failed[0].folder}: {failed[0].ended.why}, before a frame was written"
-                raise InputError(got, "MD that can start", "see its log; begin with more labelled frames")
+    def others(self, unsure: int) -> list[Frame]:
+        """Frames of the trajectories, where those that are unsure are too few for the next round. InputError where a
+        run failed before it wrote any."""
+        if unsure >= self.config.new.n_frames:
+            return []
+        frames = [frame for run in self.runs for frame in run.others(self.config.watch.skip_ps)]
+        if not unsure and not frames:
+            failed = self.runs[0]
+            got = f"{failed.folder}: {failed.ended.why or 'no frame'}, before a frame was written"
+            raise InputError(got, "MD that can start", "see its log; begin with more labelled frames")
         return frames
