@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "d3_file.h"
 
+#include "archive.h"
 #include "refusal.h"
 
 #include <nlohmann/json.hpp>  // MIT; the copy that comes with LAMMPS
@@ -15,15 +16,11 @@ using Json = nlohmann_lmp::json;
 
 static constexpr int FORMAT_VERSION = 1;
 
-// As in zip files; the first line has it of all others.
-static std::string crc32(const std::string &bytes) {
-  uint32_t crc = 0xffffffff;
-  for (const unsigned char byte : bytes) {
-    crc ^= byte;
-    for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >> 1 ^ 0xedb88320 : crc >> 1;
-  }
+// CRC-32 of all lines but the first, which states it.
+static std::string checksum(const std::string &bytes) {
+  const size_t rest = bytes.find('\n') + 1;
   char text[9];
-  snprintf(text, sizeof text, "%08x", ~crc);
+  snprintf(text, sizeof text, "%08x", crc32(bytes.data() + rest, bytes.size() - rest));
   return text;
 }
 
@@ -98,7 +95,6 @@ static void read_pairs(const Json &content, D3File &file) {
 
 static Json checked(const std::string &bytes, const std::string &name) {
   Json content;
-  const size_t line = bytes.find('\n');
   try {
     content = Json::parse(bytes);
     expect(content.at("kind") == "tlmd-d3", "another kind");
@@ -109,7 +105,7 @@ static Json checked(const std::string &bytes, const std::string &name) {
   if (version > FORMAT_VERSION)
     refuse(name + " of format " + std::to_string(version), "format " + std::to_string(FORMAT_VERSION) + " or older",
            "install a newer tlmd plugin");
-  const std::string found = crc32(bytes.substr(line + 1)), stated = content.value("crc32", "none");
+  const std::string found = checksum(bytes), stated = content.value("crc32", "none");
   if (found != stated)
     refuse(name + " with checksum " + found, "the one that it states, " + stated,
            "copy the file again, or run `tl-export model.pt`");

@@ -48,6 +48,18 @@ const std::vector<Keyword> MEKRR_KEYWORDS = {
    "Frames where the standard deviation of an atom's energy is above SIGMA are appended to FILE (extxyz).",
    [](Settings &s, const Values &v) { s.dump = sigma(v[0]); s.dump_file = v[1]; }},
 };
+
+const std::vector<Keyword> D3_KEYWORDS = {
+  {"every", "N", "1",
+   "Steps between two refreshes of coordination numbers and C6; between them both are held, and the energy follows coordination numbers at linear order.",
+   [](Settings &s, const Values &v) { s.every = std::stoi(v[0]); }},
+  {"tail", "yes|no", "no",
+   "Whether what lies beyond the cutoff is added, of atoms spread evenly: energy and pressure, periodic boxes only.",
+   [](Settings &s, const Values &v) { s.tail = v[0] == "yes"; }},
+  {"masses", "yes|no", "yes",
+   "Whether element names are compared with the masses of the atoms; no: for masses that are changed on purpose.",
+   [](Settings &s, const Values &v) { s.masses = v[0] == "yes"; }},
+};
 // clang-format on
 
 static std::vector<std::string> split(const std::string &text, char at) {
@@ -99,8 +111,9 @@ static const Keyword &find(const std::vector<Keyword> &keywords, const std::stri
   refuse("keyword " + name, "one of " + listed(names), "correct the input line");
 }
 
-Settings read_settings(const std::vector<Keyword> &keywords, const std::vector<std::string> &words) {
-  Settings settings;
+Settings read_settings(const std::vector<Keyword> &keywords, const std::vector<std::string> &words,
+                       const Settings &usual) {
+  Settings settings = usual;
   for (size_t i = 0; i < words.size();) {
     const Keyword &keyword = find(keywords, words[i++]);
     Values values;

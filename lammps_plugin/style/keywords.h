@@ -20,6 +20,7 @@ struct Settings {
   double halt = 0, dump = 0;     // LAMMPS units; 0: off
   std::string dump_file;
   int every = 10;  // steps
+  bool tail = false;
 };
 
 using Values = std::vector<std::string>;
@@ -32,11 +33,12 @@ struct Keyword {
   void (*set)(Settings &, const Values &);
 };
 
-extern const std::vector<Keyword> TPAINN_KEYWORDS, MEKRR_KEYWORDS;  // of mekrr: in place of those of tpainn
+extern const std::vector<Keyword> TPAINN_KEYWORDS, MEKRR_KEYWORDS, D3_KEYWORDS;  // of mekrr: in place of tpainn's
 
-/// Reads `words`, the arguments of pair_style after its name. Throws std::runtime_error with one line that says got /
-/// wanted / do.
-Settings read_settings(const std::vector<Keyword> &keywords, const std::vector<std::string> &words);
+/// Reads `words`, the arguments of pair_style after its name; what they leave out is as in `usual`. Throws
+/// std::runtime_error with one line that says got / wanted / do.
+Settings read_settings(const std::vector<Keyword> &keywords, const std::vector<std::string> &words,
+                       const Settings &usual);
 
 }  // namespace tlmd
 #endif

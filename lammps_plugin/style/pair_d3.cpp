@@ -25,75 +25,15 @@
 
 using namespace LAMMPS_NS;
 
-PairD3::PairD3(LAMMPS *lmp) : Pair(lmp) {
-  single_enable = 0;
-  restartinfo = 0;
-  one_coeff = 1;
-  manybody_flag = 1;
-  no_virial_fdotr_compute = 1;
-  centroidstressflag = CENTROID_NOTAVAIL;
+PairD3::PairD3(LAMMPS *lmp) : PairElements(lmp) {
   comm_forward = 2 * (tlmd::engine::D3_REFERENCES - 1);  // at most; hybrid asks before coeff
   comm_reverse = 1;
 }
 
-PairD3::~PairD3() {
-  if (copymode || !allocated) return;
-  memory->destroy(setflag);
-  memory->destroy(cutsq);
-}
-
-void PairD3::refuse(const std::string &text, const char *command) {
-  if (!text.empty()) error->all(FLERR, "{} d3: {}", command, text);
-}
-
-void PairD3::allocate() {
-  const int n = atom->ntypes;
-  memory->create(setflag, n + 1, n + 1, "pair:setflag");
-  memory->create(cutsq, n + 1, n + 1, "pair:cutsq");
-  map = new int[n + 1];
-  for (int i = 0; i <= n; i++) {
-    map[i] = -1;
-    for (int j = 0; j <= n; j++) setflag[i][j] = 0;
-  }
-  allocated = 1;
-}
-
-struct D3Keyword {
-  const char *name, *values, *usual, *help;
-};
-
-// Python reads the four texts of each row, as those of keywords.cpp.
-// clang-format off
-static const std::vector<D3Keyword> D3_KEYWORDS = {
-  {"every", "N", "1",
-   "Steps between two refreshes of coordination numbers and C6; between them both are held, and the energy follows coordination numbers at linear order."},
-  {"tail", "yes|no", "no",
-   "Whether what lies beyond the cutoff is added, of atoms spread evenly: energy and pressure, periodic boxes only."},
-  {"masses", "yes|no", "yes",
-   "Whether element names are compared with the masses of the atoms; no: for masses that are changed on purpose."},
-};
-// clang-format on
-
-void PairD3::settings(int narg, char **arg) {
-  every = 1;
-  tail = false;
-  masses = true;
-  for (int i = 0; i < narg; i += 2) {
-    const std::string name = arg[i], value = i + 1 < narg ? arg[i + 1] : "nothing";
-    if (std::none_of(D3_KEYWORDS.begin(), D3_KEYWORDS.end(), [&](const D3Keyword &k) { return name == k.name; }))
-      refuse(fmt::format("got keyword {}; wanted one of every, tail, masses; correct the input line", name));
-    if (name == "every") {
-      char *end = nullptr;
-      const long number = std::strtol(value.c_str(), &end, 10);
-      if (*end || number < 1 || number > 1000000000)
-        refuse(fmt::format("got {} for every; wanted a whole number above zero; correct the input line", value));
-      every = (int) number;
-    } else if (value != "yes" && value != "no") {
-      refuse(fmt::format("got {} for {}; wanted one of yes, no; correct the input line", value, name));
-    } else {
-      (name == "tail" ? tail : masses) = value == "yes";
-    }
-  }
+tlmd::Settings PairD3::usual() const {
+  tlmd::Settings settings;
+  settings.every = 1;
+  return settings;
 }
 
 void PairD3::coeff(int narg, char **arg) {
@@ -116,34 +56,13 @@ void PairD3::coeff(int narg, char **arg) {
   }
   if (comm->me == 0) utils::logmesg(lmp, "pair_style d3: {}\n", file.summary);
   names.assign(arg + 2, arg + narg);
-  name_types();
-}
-
-void PairD3::name_types() {
-  for (int type = 1; type <= atom->ntypes; type++) {
-    const auto found = std::find(file.elements.begin(), file.elements.end(), names[type]);
-    map[type] = found == file.elements.end() ? -1 : (int) (found - file.elements.begin());
-    if (map[type] >= 0 || names[type] == "NULL") continue;
-    std::string list;
-    for (const auto &element : file.elements) list += " " + element;
-    refuse(fmt::format("got element {}; wanted one that the file has:{}; export a model that knows it, or NULL",
-                       names[type], list),
-           "pair_coeff for");
-  }
-  for (int i = 1; i <= atom->ntypes; i++)
-    for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = map[i] >= 0 && map[j] >= 0;
+  name_types(file.elements, true, "one that the file has", "export a model that knows it");
 }
 
 void PairD3::init_style() {
-  if (tlmd::energy_unit(update->unit_style) == 0)
-    refuse(fmt::format("got units {}; wanted metal or real; change the units command", update->unit_style));
-  if (!force->newton_pair) refuse("got newton off; wanted newton on for pairs; remove the newton command");
-  if (tail && (!domain->xperiodic || !domain->yperiodic || !domain->zperiodic))
+  check_input(file.elements);
+  if (options.tail && (!domain->xperiodic || !domain->yperiodic || !domain->zperiodic))
     refuse("got tail yes in a box that is not periodic; wanted all directions periodic; leave out tail");
-  const Checks checks(lmp, map);
-  refuse(checks.bonds());
-  refuse(checks.exclusions());
-  if (masses) refuse(checks.masses(file.elements, names));
   neighbor->add_request(this);
   checked = false;
 }
@@ -235,8 +154,8 @@ void PairD3::refresh(tlmd::engine::D3Result &result) {
   slopes.assign(n_all, 0);
   d3->disperse(pairs, species.data(), x, rows.data(), slopes.data(), result);
   collect(slopes);
-  if (tail) sum_weights();
-  if (tail) add_tail(result, true);
+  if (options.tail) sum_weights();
+  if (options.tail) add_tail(result, true);
   spread(slopes, 1);
   const double energy = result.energy;
   d3->follow(pairs, species.data(), x, slopes.data(), result);
@@ -248,7 +167,7 @@ void PairD3::refresh(tlmd::engine::D3Result &result) {
 void PairD3::hold(tlmd::engine::D3Result &result) {
   const double *x = positions();
   d3->disperse(pairs, species.data(), x, rows.data(), nullptr, result);
-  if (tail) add_tail(result, false);
+  if (options.tail) add_tail(result, false);
   d3->follow(pairs, species.data(), x, slopes.data(), result);
   if (!result.energies) return;
   std::vector<double> now(numbers.size(), 0);
@@ -294,15 +213,16 @@ void PairD3::compute(int eflag, int vflag) {
   result.forces = forces.data();
   if (eflag_atom) energies.assign(n_all, 0), result.energies = energies.data();
   if (vflag_atom) virials.assign(6 * n_all, 0), result.virials = virials.data();
-  if (moved || every == 1 || update->ntimestep - last >= every || update->ntimestep < last)
+  if (moved || options.every == 1 || update->ntimestep - last >= options.every || update->ntimestep < last)
     refresh(result);
   else
     hold(result);
   result.energy += offset;
-  store(result, tlmd::energy_unit(update->unit_style));
+  store(result);
 }
 
-void PairD3::store(const tlmd::engine::D3Result &result, double unit) {
+void PairD3::store(const tlmd::engine::D3Result &result) {
+  const double unit = unit_energy;
   const int n_all = atom->nlocal + atom->nghost;
   if (!std::isfinite(result.energy))
     error->one(FLERR, "pair_style d3: got energy {} at step {}; wanted a finite number; look at the atoms' positions",

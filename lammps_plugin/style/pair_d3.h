@@ -3,8 +3,7 @@
 #define LMP_PAIR_D3_H
 
 #include "backends/d3_file.h"
-
-#include "pair.h"
+#include "pair_elements.h"
 
 #include <memory>
 #include <string>
@@ -14,12 +13,10 @@ namespace LAMMPS_NS {
 
 /// pair_style d3 [every N] [tail yes|no] [masses yes|no]
 /// pair_coeff * * model-d3.json O H          (NULL for types without dispersion)
-class PairD3 : public Pair {
+class PairD3 : public PairElements {
  public:
   explicit PairD3(LAMMPS *);
-  ~PairD3() override;
 
-  void settings(int, char **) override;
   void coeff(int, char **) override;
   void init_style() override;
   double init_one(int, int) override;
@@ -31,9 +28,9 @@ class PairD3 : public Pair {
   void unpack_reverse_comm(int, int *, double *) override;
 
  private:
-  void allocate();
-  void refuse(const std::string &text, const char *command = "pair_style");
-  void name_types();
+  std::string kind() const override { return "d3"; }
+  std::vector<tlmd::Keyword> keywords() const override { return tlmd::D3_KEYWORDS; }
+  tlmd::Settings usual() const override;
   void make_list();
   const double *positions() const;
   void refresh(tlmd::engine::D3Result &);
@@ -42,11 +39,8 @@ class PairD3 : public Pair {
   void spread(std::vector<double> &values, int size);
   void sum_weights();
   void add_tail(tlmd::engine::D3Result &, bool slopes);
-  void store(const tlmd::engine::D3Result &, double unit);
+  void store(const tlmd::engine::D3Result &);
 
-  int every = 1;
-  bool tail = false, masses = true;
-  std::vector<std::string> names;  // the element of each type, from 1; NULL: without
   tlmd::D3File file;
   std::unique_ptr<tlmd::engine::D3> d3;
   tlmd::engine::D3List pairs;

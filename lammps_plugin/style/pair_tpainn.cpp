@@ -3,7 +3,6 @@
 
 #include "backends/elements.h"
 #include "checks.h"
-#include "units.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -23,13 +22,7 @@
 using namespace LAMMPS_NS;
 
 PairTPaiNN::PairTPaiNN(LAMMPS *lmp, Watch::Quantity quantity)
-    : Pair(lmp), rows(lmp), contacts(lmp, options), committee(lmp), watch(lmp, quantity, options) {
-  single_enable = 0;
-  restartinfo = 0;
-  one_coeff = 1;
-  manybody_flag = 1;
-  no_virial_fdotr_compute = 1;
-  centroidstressflag = CENTROID_NOTAVAIL;
+    : PairElements(lmp), rows(lmp), contacts(lmp, options), committee(lmp), watch(lmp, quantity, options) {
   comm_forward = 2;
   comm_reverse = 3;
   nextra = 2;  // compute pair
@@ -37,35 +30,11 @@ PairTPaiNN::PairTPaiNN(LAMMPS *lmp, Watch::Quantity quantity)
 }
 
 PairTPaiNN::~PairTPaiNN() {
-  if (copymode || !allocated) return;
-  memory->destroy(setflag);
-  memory->destroy(cutsq);
-  memory->destroy(cutghost);
-}
-
-void PairTPaiNN::refuse(const std::string &text, const char *command) {
-  if (!text.empty()) error->all(FLERR, "{} {}: {}", command, kind(), text);
-}
-
-void PairTPaiNN::allocate() {
-  const int n = atom->ntypes;
-  memory->create(setflag, n + 1, n + 1, "pair:setflag");
-  memory->create(cutsq, n + 1, n + 1, "pair:cutsq");
-  memory->create(cutghost, n + 1, n + 1, "pair:cutghost");
-  map = new int[n + 1];
-  for (int i = 0; i <= n; i++) {
-    map[i] = -1;
-    for (int j = 0; j <= n; j++) setflag[i][j] = 0;
-  }
-  allocated = 1;
+  if (!copymode && allocated) memory->destroy(cutghost);
 }
 
 void PairTPaiNN::settings(int narg, char **arg) {
-  try {
-    options = tlmd::read_settings(keywords(), {arg, arg + narg});
-  } catch (const std::exception &e) {
-    refuse(e.what());
-  }
+  PairElements::settings(narg, arg);
   if (options.backend == "native" && options.device == "cuda")
     refuse("got backend native on device cuda; wanted device cpu or auto; or use backend torchscript");
 }
@@ -109,46 +78,18 @@ int PairTPaiNN::count_files(int narg, char **arg) {
 }
 
 void PairTPaiNN::coeff(int narg, char **arg) {
-  if (!allocated) allocate();
+  if (!allocated) {
+    allocate();
+    memory->create(cutghost, atom->ntypes + 1, atom->ntypes + 1, "pair:cutghost");
+  }
   const int n_files = count_files(narg, arg);
   load({arg + 2, arg + 2 + n_files});
   names.assign(arg + 1 + n_files, arg + narg);
-  name_types();
-}
-
-// Species of each type by its name, and which pairs of types are this style's.
-void PairTPaiNN::name_types() {
-  const char *command = "pair_coeff for";
-  const auto &known = model->card().elements;
-  for (int type = 1; type <= atom->ntypes; type++) {
-    const std::string &name = names[type];
-    const auto found = std::find(known.begin(), known.end(), name);
-    map[type] = found == known.end() ? -1 : (int) (found - known.begin());
-    if (name == "NULL" && !utils::strmatch(force->pair_style, "^hybrid"))
-      refuse(fmt::format("got NULL for type {}; wanted an element for every type; name it, or use pair_style hybrid "
-                         "with another style for this type",
-                         type),
-             command);
-    if (map[type] >= 0 || name == "NULL") continue;
-    std::string list;
-    for (const auto &element : known) list += " " + element;
-    refuse(fmt::format("got element {}; wanted one that the model knows:{}; use a model trained on it, or NULL", name,
-                       list),
-           command);
-  }
-  for (int i = 1; i <= atom->ntypes; i++)
-    for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = map[i] >= 0 && map[j] >= 0;
+  name_types(model->card().elements, false, "one that the model knows", "use a model trained on it");
 }
 
 void PairTPaiNN::init_style() {
-  unit_energy = tlmd::energy_unit(update->unit_style);
-  if (unit_energy == 0)
-    refuse(fmt::format("got units {}; wanted metal or real; change the units command", update->unit_style));
-  if (!force->newton_pair) refuse("got newton off; wanted newton on for pairs; remove the newton command");
-  const Checks checks(lmp, map);
-  refuse(checks.bonds());
-  refuse(checks.exclusions());
-  if (options.masses) refuse(checks.masses(model->card().elements, names));
+  check_input(model->card().elements);
   miss_baseline();
   ghostneigh = range() > model->card().reach;
   neighbor->add_request(this, NeighConst::REQ_FULL | (ghostneigh ? NeighConst::REQ_GHOST : 0));

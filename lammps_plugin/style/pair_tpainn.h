@@ -4,12 +4,10 @@
 
 #include "committee.h"
 #include "contacts.h"
-#include "keywords.h"
 #include "model.h"
+#include "pair_elements.h"
 #include "rows.h"
 #include "watch.h"
-
-#include "pair.h"
 
 #include <memory>
 #include <string>
@@ -23,7 +21,7 @@ namespace LAMMPS_NS {
 /// The first model moves the atoms. With a committee `fix ID all pair N tpainn deviation 1` gives the deviations of the
 /// forces on the atoms, `compute ID all pair tpainn` the largest of them and their mean; Watch ends the run or keeps
 /// its frames where they are large.
-class PairTPaiNN : public Pair {
+class PairTPaiNN : public PairElements {
  public:
   explicit PairTPaiNN(LAMMPS *lmp) : PairTPaiNN(lmp, Watch::FORCES) {}
   ~PairTPaiNN() override;
@@ -44,9 +42,8 @@ class PairTPaiNN : public Pair {
  protected:
   PairTPaiNN(LAMMPS *, Watch::Quantity);
 
-  /// Name of the style, and the kind that the cards of its models state.
-  virtual std::string kind() const { return "tpainn"; }
-  virtual std::vector<tlmd::Keyword> keywords() const { return tlmd::TPAINN_KEYWORDS; }
+  std::string kind() const override { return "tpainn"; }  // also what the cards of the models state
+  std::vector<tlmd::Keyword> keywords() const override { return tlmd::TPAINN_KEYWORDS; }
   virtual bool takes_committees() const { return true; }
   /// Another model has been read.
   virtual void loaded() {}
@@ -57,20 +54,12 @@ class PairTPaiNN : public Pair {
   /// Collective: of the own rows at this step, which has been evaluated.
   virtual Deviations find_deviations();
 
-  /// Collective: ends LAMMPS with a line `COMMAND KIND: text`; text: got; wanted; do. None if it is empty.
-  void refuse(const std::string &text, const char *command = "pair_style");
-
-  tlmd::Settings options;
   std::unique_ptr<Model> model;
   Rows rows;
-  std::vector<std::string> names;  // the element of each type, from 1; NULL: another style's
-  double unit_energy = 1.0;        // LAMMPS energy unit per eV
 
  private:
-  void allocate();
   int count_files(int narg, char **arg);
   void load(const std::vector<std::string> &files);
-  void name_types();
   double range() const;
   void miss_baseline();
   void widen_ghosts();

@@ -3,34 +3,13 @@
 
 #include "engine/isa.h"
 #include "kernels/d3_kernels.h"
+#include "kernels/kernels.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 namespace tlmd::engine {
-
-#ifdef TLMD_X86
-namespace avx512 {
-void fill(D3Kernels &);
-}
-namespace avx2 {
-void fill(D3Kernels &);
-}
-#endif
-namespace portable {
-void fill(D3Kernels &);
-}
-
-static D3Kernels d3_kernels_of(const std::string &isa) {
-  D3Kernels kernels;
-#ifdef TLMD_X86
-  if (isa == "avx512") avx512::fill(kernels);
-  if (isa == "avx2") avx2::fill(kernels);
-#endif
-  if (isa == "portable") portable::fill(kernels);
-  return kernels;
-}
 
 using Weights = std::array<double, D3_REFERENCES>;
 constexpr double FAR = 1e10;  // A, of what fills the last vector of lanes: no energy
@@ -125,6 +104,17 @@ struct D3::Impl {
     }
     for (int b = 1; b < references(t); b++) out[b] -= out[0];
   }
+  // The near pairs of a centre with species `t` into `work`: counts as energies, their slopes by r^2 by partner.
+  void count_near(const D3List &list, size_t centre, int t, int s, const double *positions) const {
+    const size_t *at = &list.starts[2 * (centre * p.n_species + t)];
+    work.gather(positions, list.centres[centre], &list.partners[at[0]], at[1] - at[0], p.cn_cutoff, kernels.lanes);
+    kernels.counts({work.padded,
+                    p.counting,
+                    radius[s * p.n_species + t],
+                    {work.r[0], work.r[1], work.r[2]},
+                    work.energy,
+                    work.by_partner});
+  }
   static double rest(double whole, const double *weights, int n) {
     for (int w = 0; w < n; w++) whole -= weights[w];
     return whole;
@@ -134,7 +124,7 @@ struct D3::Impl {
 D3::D3(const D3Parameters &parameters, const std::string &isa) : impl(std::make_unique<Impl>()) {
   impl->p = parameters;
   const D3Parameters &p = impl->p;
-  impl->kernels = d3_kernels_of(choose_isa(isa));
+  impl->kernels = kernels_of<D3Kernels>(choose_isa(isa).c_str());
   for (int s = 0; s < p.n_species; s++)
     for (int t = 0; t < p.n_species; t++) {
       const double ratio = 3 * p.r4r2[s] * p.r4r2[t];  // C8 / C6, A^2
@@ -184,14 +174,7 @@ void D3::count(const D3List &list, const int *species, const double *positions, 
     const int i = list.centres[c];
     double sum = 0;
     for (int t = 0; t < S; t++) {
-      const size_t *at = &list.starts[2 * (c * S + t)];
-      work.gather(positions, i, &list.partners[at[0]], at[1] - at[0], p.cn_cutoff, impl->kernels.lanes);
-      impl->kernels.counts({work.padded,
-                            p.counting,
-                            impl->radius[species[i] * S + t],
-                            {work.r[0], work.r[1], work.r[2]},
-                            work.energy,
-                            work.by_partner});
+      impl->count_near(list, c, t, species[i], positions);
       for (int k = 0; k < work.n; k++) {
         sum += work.energy[k];
         numbers[work.partner[k]] += work.energy[k];
@@ -256,14 +239,7 @@ void D3::follow(const D3List &list, const int *species, const double *positions,
   for (size_t c = 0; c < list.centres.size(); c++) {
     const int i = list.centres[c];
     for (int t = 0; t < S; t++) {
-      const size_t *at = &list.starts[2 * (c * S + t)];
-      work.gather(positions, i, &list.partners[at[0]], at[1] - at[0], p.cn_cutoff, impl->kernels.lanes);
-      impl->kernels.counts({work.padded,
-                            p.counting,
-                            impl->radius[species[i] * S + t],
-                            {work.r[0], work.r[1], work.r[2]},
-                            work.energy,
-                            work.by_partner});
+      impl->count_near(list, c, t, species[i], positions);
       double sum[10] = {};
       for (int k = 0; k < work.n; k++) {
         const double slope = slopes[i] + slopes[work.partner[k]], pull = -2 * slope * work.by_partner[k];

@@ -1,6 +1,7 @@
 // Choice of the instruction set at run time.
 #include "engine/isa.h"
 
+#include "kernels/d3_kernels.h"
 #include "kernels/kernels.h"
 
 #include <algorithm>
@@ -13,15 +14,18 @@ namespace tlmd::engine {
 namespace avx512 {
 void fill(Kernels<float> &);
 void fill(Kernels<double> &);
+void fill(D3Kernels &);
 }  // namespace avx512
 namespace avx2 {
 void fill(Kernels<float> &);
 void fill(Kernels<double> &);
+void fill(D3Kernels &);
 }  // namespace avx2
 #endif
 namespace portable {
 void fill(Kernels<float> &);
 void fill(Kernels<double> &);
+void fill(D3Kernels &);
 }  // namespace portable
 
 std::vector<std::string> available_isas() {
@@ -48,9 +52,9 @@ std::string choose_isa(const std::string &wanted) {
                            "; correct TLMD_ISA");
 }
 
-template <class real> Kernels<real> kernels_of(const char *isa) {
+template <class Table> Table kernels_of(const char *isa) {
   const std::string name = isa;
-  Kernels<real> kernels;
+  Table kernels;
 #ifdef TLMD_X86
   if (name == "avx512") avx512::fill(kernels);
   if (name == "avx2") avx2::fill(kernels);
@@ -61,5 +65,6 @@ template <class real> Kernels<real> kernels_of(const char *isa) {
 
 template Kernels<float> kernels_of(const char *);
 template Kernels<double> kernels_of(const char *);
+template D3Kernels kernels_of(const char *);
 
 }  // namespace tlmd::engine

@@ -8,7 +8,7 @@ namespace tlmd::engine {
 template <class real>
 PaiNN<real>::Impl::Impl(const Weights &w, const Options &o, bool training)
     : scale(w.scale), reference(w.reference), repulsion(w.repulsion), options(o), isa(choose_isa(o.isa)),
-      kernels(kernels_of<real>(isa.c_str())), training(training), by_moments(w.n_species <= o.moment_species),
+      kernels(kernels_of<Kernels<real>>(isa.c_str())), training(training), by_moments(w.n_species <= o.moment_species),
       packed(w, kernels.lanes, by_moments, !training), width(packed.width), n_blocks(width / kernels.lanes),
       lanes(kernels.lanes), n_layers(w.n_layers),
       n_spheres(n_layers > 1 && w.first_basis.cutoff > w.basis.cutoff ? 2 : 1), inputs(n_layers), kept(n_layers),

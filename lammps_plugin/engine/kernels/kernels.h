@@ -41,8 +41,8 @@ template <class real> struct Kernels {
   void (*kernel_head)(const KernelHead<real> &, int first, int count) = nullptr;
 };
 
-// Those of an instruction set, as choose_isa names it.
-template <class real> Kernels<real> kernels_of(const char *isa);
+// Those of an instruction set, as choose_isa names it: Kernels<float>, Kernels<double>, D3Kernels.
+template <class Table> Table kernels_of(const char *isa);
 
 }  // namespace tlmd::engine
 #endif

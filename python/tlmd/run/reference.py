@@ -4,8 +4,7 @@
 
 Nothing is named here. The modules of the package are scanned for the commands (tlmd.cli), for configurations (a Section
 whose docstring begins with the command's name), for JSON_KEYS (command -> key -> meaning), and the keywords are the
-tables in lammps_plugin/style/keywords.cpp and pair_d3.cpp. tests/run/test_reference.py fails when a committed page is
-not the same.
+tables in lammps_plugin/style/keywords.cpp. tests/run/test_reference.py fails when a committed page is not the same.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ import tlmd
 from tlmd.run.config import Section
 from tlmd.run.files import write_atomic
 
-STYLE = Path("lammps_plugin") / "style"
-KEYWORDS = (STYLE / "keywords.cpp", STYLE / "pair_d3.cpp")
+KEYWORDS = Path("lammps_plugin") / "style" / "keywords.cpp"
 UNIT_OF_SUFFIX = {
     "_A": "A", "_K": "K", "_ps": "ps", "_fs": "fs", "_deg": "degrees", "_g_cm3": "g/cm3", "_minutes": "minutes",
     "_bar": "bar", "_hours": "hours",
@@ -107,8 +105,8 @@ def pages(root: Path) -> dict[str, str]:
             parts.append("## JSON\n\n" + _table(("key", "meaning"), rows))
         texts[f"{name}.md"] = _page(parts)
         index.append((f"[{name}]({name}.md)", _summary(command)))
-    if (root / STYLE).exists():
-        texts["pair_style.md"] = _page(_keywords("".join((root / f).read_text(encoding="utf-8") for f in KEYWORDS)))
+    if (root / KEYWORDS).exists():
+        texts["pair_style.md"] = _page(_keywords((root / KEYWORDS).read_text(encoding="utf-8")))
         index.append(("[pair_style tpainn, mekrr, d3](pair_style.md)", "The keywords in LAMMPS."))
     index.append(("`tl`", _sentence(importlib.import_module("tlmd.cli").tl.__doc__)))
     texts["README.md"] = _page(["# Reference", _table(("page", "what"), index)])
@@ -318,7 +316,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _keywords(source: str) -> list[str]:
-    """The tables of keywords.cpp and pair_d3.cpp: rows {"name", "values", "usual", "help", ...}."""
+    """The tables of keywords.cpp: rows {"name", "values", "usual", "help", ...}."""
     literal = r'"((?:[^"\\]|\\.)*)"'
     row = re.compile(r"\{\s*" + r",\s*".join([literal] * 4))
     parts = ["# pair_style tpainn, pair_style mekrr, pair_style d3"]
