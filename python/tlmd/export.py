@@ -30,6 +30,7 @@ from tlmd.modelfile import (
     is_exported,
     load_model,
     load_sample,
+    member_files,
     read_card,
 )
 from tlmd.models.features.module import load_script
@@ -96,10 +97,7 @@ def export_members(model: Path | str, first: Path, dtype: str | None = None, fra
 
     All files; `first` alone where there is no committee, or where its members are not in members/ beside the model.
     """
-    members = [
-        named_or_path(model).parent / "members" / str(k) / "model.pt"
-        for k in range(2, read_card(model).deviation.get("members", 1) + 1)
-    ]
+    members = member_files(named_or_path(model), read_card(model).deviation.get("members", 1))[1:]
     if not all(member.exists() for member in members):
         return [first]
     stem = first.stem.removesuffix("-lammps")

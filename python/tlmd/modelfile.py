@@ -314,6 +314,11 @@ def _content(path: Path | str) -> dict[str, Any]:
     return content
 
 
+def member_files(model: Path, members: int) -> list[Path]:
+    """The files of a committee of so many members whose first one is `model`: members/k/model.pt beside it."""
+    return [model, *(model.parent / "members" / str(k) / "model.pt" for k in range(2, members + 1))]
+
+
 def is_exported(path: Path | str) -> bool:
     """Whether a model file holds TorchScript code."""
     with zipfile.ZipFile(named_or_path(path)) as archive:

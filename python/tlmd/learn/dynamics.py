@@ -6,26 +6,26 @@ import json
 import os
 import re
 import shlex
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.io import iread, write
+from ase.io import iread
 
 from tlmd.frames.checks import check_frame
 from tlmd.frames.extxyz import read_extxyz
 from tlmd.frames.frame import Frame
+from tlmd.frames.lammps_data import write_data
 from tlmd.frames.read import read_frames
 from tlmd.learn.config import StateConfig, WatchConfig
 from tlmd.modelfile import read_card
 from tlmd.run.errors import InputError
 from tlmd.run.executor import Job, JobsConfig, Outcome
-from tlmd.run.files import write_atomic, write_text
+from tlmd.run.files import write_text
 from tlmd.run.folder import damaged
-from tlmd.run.installed import plugin_folder
+from tlmd.run.installed import LMP, plugin_folder
 
 DATA, DECK, SCRIPT, LOG, DUMP, UNSURE, RESULT = (
     "system.data", "in.lmp", "run.sh", "md.log", "md.dump.gz", "unsure.extxyz", "result.json"
@@ -91,25 +91,20 @@ class Run:
         """Input and script of the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         frame = self._frame()
-        known = read_card(models[0]).elements
-        elements = [symbol for symbol in known if symbol in set(frame.atoms().symbols)]
-        if unknown := set(frame.atoms().symbols) - set(known):
+        atoms, known = boxed(frame), read_card(models[0]).elements
+        elements = [symbol for symbol in known if symbol in set(atoms.symbols)]
+        if unknown := set(atoms.symbols) - set(known):
             got = f"states.{self.name}.frames with {', '.join(sorted(unknown))}"
             raise InputError(got, f"elements of the model: {' '.join(known)}", "correct it")
-        atoms = boxed(frame)
-        write_atomic(
-            self.folder / DATA,
-            lambda path: write(path, atoms, format="lammps-data", specorder=elements, masses=True, atom_style="atomic"),
-        )
+        write_data(self.folder / DATA, atoms, elements)
         write_text(self.folder / DECK, self._input(frame, [path.resolve() for path in models], elements, watch))
-        lmp = Path(sysconfig.get_path("scripts")) / "lmp"
         lines = [
             "#!/bin/sh",
             'cd "$(dirname "$0")" || exit 1',
             f"export OMP_NUM_THREADS={executor.cores} LAMMPS_PLUGIN_PATH={shlex.quote(str(plugin_folder()))}",
             *executor.setup,
             f"rm -f {LOG} {DUMP} {UNSURE}",
-            f"{shlex.quote(str(lmp))} -in {DECK} -log {LOG} -screen none -nocite",
+            f"{shlex.quote(str(LMP))} -in {DECK} -log {LOG} -screen none -nocite",
         ]
         write_text(self.folder / SCRIPT, "\n".join(lines) + "\n")
         return Job(self.folder.name, (self.folder / SCRIPT).absolute(), (self.folder / "job.log").absolute())
@@ -182,7 +177,7 @@ class Run:
 
 def boxed(frame: Frame) -> Atoms:
     """The atoms with a box for LAMMPS: a free molecule gets one with vacuum."""
-    atoms = Atoms(numbers=frame.numbers, positions=frame.positions, cell=frame.cell, pbc=frame.pbc)
+    atoms = frame.atoms()
     if not frame.pbc.any():
         atoms.center(vacuum=VACUUM_A)
     return atoms

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tlmd.learn.config import LearnConfig
 from tlmd.learn.dynamics import Ended, Run
 from tlmd.learn.properties import UNCHANGED, Value, measured, settled
 from tlmd.learn.report import begin, show, write_page
+from tlmd.modelfile import member_files
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.executor import run_jobs
@@ -29,7 +32,6 @@ from tlmd.run.files import write_text
 from tlmd.run.folder import RunFolder, damaged
 from tlmd.select.config import SelectConfig
 from tlmd.select.select import select
-from tlmd.train.committee import folders
 from tlmd.train.config import FinetuneConfig
 from tlmd.train.finetune import finetune
 
@@ -46,7 +48,7 @@ def learn(config: LearnConfig, out: Path) -> str:
     with RunFolder(out, "learn", config.of_the_run()) as run:
         rounds: list[Round] = []
         while not (why := ended(config, rounds)):
-            rounds.append(Round(config, run, len(rounds), rounds[-1] if rounds else None))
+            rounds.append(Round(config, run, rounds))
             if rounds[-1].record is None:
                 rounds[-1].do()
                 show(run, config, rounds)
@@ -60,7 +62,7 @@ def check(config: LearnConfig) -> None:
     load_config(FinetuneConfig, config.finetune)
 
 
-def labels_of(rounds: list[Round]) -> int:
+def labels_of(rounds: Sequence[Round]) -> int:
     """Frames that were labelled, or tried, in these rounds."""
     return sum(each.record["tried"] for each in rounds)
 
@@ -83,11 +85,13 @@ def ended(config: LearnConfig, rounds: list[Round]) -> str:
 class Round:
     """One round in its folder. record: what it did, of plain values, once it has ended."""
 
-    def __init__(self, config: LearnConfig, run: RunFolder, number: int, before: Round | None):
-        self.config, self.run, self.number, self.before = config, run, number, before
-        self.folder = run.path / "rounds" / f"{number:02d}"
+    def __init__(self, config: LearnConfig, run: RunFolder, earlier: Sequence[Round]):
+        self.config, self.run, self.earlier, self.number = config, run, tuple(earlier), len(earlier)
+        self.before = earlier[-1] if earlier else None
+        self.folder = run.path / "rounds" / f"{self.number:02d}"
+        self.labels = self.folder / "labels" / LABELS
         self.runs = [
-            Run(self.folder / "md" / f"{name}-{k}", name, k, config.seed + 1000 * number + i, state)
+            Run(self.folder / "md" / f"{name}-{k}", name, k, config.seed + 1000 * self.number + i, state)
             for i, (name, state, k) in enumerate(
                 (name, state, k) for name, state in config.states.items() for k in range(1, state.runs + 1)
             )
@@ -107,7 +111,7 @@ class Round:
         """The first model of the committee."""
         return self.folder / "model" / "model.pt"
 
-    @property
+    @cached_property
     def value(self) -> Value:
         """The property by this round."""
         run = next(run for run in self.runs if run.name == self.config.measured)
@@ -120,13 +124,14 @@ class Round:
         tried = self.label(chosen) if chosen is not None else 0
         begin(self.run)
         surprise = self.surprise()
-        models = self.train()
+        labelled = self.labelled()
+        models = self.train(labelled)
         self.simulate(models)
         unsure = [frame for run in self.runs for frame in run.unsure(self.config.watch.skip_ps)]
         write_frames(self.folder / NEXT, [*unsure, *self.others(len(unsure))])
         errors = json.loads((self.folder / "model" / "errors.json").read_text(encoding="utf-8"))
         ends = [{"run": run.folder.name, **run.ended._asdict()} for run in self.runs]
-        record = {"tried": tried, "labelled": len(self.labelled()), "errors": errors, "runs": ends}
+        record = {"tried": tried, "labelled": len(labelled), "errors": errors, "runs": ends}
         record |= {"unsure": len(unsure), "models": len(self.members()), "new": surprise}
         write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
         write_page(self)
@@ -140,7 +145,7 @@ class Round:
             model = load_config(FinetuneConfig, config.finetune).transfer.start_from
         else:
             pool, amount, model = [self.before.folder / NEXT], config.new.n_frames, self.before.model
-            budget -= labels_of(list(self.earlier()))
+            budget -= labels_of(self.earlier)
         if not pool:
             return None
         settings = {"pool": pool, "exclude": exclude, "model": model, "n_frames": max(1, min(amount, budget))}
@@ -148,45 +153,37 @@ class Round:
         select(SelectConfig.model_validate(settings), self.folder / "selected")
         return self.folder / "selected" / "selected.extxyz"
 
-    def earlier(self):
-        """The rounds before, the last one first."""
-        each = self.before
-        while each is not None:
-            yield each
-            each = each.before
-
     def label(self, frames: Path) -> int:
         """Label the frames; how many were tried. Those that a code could not label are left out, if others have one."""
-        out = self.folder / "labels"
+        out, tried = self.labels.parent, len(read_frames(frames, check=False))
         config = load_config(LabelConfig, self.config.label, [f"frames={json.dumps(str(frames.absolute()))}"])
         try:
             label(config, out)
         except InputError as error:
             aside = len(read_frames(out / FAILED, check=False)) if (out / FAILED).exists() else 0
-            done = len(read_frames(out / LABELS)) if (out / LABELS).exists() else 0
-            if not done or done + aside < len(read_frames(frames, check=False)):
+            done = len(read_frames(self.labels)) if self.labels.exists() else 0
+            if not done or done + aside < tried:
                 raise
             self.run.say(f"round {self.number}: {error}")
-        return len(read_frames(frames, check=False))
+        return tried
 
     def surprise(self) -> dict[str, Any] | None:
         """Errors of the model of the round before on the frames that this one labelled; None in the first round."""
         if self.before is None:
             return None
-        return evaluate_file(self.before.model, self.folder / "labels" / LABELS)[0].to_json()
+        return evaluate_file(self.before.model, self.labels)[0].to_json()
 
     def labelled(self) -> list[Frame]:
         """All labelled frames up to this round."""
-        files = [*self.config.start.labelled]
-        for each in [*reversed(list(self.earlier())), self]:
-            files += [each.folder / "labels" / LABELS] if (each.folder / "labels" / LABELS).exists() else []
+        made = [each.labels for each in (*self.earlier, self) if each.labels.exists()]
+        files = [*self.config.start.labelled, *made]
         return list(itertools.chain.from_iterable(read_frames(path) for path in files))
 
-    def train(self) -> list[Path]:
+    def train(self, labelled: Sequence[Frame]) -> list[Path]:
         """Tune the committee on all labelled frames; its exported files."""
         train = self.folder / TRAIN
         if not train.exists():
-            write_frames(train, self.labelled())
+            write_frames(train, labelled)
         settings = [f"data.train={json.dumps(str(train.absolute()))}", f"committee={self.config.committee}"]
         settings += ["stability.ps=0"]  # MD follows
         finetune(load_config(FinetuneConfig, self.config.finetune, settings), self.folder / "model")
@@ -194,7 +191,7 @@ class Round:
 
     def members(self) -> list[Path]:
         """The models of the committee."""
-        return [folder / "model.pt" for folder in folders(self.model.parent, self.config.committee)]
+        return member_files(self.model, self.config.committee)
 
     def simulate(self, models: list[Path]) -> None:
         """Run the MD that has not ended."""

@@ -94,9 +94,8 @@ def curve(found: Sequence[dict[str, Any]]) -> Figure:
 
 def write_page(each: Round) -> None:
     """page.html of a round: what was labelled and why, errors, how the runs of MD ended."""
-    record, folder = each.record, each.folder
-    labels = folder / "labels" / "labelled.extxyz"
-    frames = read_frames(labels) if labels.exists() else []
+    record = each.record
+    frames = read_frames(each.labels) if each.labels.exists() else []
     labelled = [
         {
             "frame": index,
@@ -115,7 +114,7 @@ def write_page(each: Round) -> None:
         "Errors of the first model": errors,
         "Runs of MD (why they ended; nothing: at their end)": record["runs"],
     }
-    write_report(folder / "page.html", f"tl-learn: round {each.number}", [], None, tables)
+    write_report(each.folder / "page.html", f"tl-learn: round {each.number}", [], None, tables)
 
 
 def status(out: Path) -> Table:

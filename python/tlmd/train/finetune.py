@@ -25,12 +25,12 @@ from tlmd.frames.read import read_once
 from tlmd.frames.references import carry, energy_labels, isolated_atoms, least_squares
 from tlmd.frames.remainder import less_baseline, remainders
 from tlmd.frames.split import check_labels, read_sets
-from tlmd.modelfile import Card, load_model
+from tlmd.modelfile import Card, load_model, member_files
 from tlmd.models.potential import Potential
 from tlmd.run import collective
 from tlmd.run.errors import InputError, nearest
 from tlmd.run.folder import RunFolder
-from tlmd.train.committee import Members, folders, judge, seed_of, tell_apart
+from tlmd.train.committee import Members, judge, seed_of, tell_apart
 from tlmd.train.config import FinetuneConfig
 from tlmd.train.device import prepare
 from tlmd.train.loop import Loop, Task
@@ -48,7 +48,7 @@ def finetune(config: FinetuneConfig, out: Path) -> Result:
     """
     with collective.processes():
         device, training = prepare(config), config.training
-        models = [folder / "model.pt" for folder in folders(out, config.committee or 1)]
+        models = member_files(out / "model.pt", config.committee or 1)
         results = (*RESULTS, *(str(file.relative_to(out)) for file in models[1:]))
         with RunFolder(out, "finetune", config, results) as run:
             if run.finished:
