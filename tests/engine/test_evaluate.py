@@ -7,13 +7,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 
 from tlmd import _engine
 from tlmd.engine import Engine, predictor
 from tlmd.graph import Graph, batch_graphs, build_graph
+from tlmd.modelfile import load_model
 from tlmd.models.architecture import Architecture, new_potential
 from tlmd.models.potential import Potential, Prediction, evaluate
 from tlmd.run.errors import InputError
+from tlmd.run.installed import SHIPPED
 
 ISAS = _engine.available_isas()
 SYMBOLS = ["H", "C", "N", "O", "F", "P", "S", "Cl"]
@@ -169,6 +172,25 @@ def test_one_engine_for_graphs_of_all_sizes():
     for where in ("liquid", "one atom", "dense", "isolated atoms", "liquid", "cluster", "liquid"):
         graph = graph_of(potential, *surroundings()[where])
         assert_equal(engine.evaluate(graph), evaluate(potential, graph), 1e-11)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_same_frame_many_times(isa):
+    """Three species, 7 atoms: vectors of moments' adjoints once reached into rows beyond the last atom, which grew at
+    each evaluation until they were inf. Contexts 1.5 times as large make that quick."""
+    potential, _ = load_model(SHIPPED["malonaldehyde-gfn1-f64"])
+    with torch.no_grad():
+        for name, parameter in potential.named_parameters():
+            if "context" in name and parameter.ndim == 2:
+                parameter.mul_(1.5)
+    atoms = molecule("CH3CHO")
+    elements, free = potential.elements, np.zeros((3, 3))
+    graph = build_graph(atoms.numbers, atoms.positions, free, [False] * 3, elements, potential.cutoff, torch.float64)
+    engine = Engine(potential, torch.float32, isa=isa)
+    first = engine.evaluate(graph).forces
+    for _ in range(250):
+        last = engine.evaluate(graph).forces
+    assert torch.equal(first, last)
 
 
 def test_batches_of_frames():

@@ -18,7 +18,7 @@ PaiNN<real>::Impl::Impl(const Weights &w, const Options &o, bool training)
   moments.stride = padded(w.basis.size(), lanes);
   moments.width = w.n_species * moments.n_basis;
   moments.pitch = moments.width - moments.n_basis + moments.stride;
-  moments.adjoint_pitch = padded(moments.width);
+  moments.adjoint_pitch = padded(moments.pitch);  // rows are read in whole vectors, to the end of the last stride
   spheres[0].set(w.first_basis, options.n_bins);
   if (n_spheres == 2) spheres[1].set(w.basis, options.n_bins);
   if (options.n_bins > 0) make_tables();
