@@ -20,6 +20,10 @@ AVOGADRO = 6.02214076e23  # 1/mol
 BAR_PER_EV_A3 = 1602176.634  # 1 eV/A^3 in bar
 M2_S_PER_A2_FS = 1e-5  # 1 A^2/fs in m^2/s
 A2_FS2_PER_EV_GMOL = 1.602176634e-19 * AVOGADRO * 1e-7  # 1 eV/(g/mol) in A^2/fs^2
+WAVENUMBER_PER_FS = 2.99792458e-5  # 1 cm^-1 as a frequency in 1/fs
+MPA_S_PER_BAR2_A3_FS_J = 1e-32  # 1 bar^2 A^3 fs / J in mPa s
+S_M_PER_E2_A_FS_J = 1.602176634e-19**2 * 1e25  # 1 e^2 / (A fs J) in S/m
+MN_M_PER_BAR_A = 1e-2  # 1 bar A in mN/m
 GCM3_PER_GMOL_A3 = 1e24 / AVOGADRO  # 1 (g/mol)/A^3 in g/cm^3
 
 # LAMMPS unit style -> (energy in eV, time in fs, pressure in bar); lengths are A in both.

@@ -224,3 +224,17 @@ def test_bad_files_of_references_are_refused(tmp_path, text, words):
     with pytest.raises(InputError, match=words) as refused:
         read_references(tmp_path / "bad.toml")
     assert "\n" not in str(refused.value)
+
+
+def test_fluctuations_steam_and_surface_of_water():
+    """Against IAPWS-95 at 0.1 MPa (derivatives) and at saturation; surface tension as R1-76 tabulates it."""
+    for temperature in (280.0, 298.15, 350.0):
+        truth = IAPWS95(T=temperature, P=0.1)
+        assert water.compressibility(temperature).value == pytest.approx(1000 * truth.kappa, rel=2e-3)
+        assert water.expansion(temperature).value == pytest.approx(truth.alfav, rel=5e-3, abs=1e-7)
+        steam, liquid = (IAPWS95(T=temperature, x=x).h for x in (1, 0))
+        assert water.vaporisation(temperature).value == pytest.approx((steam - liquid) * 18.0153e-3, rel=1e-3)
+    for celsius, tension in ((25.0, 71.97), (50.0, 67.94), (100.0, 58.91)):
+        assert water.surface_tension(273.15 + celsius).value == pytest.approx(tension, abs=0.01)
+    for formula in (water.compressibility, water.expansion, water.vaporisation, water.surface_tension):
+        assert formula(200.0) is None

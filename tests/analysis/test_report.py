@@ -130,13 +130,13 @@ def test_report_is_one_file(tl_analyze, tmp_path):
     code, printed, _ = tl_analyze("report", tmp_path / "density.json", "--dump", DUMP, "--log", LOG, "--out", out)
     page = out.read_text()
     assert code == 0 and "wrote" in printed
-    assert len(re.findall(r"<tr>", page)) == 1 + 1 + 2 + 9
-    assert page.count("data:image/png;base64,") == 3  # against experiment, MSD, g(r)
+    assert len(re.findall(r"<tr>", page)) == 1 + 1 + 2 + 9 + 2
+    assert page.count("data:image/png;base64,") == 4  # against experiment, MSD, g(r), hydrogen bonds
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "density" in page and "coordination number" in page
 
 
-@pytest.mark.filterwarnings("ignore:density. MAY STILL DRIFT")  # 4 ps
+@pytest.mark.filterwarnings("ignore:density. MAY STILL DRIFT", "ignore:fluctuations left out")  # 4 ps
 def test_report_of_a_liquid_of_three_elements(methanol, tl_analyze, tmp_path):
     """Every option of the analyses; a window that the run does not have costs the diffusion, not the report."""
     files = ["--npt-log", methanol / "npt.log", "--dump", methanol / "nvt.dump.gz", "--log", methanol / "nvt.log"]

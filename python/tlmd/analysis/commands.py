@@ -16,13 +16,13 @@ from rich.text import Text
 from tlmd.analysis import records, report
 from tlmd.analysis.figures import comparison_figure
 from tlmd.analysis.reference import liquids
-from tlmd.analysis.registry import Analysis, Measurement, analyses, measure
+from tlmd.analysis.registry import Analysis, Lacking, Measurement, analyses, measure
 from tlmd.analysis.simulation import Simulation
 from tlmd.run.command import Application
 from tlmd.run.console import console as new_console
 from tlmd.run.errors import InputError
 
-app = Application(add_completion=False, help="Density, diffusion, structure.")
+app = Application(add_completion=False, help="Properties of LAMMPS runs.")
 Options = dict[str, tuple[Any, Any]]  # name -> annotation, default
 
 FILES = {
@@ -58,11 +58,14 @@ OUTPUT: Options = {
     "json": (Annotated[Optional[Path], typer.Option("--json", help="write the records to this file")], None),
     "plot": (Annotated[Optional[Path], typer.Option("--plot", help="write the figure to this PNG file")], None),
 }
+CSV: Options = {
+    "csv": (Annotated[Optional[Path], typer.Option("--csv", help="write the figure's curves to this CSV file")], None)
+}
 
 
 @app.callback()
 def main() -> None:
-    """Density, diffusion and structure of a LAMMPS run, with errors, beside experiment."""
+    """Properties of a LAMMPS run, with errors, beside experiment."""
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"warning: {message}\n"
 
 
@@ -74,10 +77,11 @@ def add_command(name: str, analysis: type[Analysis]) -> None:
         simulation = simulation_of(given, given.get("dump"), given.get("log"))
         result = measure(name, simulation, **{field: given[field] for field in own})
         _check_references(simulation)
-        _finish(result, given["json"], given["plot"])
+        _finish(result, given["json"], given["plot"], given.get("csv"))
 
+    curves = {} if analysis.curves is Analysis.curves else CSV
     common = dict(COMMON) if "dump" in analysis.needs else {key: COMMON[key] for key in COMMON if key != "skip"}
-    command = with_options(run, file_options(analysis) | own | common | OUTPUT)
+    command = with_options(run, file_options(analysis) | own | common | OUTPUT | curves)
     app.command(name, help=inspect.getdoc(analysis))(command)
 
 
@@ -135,15 +139,20 @@ def _report(**given: Any) -> None:
     found = [Measurement([record for path in given["json"] or [] for record in records.read_records(path)], {})]
     npt = simulation_of(given | {"skip": 0.0}, None, npt_log) if npt_log else None
     run = simulation_of(given, dump, log) if dump else None
-    refused = []
+    refused, lacking = [], []
     for name, analysis in analyses().items():
-        simulation = run if "dump" in analysis.needs else npt
+        simulation = run if analysis.of_dump or "dump" in analysis.needs else npt
         if simulation is None:
             continue
         try:
             found.append(measure(name, simulation, **{field: given[field] for field in fields(analysis)}))
+        except Lacking:
+            lacking.append(name)
         except InputError as error:
-            refused.append(error.at(name))
+            if analysis.expected:
+                refused.append(error.at(name))
+            else:
+                warnings.warn(f"{name} left out: {error}", stacklevel=2)
     values = [record for part in found for record in part.records]
     if refused and not values:
         raise refused[0]
@@ -155,7 +164,7 @@ def _report(**given: Any) -> None:
         figures = {"Against experiment": summary} | figures
     report.write_report(given["out"], given["title"], values, figures)
     _show(values)
-    print(f"wrote {given['out']}")
+    print(f"wrote {given['out']}" + (f" (needs other files: {', '.join(lacking)})" if lacking else ""))
     for error in refused[1:]:
         warnings.warn(str(error), stacklevel=2)
     if refused:
@@ -167,9 +176,15 @@ def add_report() -> None:
     options: Options = {
         "json": (Annotated[Optional[list[Path]], typer.Argument(help="files written by --json")], None),
         "out": (Annotated[Path, typer.Option(help="HTML file to write")], Path("report.html")),
-        "npt_log": (Annotated[Optional[Path], typer.Option(help="log of an NPT run: adds the density")], None),
+        "npt_log": (
+            Annotated[
+                Optional[Path],
+                typer.Option(help="log of an NPT run: adds density and fluctuations"),
+            ],
+            None,
+        ),
         "dump": (
-            Annotated[Optional[Path], typer.Option(help="dump: adds diffusion and structure; needs --log")],
+            Annotated[Optional[Path], typer.Option(help="dump: adds diffusion, structure and more; needs --log")],
             None,
         ),
         "log": (Annotated[Optional[Path], typer.Option(help="log of the dump's run")], None),
@@ -214,7 +229,9 @@ def kernel(
     )
 
 
-def _finish(result: Measurement, json: Path | None, plot: Path | None) -> None:
+def _finish(result: Measurement, json: Path | None, plot: Path | None, csv: Path | None = None) -> None:
+    if csv:
+        report.write_curves(csv, result.curves)
     if json:
         records.write_records(json, result.records)
     if plot:

@@ -10,6 +10,7 @@ from tlmd.run.errors import InputError
 
 BIN_A = 0.02
 BLOCKS = 5
+MOST_FRAMES = 500  # evenly spaced ones are used of a longer run
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Radial:
     def error(self) -> np.ndarray:
         """(M,) standard error of g over the blocks."""
         return self.blocks.std(axis=0, ddof=1) / np.sqrt(len(self.blocks))
+
+
+def even_frames(n_frames: int) -> np.ndarray:
+    """At most MOST_FRAMES indices of frames, evenly spaced."""
+    return np.unique(np.linspace(0, n_frames - 1, MOST_FRAMES).astype(int))
 
 
 def species_pairs(species: np.ndarray) -> list[tuple[str, str]]:

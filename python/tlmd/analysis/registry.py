@@ -9,12 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tlmd.analysis.simulation import Simulation
 from tlmd.run.errors import InputError, nearest
 
 Result = TypeVar("Result")
+
+
+class Lacking(InputError):
+    """Files that do not hold what an analysis needs: refused by its command, and left out of a report."""
 
 
 class Analysis(ABC, Generic[Result]):
@@ -27,6 +32,8 @@ class Analysis(ABC, Generic[Result]):
     caption: ClassVar[str]  # of the figure
     needs: ClassVar[tuple[str, ...]]  # files, of "dump" and "log"; the first one is the command's argument
     may_use: ClassVar[tuple[str, ...]] = ()  # files that are not needed
+    expected: ClassVar[bool] = True  # a report of a run that refuses it ends with an error
+    of_dump: ClassVar[bool] = False  # of a log alone: a report takes the log of the dump's run, else that of NPT
 
     @abstractmethod
     def compute(self, run: Simulation) -> Result:
@@ -40,12 +47,17 @@ class Analysis(ABC, Generic[Result]):
     def plot(self, result: Result, run: Simulation) -> Figure:
         """One figure."""
 
+    def curves(self, result: Result, run: Simulation) -> dict[str, np.ndarray]:
+        """Columns of the CSV file, of equal length, by names with units; without this method there is no --csv."""
+        return {}
+
 
 class Measurement(NamedTuple):
     """Records with the keys of records.RECORD_KEYS, and the figures that belong to them by caption."""
 
     records: list[dict]
     figures: dict[str, Figure]
+    curves: dict[str, np.ndarray] = {}  # noqa: RUF012, never changed
 
 
 _ANALYSES: dict[str, type[Analysis]] = {}
@@ -85,7 +97,8 @@ def measure(name: str, run: Simulation, **options: Any) -> Measurement:
     if missing:
         raise InputError(f"{name} without a {missing[0]}", " and ".join(analysis.needs), f"give the {missing[0]}")
     result = analysis.compute(run)
-    return Measurement(analysis.records(result, run), {analysis.caption: analysis.plot(result, run)})
+    figures = {analysis.caption: analysis.plot(result, run)}
+    return Measurement(analysis.records(result, run), figures, analysis.curves(result, run))
 
 
 def _finite(options: dict[str, Any]) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from tlmd import __version__
 from tlmd.analysis.records import columns, table_rows
-from tlmd.run.files import write_atomic
+from tlmd.run.files import write_atomic, write_csv
 
 CSS = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1c2733;background:#fff;max-width:62rem;
@@ -27,6 +28,12 @@ th{text-align:left;color:#53657a;font-weight:600}td.n{text-align:right;font-vari
 def write_figure(path: str | Path, figure: Figure) -> None:
     """A figure as PNG."""
     write_atomic(path, lambda temporary: temporary.write_bytes(_png(figure)))
+
+
+def write_curves(path: str | Path, curves: Mapping[str, np.ndarray]) -> None:
+    """Columns of equal length as CSV."""
+    rows = np.stack(list(curves.values()), axis=1).tolist()
+    write_csv(path, [{name: f"{value:.8g}" for name, value in zip(curves, row, strict=True)} for row in rows], curves)
 
 
 def write_report(

@@ -20,6 +20,7 @@ from tlmd.units import LAMMPS_UNITS
 # Column names of a position, with and without image flags; the first complete set in this order is read.
 POSITION_COLUMNS = (("xu", "yu", "zu"), ("x", "y", "z"), ("xsu", "ysu", "zsu"), ("xs", "ys", "zs"))
 IMAGE_COLUMNS = ("ix", "iy", "iz")
+VELOCITY_COLUMNS = ("vx", "vy", "vz")
 LARGEST_STEP = 0.15  # r.m.s. displacement between frames, in box lengths, above which wrapped positions are ambiguous
 
 
@@ -36,6 +37,8 @@ class Trajectory:
     cells: np.ndarray  # (T, 3, 3) rows are the box vectors, A
     periodic: np.ndarray  # (3,) bool
     units: str | None  # LAMMPS unit style when the dump states it
+    velocities: np.ndarray | None = None  # (T, N, 3) in LAMMPS' unit; None without vx vy vz
+    charges: np.ndarray | None = None  # (N,) e, of the first frame; None without q
 
     @property
     def volumes(self) -> np.ndarray:
@@ -46,7 +49,8 @@ class Trajectory:
         """The frames from index `first` on."""
         times = None if self.times_fs is None else self.times_fs[first:]
         parts = {name: getattr(self, name)[first:] for name in ("steps", "positions", "cells")}
-        return replace(self, times_fs=times, **parts)
+        velocities = None if self.velocities is None else self.velocities[first:]
+        return replace(self, times_fs=times, velocities=velocities, **parts)
 
 
 @dataclass
@@ -86,12 +90,13 @@ def complete_lines(path: Path) -> Iterator[str]:
 def read_dump(path: str | Path, elements: Sequence[str] | None = None) -> Trajectory:
     """Read `dump custom` text (plain, .gz, .xz; orthogonal or triclinic box) into unwrapped positions.
 
-    Columns: id, type or element, one of xu yu zu | x y z [ix iy iz] | xsu ysu zsu | xs ys zs [ix iy iz], and mass.
-    `elements` names the types 1, 2, ... as in pair_coeff. A last frame that is cut short is dropped with a warning.
+    Columns: id, type or element, one of xu yu zu | x y z [ix iy iz] | xsu ysu zsu | xs ys zs [ix iy iz], and mass,
+    vx vy vz, q. `elements` names the types 1, 2, ... as in pair_coeff. A last frame that is cut short is dropped with a
+    warning.
     Raises InputError for a file that is no such dump, or whose atoms change.
     """
     path = Path(path)
-    frames: list[tuple[_Frame, np.ndarray]] = []
+    frames: list[tuple[_Frame, np.ndarray]] = []  # with (N, 3), or (N, 6) of position and velocity
     lines = complete_lines(path)
     reader: _Atoms | None = None
     for line in lines:
@@ -212,7 +217,9 @@ class _Atoms:
         self.scaled = self.names[0].startswith("xs")
         self.images = not self.names[0].endswith("u") and set(IMAGE_COLUMNS) <= set(self.columns)
         self.wrapped = not self.names[0].endswith("u") and not self.images
+        self.moving = set(VELOCITY_COLUMNS) <= set(self.columns)
         wanted = ["id", *self.names, *(IMAGE_COLUMNS if self.images else ())]
+        wanted += VELOCITY_COLUMNS if self.moving else ()
         self.usecols = [self.columns.index(name) for name in wanted]
         ids = self._numbers(frame, self.usecols[:1])[:, 0]
         order = np.argsort(ids)
@@ -226,6 +233,7 @@ class _Atoms:
             )
         self.species = self._species(words, elements)
         self.masses = self._masses(frame)
+        self.charges = self._numbers(frame, [self.columns.index("q")])[order, 0] if "q" in self.columns else None
 
     def _numbers(self, frame: _Frame, columns: list[int]) -> np.ndarray:
         try:
@@ -266,7 +274,7 @@ class _Atoms:
         return None
 
     def positions(self, frame: _Frame) -> np.ndarray:
-        """(N, 3) in A, sorted by id, relative to the box origin."""
+        """(N, 3) in A, sorted by id, relative to the box origin; (N, 6) with the velocities, where there are some."""
         if frame.columns != self.columns or frame.n_atoms != len(self.ids):
             raise InputError(
                 f"{self.path}: {frame.n_atoms} atoms, columns {' '.join(frame.columns)} at step {frame.step}",
@@ -282,7 +290,8 @@ class _Atoms:
                 f"{self.path}: other atom ids at step {frame.step}", "the same atoms", "dump a fixed group"
             )
         positions = values[:, 1:4] @ frame.cell if self.scaled else values[:, 1:4] - frame.origin
-        return positions + values[:, 4:7] @ frame.cell if self.images else positions
+        positions = positions + values[:, 4:7] @ frame.cell if self.images else positions
+        return np.concatenate([positions, values[:, -3:]], axis=1) if self.moving else positions
 
 
 def _assemble(path: Path, frames: list[tuple[_Frame, np.ndarray]], reader: _Atoms) -> Trajectory:
@@ -290,6 +299,7 @@ def _assemble(path: Path, frames: list[tuple[_Frame, np.ndarray]], reader: _Atom
     if first.units is not None and first.units not in LAMMPS_UNITS:
         raise InputError(f"{path}: units {first.units}", " or ".join(LAMMPS_UNITS), "run in one of these")
     positions = np.array([position for _, position in frames])
+    positions, velocities = (positions[..., :3], positions[..., 3:]) if reader.moving else (positions, None)
     cells = np.array([frame.cell for frame, _ in frames])
     if reader.wrapped or not np.allclose(cells, cells[0], rtol=1e-9, atol=1e-9):
         positions = unwrap(positions, cells, first.periodic)
@@ -297,4 +307,5 @@ def _assemble(path: Path, frames: list[tuple[_Frame, np.ndarray]], reader: _Atom
     if first.units and all(frame.time is not None for frame, _ in frames):
         times = np.array([frame.time for frame, _ in frames]) * LAMMPS_UNITS[first.units]["time_fs"]
     steps = np.array([frame.step for frame, _ in frames])
-    return Trajectory(path, steps, times, reader.species, reader.masses, positions, cells, first.periodic, first.units)
+    rest = first.periodic, first.units, velocities, reader.charges
+    return Trajectory(path, steps, times, reader.species, reader.masses, positions, cells, *rest)

@@ -14,14 +14,17 @@ from matplotlib.figure import Figure
 from scipy.fft import irfft, next_fast_len, rfft
 
 from tlmd.analysis.figures import COMPUTED, FAINT, legend_above, new_figure
+from tlmd.analysis.finite_size import cubic_edge, finite_size_correction, given_viscosity
 from tlmd.analysis.molecules import centres_of_mass, molecules
+from tlmd.analysis.records import with_error
+from tlmd.analysis.reference.liquid import Known
 from tlmd.analysis.registry import Analysis, register
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
 from tlmd.analysis.thermo import frame_times
 from tlmd.analysis.trajectory import Trajectory
 from tlmd.run.errors import InputError
-from tlmd.units import BOLTZMANN_J_K, M2_S_PER_A2_FS
+from tlmd.units import M2_S_PER_A2_FS
 
 LARGEST_LAGS = (0.1, 0.2)  # parts of the trajectory up to which lags are used; the second where the first is too short
 SPAN = 4  # of the window at least, last lag over first
@@ -29,7 +32,6 @@ SLOPE_TOLERANCE = 0.1  # of the log-log slope about 1: the intercept of the fit 
 BLOCKS = 5  # of the trajectory at most, each at least 1.25 times the largest lag
 MIN_FRAMES = 101
 MOLECULES = "COM"  # in place of a species: the molecules' centres of mass
-YEH_HUMMER = 2.837297  # cubic box, periodic (Yeh and Hummer, J. Phys. Chem. B 108, 15873, 2004)
 
 
 @dataclass(frozen=True)
@@ -173,19 +175,6 @@ def uniform_interval(times_fs: np.ndarray) -> float:
     return float(intervals.mean())
 
 
-def finite_size_correction(temperature_K: float, viscosity_Pa_s: float, edge_A: float) -> float:
-    """D_inf - D_periodic = 2.837297 kT / (6 pi eta L) in m^2/s for a cubic box of edge L (Yeh and Hummer 2004)."""
-    return YEH_HUMMER * BOLTZMANN_J_K * temperature_K / (6 * np.pi * viscosity_Pa_s * edge_A * 1e-10)
-
-
-def cubic_edge(cell: np.ndarray) -> float | None:
-    """Edge in A of a cubic cell (3, 3), None for any other shape."""
-    edges = np.linalg.norm(cell, axis=1)
-    cosines = (cell @ cell.T) / np.outer(edges, edges)
-    cubic = np.ptp(edges) < 1e-3 * edges.mean() and np.allclose(cosines, np.eye(3), atol=1e-6)
-    return float(edges.mean()) if cubic else None
-
-
 def chosen_atoms(trajectory: Trajectory, species: str | None, kinds: Sequence[str] = ()) -> np.ndarray:
     """Indices of the atoms of a species, which may be left out where there is only one; raises InputError, which names
     the kinds of molecules too."""
@@ -217,8 +206,12 @@ class DiffusionOfRun(Analysis[dict[str, Diffusion]]):
         ),
     ] = None
     viscosity_mPa_s: Annotated[
-        Optional[float],
-        typer.Option("--viscosity", help="mPa s, for the finite-size correction (default: experiment's)"),
+        Optional[str],
+        typer.Option(
+            "--viscosity",
+            help="for the finite-size correction: mPa s, or the JSON of tl-analyze viscosity of the same model "
+            "(default: experiment's)",
+        ),
     ] = None
     window_ps: Annotated[
         Optional[tuple[float, float]],
@@ -227,8 +220,7 @@ class DiffusionOfRun(Analysis[dict[str, Diffusion]]):
 
     def compute(self, run: Simulation) -> dict[str, Diffusion]:
         """The results by what diffuses. Of several kinds of molecules, those that give none are left out."""
-        if self.viscosity_mPa_s is not None and self.viscosity_mPa_s <= 0:
-            raise InputError(f"--viscosity {self.viscosity_mPa_s:g}", "mPa s above 0", "correct it")
+        self._viscosity(run)  # refused here, before the work
         trajectory = run.trajectory
         if trajectory.masses is None:
             raise InputError(
@@ -269,6 +261,10 @@ class DiffusionOfRun(Analysis[dict[str, Diffusion]]):
                 found.append(run.record(quantity, estimate, temperature, f"{source}; {how}"))
         return found
 
+    def curves(self, result: dict[str, Diffusion], run: Simulation) -> dict[str, np.ndarray]:
+        columns = {"time_ps": next(iter(result.values())).lags_fs / 1000}
+        return columns | {f"msd_{name.replace(' ', '_')}_A2": diffusion.msd_A2 for name, diffusion in result.items()}
+
     def plot(self, result: dict[str, Diffusion], run: Simulation) -> Figure:
         figure, axes = new_figure(len(result))
         for axis, (name, diffusion) in zip(axes, result.items(), strict=True):
@@ -308,17 +304,16 @@ class DiffusionOfRun(Analysis[dict[str, Diffusion]]):
     def _infinite(self, periodic: Estimate, run: Simulation, temperature_K: float) -> tuple[Estimate, str] | None:
         """Yeh-Hummer extrapolation of D and how it was done; None without a cubic box or a viscosity."""
         edge = cubic_edge(run.trajectory.cells.mean(axis=0))
-        known = run.viscosity(temperature_K)
-        if self.viscosity_mPa_s is not None:
-            viscosity, origin = self.viscosity_mPa_s, "given"
-        elif known is not None:
-            viscosity, origin = known.value, known.source
-        else:
+        known = self._viscosity(run) or run.viscosity(temperature_K)
+        if edge is None or known is None:
             return None
-        if edge is None:
-            return None
-        correction = finite_size_correction(temperature_K, viscosity / 1000, edge)
-        return replace(periodic, value=periodic.value + correction), (
+        correction = finite_size_correction(temperature_K, known.value / 1000, edge)
+        error = float(np.hypot(periodic.standard_error, correction * (known.error or 0.0) / known.value))
+        return replace(periodic, value=periodic.value + correction, standard_error=error), (
             f"Yeh-Hummer correction {correction:.3g} m2/s for a box of {edge:.2f} A "
-            f"with viscosity {viscosity:.4g} mPa s ({origin})"
+            f"with viscosity {with_error(known.value, known.error)} mPa s ({known.source})"
         )
+
+    def _viscosity(self, run: Simulation) -> Known | None:
+        """The given viscosity, from a number or a JSON file of this model; None where none is given."""
+        return None if self.viscosity_mPa_s is None else given_viscosity(self.viscosity_mPa_s, run.temperature)

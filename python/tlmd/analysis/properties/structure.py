@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 
 from tlmd.analysis.figures import COMPUTED, EXPERIMENT, FAINT, legend_above, new_figure
 from tlmd.analysis.peaks import first_maximum, minimum_after, top_of_peak
-from tlmd.analysis.radial import BIN_A, Radial, radial_distributions, species_pairs
+from tlmd.analysis.radial import BIN_A, Radial, even_frames, radial_distributions, species_pairs
 from tlmd.analysis.registry import Analysis, register
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, mean_of_blocks
 from tlmd.run.errors import InputError
 
-MOST_FRAMES = 500  # evenly spaced ones are used of a longer run
 DONORS = ("N", "O", "F")  # whose hydrogens make hydrogen bonds
 
 
@@ -109,7 +108,7 @@ class StructureOfRun(Analysis[list[Pair]]):
                 f"{run.dump_path}: a box that is not periodic", "periodic in x, y, z", "use boundary p p p"
             )
         run.temperature()  # refused here when there is none, before the work
-        frames = _even_frames(len(trajectory.steps))
+        frames = even_frames(len(trajectory.steps))
         found = run.molecules if self.molecules else None
         hydrogens = trajectory.species if run.molecules is None else run.molecules.hydrogens
         radials = []
@@ -158,7 +157,7 @@ class StructureOfRun(Analysis[list[Pair]]):
         return Pair(radial, peak, origin, inner)
 
     def records(self, result: list[Pair], run: Simulation) -> list[dict]:
-        temperature, n_frames = run.temperature(), len(_even_frames(len(run.trajectory.steps)))
+        temperature, n_frames = run.temperature(), len(even_frames(len(run.trajectory.steps)))
         apart = f"pairs of different molecules ({run.molecules.text()})" if self.molecules and run.molecules else ""
         parts = [f"{Path(run.dump_path).name}, {n_frames} frames, bins of {BIN_A} A", apart, run.temperature_note()]
         source = ", ".join(part for part in parts if part)
@@ -195,6 +194,14 @@ class StructureOfRun(Analysis[list[Pair]]):
             run.record(f"{name} coordination number", peak.coordination, temperature, counted, known, peak.radius_A),
         ]
 
+    def curves(self, result: list[Pair], run: Simulation) -> dict[str, np.ndarray]:
+        columns = {"r_A": result[0].radial.r_A}
+        for radial, *_ in result:
+            name = "-".join(radial.pair)
+            columns |= {f"g_{name}": radial.g, f"error_{name}": radial.error}
+            columns |= {f"neighbours_{name}": radial.neighbours.mean(axis=0)}
+        return columns
+
     def plot(self, result: list[Pair], run: Simulation) -> Figure:
         figure, axes = new_figure(len(result))
         for axis, (radial, *_) in zip(axes, result, strict=True):
@@ -216,8 +223,3 @@ class StructureOfRun(Analysis[list[Pair]]):
             axis.set(xlabel="r (Å)", ylabel=f"g({'-'.join(radial.pair)})")
             legend_above(axis)
         return figure
-
-
-def _even_frames(n_frames: int) -> np.ndarray:
-    """At most MOST_FRAMES indices of frames, evenly spaced."""
-    return np.unique(np.linspace(0, n_frames - 1, MOST_FRAMES).astype(int))

@@ -2,6 +2,8 @@
 
 Density and viscosity: IAPWS SR6-08(2011), Revised Supplementary Release on Properties of Liquid Water at 0.1 MPa,
 eqs. 2 and 7, 253.15-383.15 K. Diffusion: Holz, Heil, Sacco, Phys. Chem. Chem. Phys. 2, 4740 (2000), 273-373 K, 1 %.
+Compressibility: Kell, J. Chem. Eng. Data 20, 97 (1975), table V, 273-373 K. Expansion: the derivative of the density.
+Heat of vaporisation: IAPWS-IF97, at saturation. Surface tension: IAPWS R1-76(2014), eq. 1.
 Radial distribution functions: Soper, ISRN Phys. Chem. 2013, 279463, g_OO, g_OH, g_HH at ambient conditions, of which
 water_rdf.csv has the values that peaks, neighbours and a figure up to 10 A need.
 """
@@ -24,11 +26,17 @@ SOPER_K = (293.15, 303.15)  # measured at 298 K
 DENSITY_RELATIVE_ERROR = 1e-6  # of IAPWS-95 at atmospheric pressure
 VISCOSITY_RELATIVE_ERROR = 0.01
 HOLZ_RELATIVE_ERROR = 0.01
+KELL_RELATIVE_ERROR = 1e-3
+EXPANSION_ERROR = 1e-6  # 1/K
+STEAM_RELATIVE_ERROR = 1e-3
+TENSION_RELATIVE_ERROR = 5e-3
 GRID_A = 0.03  # of Soper's whole table, the only error it allows for distances
 # Distances in A that bonds end at: the first peak of a pair is looked for beyond them.
 BEYOND_BONDS = {"O-O": 2.0, "O-H": 1.4, "H-H": 1.9}
 # First minimum of Soper's g(r) in A, on his whole grid: neighbours are counted up to it, whatever the run's own is.
 FIRST_MINIMUM = {"O-O": 3.39, "O-H": 2.46, "H-H": 2.97}
+# Of the compressibility in 1e-6/bar, in powers of the temperature in degrees Celsius.
+KELL = (50.88496, 0.6163813, 1.459187e-3, 20.08438e-6, -58.47727e-9, 410.4110e-12)
 # Coefficient and exponent of (10 K/(593 K - T)) and of (10 K/(T - 232 K)) in the specific volume (SR6-08, table 1).
 VOLUME_CONSTANT = 1.93763157e-2
 VOLUME_ALPHA = (
@@ -50,9 +58,8 @@ class Water(Liquid):
     bonds: dict[str, int] = field(default_factory=lambda: {"H-O": 2}, hash=False)
 
     def known(self, quantity: str, temperature_K: float) -> Known | None:
-        formulas = {"density": density, "viscosity": viscosity, "diffusion coefficient": diffusion}
-        if quantity in formulas:
-            return formulas[quantity](temperature_K)
+        if quantity in FORMULAS:
+            return FORMULAS[quantity](temperature_K)
         pair, _, of_peak = quantity.partition(" ")
         curve = self.curve(tuple(pair.split("-")), temperature_K)
         if curve is None or of_peak not in {"first peak position", "first peak height"}:
@@ -112,6 +119,54 @@ def diffusion(temperature_K: float) -> Known | None:
         return None
     value = 1.635e-8 * (temperature_K / 215.05 - 1) ** 2.063
     return Known(value, value * HOLZ_RELATIVE_ERROR, "m2/s", "Holz 2000")
+
+
+def compressibility(temperature_K: float) -> Known | None:
+    """Isothermal compressibility in 1/GPa (Kell 1975); None outside 273.15-373.15 K."""
+    if not HOLZ_K[0] <= temperature_K <= HOLZ_K[1]:
+        return None
+    celsius = temperature_K - 273.15
+    value = 1e-2 * np.polynomial.polynomial.polyval(celsius, KELL) / (1 + 19.67348e-3 * celsius)
+    return Known(float(value), float(value) * KELL_RELATIVE_ERROR, "1/GPa", "Kell 1975")
+
+
+def expansion(temperature_K: float) -> Known | None:
+    """Thermal expansion in 1/K, -d ln density / dT; None outside 254.15-382.15 K."""
+    if not IAPWS_K[0] + 1 <= temperature_K <= IAPWS_K[1] - 1:
+        return None
+    low, high = density(temperature_K - 0.5), density(temperature_K + 0.5)
+    return Known(float(np.log(low.value / high.value)), EXPANSION_ERROR, "1/K", low.source)
+
+
+def vaporisation(temperature_K: float) -> Known | None:
+    """Heat of vaporisation in kJ/mol at saturation (IAPWS-IF97); None outside 273.15-373.15 K."""
+    if not HOLZ_K[0] <= temperature_K <= HOLZ_K[1]:
+        return None
+    from iapws import IAPWS97
+
+    liquid, steam = (IAPWS97(T=temperature_K, x=x).h for x in (0, 1))  # kJ/kg
+    value = (steam - liquid) * Water().molar_mass / 1000
+    return Known(float(value), float(value) * STEAM_RELATIVE_ERROR, "kJ/mol", "IAPWS-IF97")
+
+
+def surface_tension(temperature_K: float) -> Known | None:
+    """Surface tension in mN/m (R1-76 eq. 1); None outside 273.15-373.15 K."""
+    if not HOLZ_K[0] <= temperature_K <= HOLZ_K[1]:
+        return None
+    tau = 1 - temperature_K / 647.096
+    value = 235.8 * tau**1.256 * (1 - 0.625 * tau)
+    return Known(value, value * TENSION_RELATIVE_ERROR, "mN/m", "IAPWS R1-76")
+
+
+FORMULAS = {
+    "density": density,
+    "viscosity": viscosity,
+    "diffusion coefficient": diffusion,
+    "isothermal compressibility": compressibility,
+    "thermal expansion": expansion,
+    "heat of vaporisation": vaporisation,
+    "surface tension": surface_tension,
+}
 
 
 @functools.cache

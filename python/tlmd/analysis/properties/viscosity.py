@@ -1,0 +1,125 @@
+"""Shear viscosity by Green-Kubo from the pressure tensor of a run at constant volume."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tlmd.analysis.figures import COMPUTED, EXPERIMENT, FAINT, legend_above, new_figure
+from tlmd.analysis.greenkubo import FOLDED, GreenKubo, green_kubo
+from tlmd.analysis.records import with_error
+from tlmd.analysis.registry import Analysis, register
+from tlmd.analysis.simulation import Simulation
+from tlmd.analysis.statistics import Estimate, block_average
+from tlmd.analysis.stress import LeaveOut, Pressures, Stress, stress_of
+from tlmd.run.errors import InputError
+from tlmd.units import BOLTZMANN_J_K, MPA_S_PER_BAR2_A3_FS_J
+
+ANISOTROPIC = 5.0  # standard errors from 0 of a mean shear stress: no liquid in equilibrium
+MOVING_BOX = 1e-4  # relative spread of the volume above which a run is not at constant volume
+
+
+@dataclass(frozen=True)
+class Viscosity:
+    """Viscosity of one run."""
+
+    estimate: Estimate  # mPa s
+    integral: GreenKubo  # bar^2 fs
+    scale: float  # mPa s for 1 bar^2 fs: V / kT
+    stress: Stress
+
+
+def viscosity(stress: Stress, volume_A3: float, temperature_K: float) -> Viscosity:
+    """eta = V / kT times the integral of <P(0) P(t)>, mean over the five shear components of a liquid.
+
+    Raises InputError for a run that is too short, and for a mean shear stress that no liquid bears.
+    """
+    shear = stress.shear
+    if len(shear) >= 16:
+        for name, series in zip(("xy", "xz", "yz", "xx - yy", "2 zz - xx - yy"), shear.T, strict=True):
+            mean = block_average(series, "bar")
+            if abs(mean.value) > ANISOTROPIC * mean.standard_error:
+                got = f"a mean shear stress {name} of {with_error(mean.value, mean.standard_error)} bar"
+                raise InputError(got, "0, an isotropic liquid", "a solid, a slab or a squeezed box has no viscosity")
+    integral = green_kubo(shear, stress.interval_fs)
+    scale = volume_A3 / (BOLTZMANN_J_K * temperature_K) * MPA_S_PER_BAR2_A3_FS_J
+    value = integral.value * scale
+    samples = len(shear) * stress.interval_fs / max(integral.memory_fs, stress.interval_fs)
+    return Viscosity(Estimate(value, value * integral.relative_error, "mPa s", samples), integral, scale, stress)
+
+
+@register("viscosity")
+@dataclass(frozen=True)
+class ViscosityOfRun(Analysis[Viscosity]):
+    """Shear viscosity by Green-Kubo from LOG, a run at constant volume with pxx pyy pzz pxy pxz pyz at each few fs."""
+
+    caption = "Green-Kubo integral of the viscosity"
+    needs = ("log",)
+    expected = False
+    of_dump = True
+
+    pressures: Pressures = None
+    leave_out_ps: LeaveOut = None
+
+    def compute(self, run: Simulation) -> Viscosity:
+        stress = stress_of(run, self.pressures, self.leave_out_ps)
+        volumes = stress.run.volumes()
+        if volumes is None:
+            raise InputError(f"{run.log_path} without the volume", "vol or lx ly lz", "add `vol` to thermo_style")
+        if np.ptp(volumes) > MOVING_BOX * volumes.mean():
+            spread = 100 * np.ptp(volumes) / volumes.mean()
+            raise InputError(f"a volume that changes by {spread:.2g} %", "NVT or NVE", "fix the box at its mean volume")
+        return viscosity(stress, float(volumes.mean()), run.temperature(stress.run))
+
+    def records(self, result: Viscosity, run: Simulation) -> list[dict]:
+        stress, integral = result.stress, result.integral
+        length = len(stress.tensor) * stress.interval_fs / 1000
+        if self.pressures is None and integral.folded > FOLDED:
+            share, interval = f"{100 * integral.folded:.0f} %", f"{stress.interval_fs:g} fs"
+            warnings.warn(
+                f"viscosity: fluctuations at the highest frequency are {share} of those at zero, and faster ones fold "
+                f"onto low ones: write the pressure more often than each {interval}, or averages by fix ave/time",
+                stacklevel=2,
+            )
+        parts = [
+            stress.source,
+            f"{length:.4g} ps, Green-Kubo by cepstral analysis of 5 shear components up to "
+            f"{1000 * integral.cutoff_per_fs:.3g}/ps",
+            f"stress resolved over {integral.memory_fs / 1000:.2g} ps",
+            f"about {length * (20 * integral.relative_error) ** 2:.2g} ps for an error of 5 %",
+            run.temperature_note(stress.run),
+        ]
+        source = ", ".join(part for part in parts if part)
+        return [run.record("viscosity", result.estimate, run.temperature(stress.run), source)]
+
+    def curves(self, result: Viscosity, run: Simulation) -> dict[str, np.ndarray]:
+        integral = result.integral
+        return {
+            "time_ps": integral.times_fs / 1000,
+            "running_integral_mPa_s": integral.running * result.scale,
+            "standard_error_mPa_s": integral.running_error * result.scale,
+        }
+
+    def plot(self, result: Viscosity, run: Simulation) -> Figure:
+        figure, (axis, spectrum) = new_figure(2)
+        integral, estimate = result.integral, result.estimate
+        time, running, error = self.curves(result, run).values()
+        axis.fill_between(time, running - error, running + error, color=FAINT, alpha=0.5, linewidth=0)
+        axis.plot(time, running, color=FAINT, label="running integral")
+        value, width = estimate.value, estimate.standard_error
+        axis.axhline(value, color=COMPUTED, label=f"cepstral {with_error(value, width)}")
+        axis.axhspan(value - width, value + width, color=COMPUTED, alpha=0.25, linewidth=0)
+        known = run.known("viscosity", "mPa s", run.temperature(result.stress.run))
+        if known is not None:
+            axis.axhline(known.value, color=EXPERIMENT, linestyle="--", label=f"experiment {known.value:.3g}")
+        axis.set(xlabel="time (ps)", ylabel="viscosity (mPa s)", ylim=(0, None))
+        legend_above(axis)
+        frequency, power, fit = integral.spectrum
+        spectrum.plot(1000 * frequency, power / 2 * result.scale, color=FAINT, label="periodogram")
+        spectrum.plot(1000 * frequency, fit / 2 * result.scale, color=COMPUTED, label="cepstral")
+        spectrum.set(xlabel="frequency (1/ps)", ylabel="spectrum of the shear stress (mPa s)")
+        legend_above(spectrum)
+        return figure
