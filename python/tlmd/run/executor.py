@@ -35,6 +35,7 @@ from tlmd.run.quantities import Minutes, Threads
 
 MARK = "TLMD_EXECUTOR"
 JOB = "TLMD_JOB"
+SECONDS = "TLMD_SECONDS"  # wall time of the job, for scripts that end themselves in time
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 SPARE_S = 60  # of the wall time of a Slurm job, for its start and end
 POLL_S = 60.0  # between two looks at the queue of Slurm, while no job ends
@@ -130,12 +131,17 @@ class Outcome(NamedTuple):
 
 
 def run_jobs(
-    config: JobsConfig, jobs: Iterable[Job], folder: Path, say: Callable[[str], None] = lambda text: None
+    config: JobsConfig,
+    jobs: Iterable[Job],
+    folder: Path,
+    say: Callable[[str], None] = lambda text: None,
+    resumable: bool = False,
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run the jobs; yield each with its outcome as it ends. Jobs that are not yielded were not started in time.
 
     folder: where parsl keeps its logs
     say: gets a line when the states of the Slurm jobs change
+    resumable: the jobs end themselves in the time that SECONDS says, and go on later: they start however little is left
 
     Raises InputError if the executor itself fails, e.g. if sbatch refuses every job.
     """
@@ -156,7 +162,7 @@ def run_jobs(
                 say(f"Slurm jobs: {said}")
             for future in done:
                 job, outcome = running.pop(future), _outcome(future)
-                longest = max(longest, outcome.seconds)
+                longest = 0.0 if resumable else max(longest, outcome.seconds)
                 if outcome.started:
                     yield job, outcome
 
@@ -277,7 +283,7 @@ def run_script(script: str, log: str, limit_s: float, until: float | None) -> tu
         process = subprocess.Popen(
             ["sh", script],
             cwd=os.path.dirname(script),
-            env=os.environ | {JOB: mark},
+            env=os.environ | {JOB: mark, SECONDS: f"{seconds:.0f}"},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

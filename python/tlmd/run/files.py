@@ -37,10 +37,11 @@ def write_text(path: Path | str, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`write_atomic` of a table whose columns are the keys of all rows, in the order in which they come."""
+def write_csv(path: Path | str, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> None:
+    """`write_atomic` of a table of `columns`, and the other keys of all rows in the order in which they come."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    names = dict.fromkeys([*columns, *(key for row in rows for key in row)])
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

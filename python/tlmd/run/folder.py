@@ -30,6 +30,7 @@ from tlmd.run.errors import InputError
 from tlmd.run.files import sha256, write_text
 
 FORMAT_VERSION = 2  # of run.json
+LOCK = ".lock"
 PARTS = "parts"  # a folder for what is joined at the end
 HOUSEKEEPING = {"run.json", "config.toml", "log.txt"}
 
@@ -225,10 +226,10 @@ class Lock:
             raise InputError(f"{folder}, which is not a folder", "a run folder", "choose another --out")
         self.folder, self.made = folder, not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(folder / ".lock", "w")
+        self._file = open(folder / LOCK, "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder / ".lock"))
+            free = os.path.samestat(os.fstat(self._file.fileno()), os.stat(folder / LOCK))
         except (BlockingIOError, FileNotFoundError):  # the second where another process has just removed the folder
             free = False
         if not free:
@@ -236,9 +237,21 @@ class Lock:
             raise InputError(f"{folder}, in use by a run", "a free folder", "wait or choose another --out")
 
     def close(self) -> None:
-        if self.made and not self._file.closed and os.listdir(self.folder) == [".lock"]:
+        if self.made and not self._file.closed and os.listdir(self.folder) == [LOCK]:
             shutil.rmtree(self.folder)
         self._file.close()
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process has the folder in its hands."""
+    try:
+        with open(folder / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def run_record(stage: str, config: StageConfig, fingerprint: Callable[[Path], str] = sha256) -> dict[str, Any]:
