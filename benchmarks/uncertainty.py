@@ -1,23 +1,21 @@
 """What tells that a fine-tuned model is wrong? Committees of several kinds, its last layer, distances of features.
 
-    python benchmarks/uncertainty.py FOLDER [--start water-spcfw-f64]
+    python benchmarks/uncertainty.py FOLDER [--system water|liquid|methanol|malonaldehyde|surface] [--only WORD ...]
 
-Labels are GFN1-xTB's (teacher xtb), which stands in for DFT: liquid water of SPC/Fw, 32 molecules, 20 frames to train
-on, 10 to validate and 30 to test, all at 300 K and 1 g/cm3. `--start liquid` pretrains a start that knows such frames
-alone, without close contacts and stretched bonds. Judged are the largest force errors of a frame, on the test frames
-and on: the liquid at 600 K (hot), at 0.67 and 1.27 g/cm3 (wide), with stretched bonds, with molecules turned into each
-other, and frames of the model's own MD. A frame is wrong if its largest error is twice that of all test frames.
-Everything is kept in FOLDER; the same command goes on.
+Labels are GFN1-xTB's (teacher xtb), which stands in for DFT: 20 frames to train on, 10 to validate and 30 to test, all
+at 300 K. Systems and starts: benchmarks/uncertainty_systems.py. Judged are the largest force errors of a frame, on the
+test frames and on frames of other kinds: hot, other densities, distorted, reacting, and frames of the model's own MD. A
+frame is wrong if its largest error is twice that of all test frames. Everything is kept in FOLDER; the same command
+goes on. `--only` takes measures by parts of their names.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sysconfig
 import time
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +25,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata, spearmanr
 
+from shallow_ensemble import HEADS, graph_of, shallow
 from tlmd.calculator import TLCalculator
 from tlmd.committee import Committee, deviations
 from tlmd.engine import Engine
@@ -34,75 +33,27 @@ from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
 from tlmd.modelfile import load_model, load_sample, save_model
+from tlmd.models.potential import evaluate
 from tlmd.run.config import load_config, to_toml
 from tlmd.train.config import FinetuneConfig
 from tlmd.train.finetune import finetune
+from uncertainty_systems import SYSTEMS, frames_of, start_of, xtb
 
-BIN = Path(sysconfig.get_path("scripts"))
-COLD, ONE = {"temperature_K": [295, 305]}, {"density_g_cm3": [0.98, 1.02], "spacing_ps": 0.2, "equilibrate_ps": 1.0}
-LIQUID = {"kind": "bulk", "equilibrate_ps": 2.0, "spacing_ps": 0.3, "density_g_cm3": [0.98, 1.02]} | COLD
-SETS = {  # seed; frames, frames of one trajectory and state of each system
-    "train": (1, {"ambient": (20, 5, LIQUID)}),
-    "valid": (2, {"ambient": (10, 5, LIQUID)}),
-    "test": (3, {"ambient": (30, 5, LIQUID)}),
-    "hot": (4, {"hot": (16, 4, {"kind": "bulk"} | ONE | {"temperature_K": [590, 610]})}),
-    "wide": (
-        5,
-        {
-            "dense": (8, 2, {"kind": "bulk"} | COLD | ONE | {"density_g_cm3": [1.25, 1.3]}),
-            "thin": (8, 2, {"kind": "bulk"} | COLD | ONE | {"density_g_cm3": [0.65, 0.7]}),
-        },
-    ),
-    "stretched": (6, {"stretched": (16, 4, {"kind": "stretched"} | COLD | ONE)}),
-    "turned": (7, {"turned": (16, 4, {"kind": "turned"} | COLD | ONE)}),
-}
-OWN = {300: (4.0, 0.4), 600: (4.0, 0.4)}  # K of the model's MD: length and spacing of frames, ps
+OWN_PS, OWN_EVERY = 4.0, 20  # of the model's MD; steps of 0.5 fs between two frames, of which ten are taken
+EXPLODED = 5.0  # times the temperature
 VARIANTS = ("readout", "seed", "frames0.8", "noise0.2", "readout+frames0.8")
 STEPS, MEMBERS, WRONG = 800, 4, 2.0
 RIDGE = 1e-8  # of the mean diagonal element
 
 
-def run(*words: object) -> None:
-    """A command of tlmd; its output if it fails."""
-    done = subprocess.run([BIN / str(words[0]), *map(str, words[1:])], capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, words))}\n{done.stdout}{done.stderr}")
+class Measure(NamedTuple):
+    """values (N,) of the atoms of every frame, true force errors (N,) eV/A, energy errors of the frames, eV/atom; cost
+    in evaluations of one model."""
 
-
-def xtb(folder: Path, name: str, file: Path, seed: int) -> Path:
-    """Frames of a file with labels of GFN1-xTB."""
-    table = {"kind": "file", "file": str(file), "frames": len(read_frames(file)), "frames_per_item": 2}
-    settings = {"seed": seed, "max_force": 200.0, "recheck": 0.05, "teacher": {"name": "xtb"}, "systems": {"a": table}}
-    if not (folder / name / "frames.extxyz.xz").exists():
-        (folder / f"{name}-x.toml").write_text(to_toml(settings))
-        run("tl-generate", folder / f"{name}-x.toml", "--out", folder / name)
-    return folder / name / "frames.extxyz.xz"
-
-
-def spcfw(folder: Path, name: str, seed: int, systems: dict) -> Path:
-    """SPC/Fw's frames of a set."""
-    tables = {
-        key: {"molecules": 32, "frames": n, "frames_per_item": each} | state
-        for key, (n, each, state) in systems.items()
-    }
-    config = {"seed": seed, "max_force": 100.0, "teacher": {"name": "spcfw"}, "systems": tables}
-    if not (folder / f"{name}-spcfw" / "frames.extxyz.xz").exists():
-        (folder / f"{name}.toml").write_text(to_toml(config))
-        run("tl-generate", folder / f"{name}.toml", "--out", folder / f"{name}-spcfw")
-    return folder / f"{name}-spcfw" / "frames.extxyz.xz"
-
-
-def liquid_start(folder: Path) -> Path:
-    """A start pretrained for 3000 steps on 160 frames of SPC/Fw's liquid near 300 K and 1 g/cm3."""
-    out = folder / "start" / "model.pt"
-    if not out.exists():
-        wider = {"temperature_K": [280, 320], "density_g_cm3": [0.96, 1.04], "spacing_ps": 0.1, "equilibrate_ps": 1.0}
-        frames = spcfw(folder, "s", 21, {"a": (160, 20, {"kind": "bulk"} | wider)})
-        training = {"max_steps": 3000, "batch_frames": 1, "valid_every": 500, "threads": 1, "plots": False}
-        data = {"train": str(frames), "valid_fraction": 0.125}
-        (folder / "p.toml").write_text(to_toml({"data": data, "optimizer": {"lr": 2e-3}, "training": training}))
-        run("tl-pretrain", folder / "p.toml", "--out", folder / "start")
-    return out
+    values: list[np.ndarray]
+    errors: list[np.ndarray]
+    energies: np.ndarray
+    cost: float
 
 
 def noisy(folder: Path, start: str, size: float, k: int) -> str:
@@ -143,21 +94,24 @@ def members(folder: Path, frames: dict[str, Path], start: str, variant: str) -> 
     return [path / "model.pt" for path in committee]
 
 
-def own_frames(folder: Path, model: Path, start: Frame, temperature: int) -> Path:
-    """Frames of NVT with the model, from one frame."""
+def own_frames(folder: Path, model: Path, start: Frame, temperature: int, backend: str) -> Path:
+    """Ten frames of NVT with the model from one frame, evenly spread up to where it fails (EXPLODED)."""
     out = folder / f"own{temperature}.extxyz"
     if not out.exists():
         warnings.simplefilter("ignore")  # of contacts
-        ps, spacing = OWN[temperature]
-        atoms = Atoms(start.numbers, start.positions, cell=start.cell, pbc=True, calculator=TLCalculator(model))
+        place = {"cell": start.cell, "pbc": start.pbc}
+        atoms = Atoms(start.numbers, start.positions, **place, calculator=TLCalculator(model, backend=backend))
         rng, found = np.random.default_rng(temperature), []
         MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
         Stationary(atoms)
         dynamics = Bussi(atoms, 0.5 * units.fs, temperature, 50 * units.fs, rng=rng)
-        for step, _ in enumerate(dynamics.irun(round(2000 * ps))):
-            if step and step % round(2000 * spacing) == 0:
+        for step, _ in enumerate(dynamics.irun(round(2000 * OWN_PS))):
+            if not atoms.get_temperature() < EXPLODED * temperature:
+                print(f"own{temperature}: {atoms.get_temperature():.0f} K after {step / 2000:g} ps", flush=True)
+                break
+            if step and step % OWN_EVERY == 0:
                 found.append(Frame(atoms.numbers, atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc))
-        write_frames(out, found)
+        write_frames(out, [found[int(i)] for i in np.linspace(0.1 * len(found), len(found), 10) - 1])
     return out
 
 
@@ -221,28 +175,39 @@ def distances(q: list[np.ndarray], graphs: list, train: list[int]) -> list[np.nd
 
 
 def auc(high: np.ndarray, low: np.ndarray) -> float:
-    """Probability that one of `high` is above one of `low`."""
+    """Probability that one of `high` is above one of `low`; NaN without either."""
+    if not len(high) or not len(low):
+        return np.nan
     ranks = rankdata(np.concatenate([high, low]))[: len(high)]
     return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
 
 
-def row(found: list[np.ndarray], errors: list[np.ndarray], kinds: np.ndarray, cost: float) -> list[str]:
+def row(measure: Measure, kinds: np.ndarray) -> list[str]:
     """The cells of a measure."""
+    found, errors = measure.values, measure.errors
     largest, error = (np.array([each.max() for each in part]) for part in (found, errors))
     test, seen = kinds == "test", np.isin(kinds, ["train", "valid"])
-    wrong = ~seen & ~test & (error > WRONG * error[test].max())
+    outside = ~seen & ~test
+    wrong = outside & (error > WRONG * error[test].max())
     own = wrong & np.char.startswith(kinds, "own")
     limits = {name: np.quantile(flat(found, kinds == name), 0.999) for name in ("train", "valid")}
     limit, scale = limits["valid"], np.sqrt(np.mean(flat(errors, test) ** 2) / np.mean(flat(found, test) ** 2))
     cells = [auc(largest[wrong], largest[test]), auc(largest[own], largest[test])]
     cells += [auc(largest[kinds == "hot"], largest[test]), spearmanr(largest[~seen], error[~seen]).statistic]
+    cells += [spearmanr(largest[~seen], np.abs(measure.energies[~seen])).statistic]
     cells += [spearmanr(flat(found, test), flat(errors, test)).statistic]
     text = [f"{cell:.3f}" for cell in cells]
-    text += [f"{scale:.2g}", f"{100 * np.mean(flat(errors, test) < 2 * scale * flat(found, test)):.0f} %"]
-    text += [f"{limits['train'] / limit:.2f}", f"{100 * np.mean(largest[own] > largest[test].max()):.0f} %"]
+    text += [f"{scale:.2g}", percent(flat(errors, test) < 2 * scale * flat(found, test))]
+    text += [f"{np.median(error[part] / largest[part]):.2g}" for part in (test, outside)]
+    text += [f"{limits['train'] / limit:.2f}", percent(largest[own] > largest[test].max())]
     for factor in (1.5, 3.0):
-        text.append(" / ".join(f"{100 * np.mean(largest[part] > factor * limit):.0f}" for part in (test, wrong, own)))
-    return [*text, f"{cost:.2f}"]
+        text.append(" / ".join(percent(largest[part] > factor * limit) for part in (test, wrong, own)))
+    return [*text, f"{measure.cost:.2f}"]
+
+
+def percent(true: np.ndarray) -> str:
+    """The share that is true."""
+    return f"{100 * np.mean(true):.0f} %" if len(true) else "-"
 
 
 def flat(parts: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
@@ -250,61 +215,108 @@ def flat(parts: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
     return np.concatenate([part for part, take in zip(parts, chosen, strict=True) if take])
 
 
-HEADS = (
-    "measure", "AUC, wrong", "AUC, own wrong", "AUC, hot", "rank corr., frames", "rank corr., test atoms",
-    "error / measure", "within 2", "p999, train / valid", "own wrong above all test",
-    "test / wrong / own above 1.5 p999, %", "the same, 3 p999, %", "cost",
+HEADS_OF_TABLE = (
+    "measure", "AUC, wrong", "AUC, own wrong", "AUC, hot", "rank corr., frames", "rank corr., energies",
+    "rank corr., test atoms", "error / measure", "within 2", "largest error / measure, test", "the same, outside",
+    "p999, train / valid", "own wrong above all test", "test / wrong / own above 1.5 p999", "the same, 3 p999", "cost",
 )  # fmt: skip
+
+
+def shallow_measure(folder: Path, start: str, first: Path, frames: dict[str, list[Frame]], steps: int) -> Measure:
+    """Of a shallow ensemble, with its own errors; its cost in PyTorch's evaluations of one model."""
+    file = folder / f"shallow-{HEADS}-{steps}.pt"
+    net = shallow(file, start, first, frames["train"], frames["valid"], steps)
+    everything = [frame for part in frames.values() for frame in part]
+    graphs = [graph_of(frame, net.model) for frame in everything]
+    seconds, started = [], time.perf_counter()
+    for graph in graphs:
+        evaluate(net.model, graph._replace(vectors=graph.vectors.float()))
+    seconds.append(time.perf_counter() - started)
+    started = time.perf_counter()
+    found = [tuple(part.detach() for part in net(graph)) for graph in graphs]
+    seconds.append(time.perf_counter() - started)
+    errors, energies = [], []
+    for (energy, forces), frame in zip(found, everything, strict=True):
+        errors.append(np.linalg.norm(forces.mean(0).numpy() - frame.forces, axis=1))
+        energies.append((float(energy.mean()) - frame.energy) / len(frame))
+    values = [deviations(forces).numpy() for _, forces in found]
+    return Measure(values, errors, np.array(energies), seconds[1] / seconds[0])
+
+
+def measures(
+    folder: Path, files: dict[str, Path], frames: dict[str, list[Frame]], start: str, asked: argparse.Namespace
+) -> dict[str, Measure]:
+    """Every measure whose name holds one of the words of `only`, or all; the first is that of tl-finetune."""
+    everything, only = [frame for part in frames.values() for frame in part], asked.only
+    first = members(folder, files, start, "readout")
+    committee = Committee(first, backend=asked.backend)
+    graphs = [committee.graph(frame) for frame in everything]
+    started = time.perf_counter()
+    predictions = [committee.predictors[0](graph) for graph in graphs]
+    once = time.perf_counter() - started
+    pairs = list(zip(predictions, everything, strict=True))
+    errors = [np.linalg.norm(a.forces.numpy() - b.forces, axis=1) for a, b in pairs]
+    energies = np.array([(float(a.energy) - b.energy) / len(b) for a, b in pairs])
+    rows = {}
+    for variant in VARIANTS:
+        if variant != "readout" and only and not any(word in variant for word in only):
+            continue
+        committee = Committee(members(folder, files, start, variant), backend=asked.backend)
+        started = time.perf_counter()
+        found = [torch.stack([each.forces for each in committee.predict(graph)]) for graph in graphs]
+        cost = (time.perf_counter() - started) / once
+        for k in (2, MEMBERS) if variant == "readout" else (MEMBERS,):
+            values = [deviations(each[:k]).numpy() for each in found]
+            rows[f"{variant}, K = {k}"] = Measure(values, errors, energies, cost * k / MEMBERS)
+    if not only or any("shallow" in word for word in only):
+        rows[f"shallow, K = {HEADS}"] = shallow_measure(folder, start, first[0], frames, asked.shallow_steps)
+    if not only or any("layer" in word or "distance" in word for word in only):
+        train = list(np.flatnonzero([name == "train" for name, part in frames.items() for _ in part]))
+        alone, seconds = one_model(first[0], graphs, train)
+        rows |= {name: Measure(found, errors, energies, seconds[name] / once) for name, found in alone.items()}
+    return rows
+
+
+def table_of_errors(measure: Measure, kinds: np.ndarray) -> None:
+    """Print the errors of each kind of frames."""
+    print("| frames | number | largest force error, eV/A: median | least | most | force RMSE, meV/A |")
+    print("|---" * 6 + "|")
+    for name in dict.fromkeys(kinds):
+        largest = np.array([each.max() for each, kind in zip(measure.errors, kinds, strict=True) if kind == name])
+        cells = [f"{value:.2f}" for value in (np.median(largest), largest.min(), largest.max())]
+        rmse = 1e3 * np.sqrt(np.mean(flat(measure.errors, kinds == name) ** 2) / 3)
+        print("| " + " | ".join([str(name), str(len(largest)), *cells, f"{rmse:.0f}"]) + " |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--start", default="water-spcfw-f64", help="a shipped model, a file, or liquid")
+    parser.add_argument("--system", choices=SYSTEMS, default="water")
+    parser.add_argument("--start", help="another start: a shipped model, a file; liquid is --system liquid")
+    parser.add_argument("--only", nargs="*", default=[], help="measures: parts of names")
+    parser.add_argument("--shallow-steps", type=int, default=STEPS, help="of the shallow ensemble")
+    parser.add_argument("--backend", choices=("native", "torch"), default="native", help="of evaluations")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     folder = asked.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    start = str(liquid_start(folder)) if asked.start == "liquid" else asked.start
-    files = {}
-    for name, (seed, systems) in SETS.items():
-        files[name] = xtb(folder, name, spcfw(folder, name, seed, systems), seed)
+    system = SYSTEMS["liquid" if asked.start == "liquid" else asked.system]
+    start = asked.start if asked.start not in (None, "liquid") else start_of(folder, system)
+    files = frames_of(folder, system)
     first = members(folder, files, start, "readout")[0]
-    for kelvin in OWN:
-        own = own_frames(folder, first, read_frames(files["test"])[0], kelvin)
+    for kelvin in (300, system.hot):
+        own = own_frames(folder, first, read_frames(files["test"])[0], kelvin, asked.backend)
         files[f"own{kelvin}"] = xtb(folder, f"own{kelvin}-labels", own, 1)
     frames = {name: read_frames(file) for name, file in files.items()}
     kinds = np.array([name for name, part in frames.items() for _ in part])
-    everything = [frame for part in frames.values() for frame in part]
-    rows: dict[str, tuple[list[np.ndarray], float]] = {}
-    for variant in VARIANTS:
-        committee = Committee(members(folder, files, start, variant))
-        if variant == "readout":
-            graphs = [committee.graph(frame) for frame in everything]
-            started = time.perf_counter()
-            forces = [committee.predictors[0](graph).forces for graph in graphs]
-            once = time.perf_counter() - started
-            errors = [np.linalg.norm(a.numpy() - b.forces, axis=1) for a, b in zip(forces, everything, strict=True)]
-        started = time.perf_counter()
-        found = [torch.stack([each.forces for each in committee.predict(graph)]) for graph in graphs]
-        seconds = time.perf_counter() - started
-        for k in (2, MEMBERS) if variant == "readout" else (MEMBERS,):
-            rows[f"{variant}, K = {k}"] = [deviations(each[:k]).numpy() for each in found], seconds * k / MEMBERS / once
-    alone, seconds = one_model(first, graphs, list(np.flatnonzero(kinds == "train")))
-    rows |= {name: (found, seconds[name] / once) for name, found in alone.items()}
-    print(
-        "| frames | number | largest force error, eV/A: median | least | most | force RMSE, meV/A |\n"
-        + "|---" * 6
-        + "|"
-    )
-    for name, part in frames.items():
-        largest = np.array([each.max() for each, kind in zip(errors, kinds, strict=True) if kind == name])
-        cells = [f"{value:.2f}" for value in (np.median(largest), largest.min(), largest.max())]
-        rmse = 1e3 * np.sqrt(np.mean(flat(errors, kinds == name) ** 2) / 3)
-        print("| " + " | ".join([name, str(len(part)), *cells, f"{rmse:.0f}"]) + " |")
-    print("\n| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|")
-    for name, (found, cost) in rows.items():
-        print("| " + " | ".join([name, *row(found, errors, kinds, cost)]) + " |")
+    rows = measures(folder, files, frames, start, asked)
+    table_of_errors(next(iter(rows.values())), kinds)
+    for name in (name for name in rows if name.startswith("shallow")):
+        print(f"\n{name}:\n")
+        table_of_errors(rows[name], kinds)
+    print("\n| " + " | ".join(HEADS_OF_TABLE) + " |\n" + "|---" * len(HEADS_OF_TABLE) + "|")
+    for name, measure in rows.items():
+        print("| " + " | ".join([name, *row(measure, kinds)]) + " |")
 
 
 if __name__ == "__main__":

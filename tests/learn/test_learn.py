@@ -15,8 +15,9 @@ from tlmd.analysis.statistics import Estimate
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
+from tlmd.lammps_job import boxed, reason
 from tlmd.learn.config import LearnConfig, StateConfig
-from tlmd.learn.dynamics import Run, boxed, reason
+from tlmd.learn.dynamics import Run
 from tlmd.learn.learn import learn
 from tlmd.learn.properties import Value, moved, settled
 from tlmd.run.config import load_config
@@ -111,6 +112,10 @@ def test_rounds_go_on_after_a_kill(project):
     assert [record["labelled"] for record in records] == [4, 6, 8]
     assert all(record["models"] == 3 and record["unsure"] > 0 for record in records)
     assert records[0]["new"] is None and records[1]["new"]["force_mae_mev_per_A"] > 0
+    known = np.array(records[1]["known"] + records[2]["known"])  # deviations and errors before they were learnt
+    assert records[0]["known"] == [] and known.shape == (4, 2) and (known > 0).all()
+    assert records[1]["error_by_deviation"] is None  # of two frames
+    assert np.isclose(records[2]["error_by_deviation"], np.sqrt((known[:, 1] ** 2).mean() / (known[:, 0] ** 2).mean()))
     for k in (1, 2):  # what a round labels are unsure frames of the round before
         labelled = read_frames(out / f"rounds/0{k}/labels/labelled.extxyz")
         assert len(labelled) == 2
@@ -158,7 +163,7 @@ def test_why_a_run_ended(tmp_path):
     done = Outcome(0, 1.0)
     whole = "Loop time of 1\nTotal wall time: 0:00:01\n"
     assert reason(whole, done) == ""
-    heat = "fix halt condition for fix-id heat met on step 40 with value 912.3\n"
+    heat = "Fix halt condition for fix-id heat met on step 40 with value 912.3\n"
     assert reason(heat + whole, done) == "912 K at step 40"
     lost = "ERROR: Lost atoms: original 6 current 5 (src/thermo.cpp:494)\n"
     assert reason(lost, Outcome(1, 1.0)).startswith("ERROR: Lost atoms")

@@ -56,7 +56,14 @@ class WatchConfig(Section):
     """[watch]: when a frame of MD is unsure. Deviation: the largest standard deviation of the members' forces."""
 
     every: Count = Field(10, description="steps between two looks at the deviations")
-    dump: Threshold = Field("auto", description="eV/A, above which a frame may be labelled; auto: of the model's card")
+    error: Positive = Field(
+        0.3, description="eV/A, largest force error on an atom that is accepted; for dump = auto, see docs/learn.md"
+    )
+    dump: Threshold = Field(
+        "auto",
+        description="eV/A, above which a frame may be labelled; auto: where `error` is expected by the frames of MD "
+        "that were labelled, at most the limit of the model's card",
+    )
     skip_ps: float = Field(
         0.1, ge=0, description="ps, at the start of a run, whose frames are not taken: they are still those of `frames`"
     )
@@ -76,7 +83,9 @@ class StopConfig(Section):
 
     labels: Count = Field(50, description="labels made by this run")
     rounds: Count = Field(20, description="rounds")
-    unsure: int = Field(0, ge=0, description="unsure frames of a round, all of whose runs reach their end, at most")
+    unsure: int = Field(
+        0, ge=0, description="unsure frames of a round, all of whose runs reach their end, at most; without `property`"
+    )
     property: Literal["density", "diffusion", "rdf", "energy_difference"] | None = Field(
         None, description="what has not moved by more than its error for two rounds; absent: nothing is measured"
     )

@@ -11,30 +11,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms
 from ase.io import iread
 
 from tlmd.frames.checks import check_frame
 from tlmd.frames.extxyz import read_extxyz
 from tlmd.frames.frame import Frame
-from tlmd.frames.lammps_data import write_data
 from tlmd.frames.read import read_frames
+from tlmd.lammps_job import DATA, DECK, boundary, hottest, program, reason, write_script, write_system
 from tlmd.learn.config import StateConfig, WatchConfig
 from tlmd.modelfile import read_card
 from tlmd.run.errors import InputError
 from tlmd.run.executor import Job, JobsConfig, Outcome
 from tlmd.run.files import write_text
 from tlmd.run.folder import damaged
-from tlmd.run.installed import LMP, plugin_folder
 
-DATA, DECK, SCRIPT, LOG, DUMP, UNSURE, RESULT = (
-    "system.data", "in.lmp", "run.sh", "md.log", "md.dump.gz", "unsure.extxyz", "result.json"
-)  # fmt: skip
-VACUUM_A = 10.0  # around a free molecule, in the data file
+LOG, DUMP, UNSURE, RESULT = "md.log", "md.dump.gz", "unsure.extxyz", "result.json"
 RECORDED = 1000  # frames of a run, and rows of its log
 FEW = 20  # frames of a trajectory, where too few of them are unsure
 MOST = 200  # unsure frames of a run that are kept
-HOT, SIGMAS = 0.5, 5.0  # too hot: by this part of the temperature, and so many standard deviations more
 INPUT = """# A run of tl-learn. Frames of a large deviation go to {unsure}; a far larger one, a contact or heat ends it.
 units metal
 atom_style atomic
@@ -91,41 +85,33 @@ class Run:
         """Input and script of the run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         frame = self._frame()
-        atoms, known = boxed(frame), read_card(models[0]).elements
-        elements = [symbol for symbol in known if symbol in set(atoms.symbols)]
-        if unknown := set(atoms.symbols) - set(known):
-            got = f"states.{self.name}.frames with {', '.join(sorted(unknown))}"
-            raise InputError(got, f"elements of the model: {' '.join(known)}", "correct it")
-        write_data(self.folder / DATA, atoms, elements)
+        known = read_card(models[0]).elements
+        elements = write_system(self.folder / DATA, frame, known, f"states.{self.name}.frames")
         write_text(self.folder / DECK, self._input(frame, [path.resolve() for path in models], elements, watch))
-        lines = [
-            "#!/bin/sh",
-            'cd "$(dirname "$0")" || exit 1',
-            f"export OMP_NUM_THREADS={executor.cores} LAMMPS_PLUGIN_PATH={shlex.quote(str(plugin_folder()))}",
-            *executor.setup,
+        commands = [
             f"rm -f {LOG} {DUMP} {UNSURE}",
-            f"{shlex.quote(str(LMP))} -in {DECK} -log {LOG} -screen none -nocite",
+            f"{shlex.join(program())} -in {DECK} -log {LOG} -screen none -nocite",
         ]
-        write_text(self.folder / SCRIPT, "\n".join(lines) + "\n")
-        return Job(self.folder.name, (self.folder / SCRIPT).absolute(), (self.folder / "job.log").absolute())
+        return write_script(self.folder, executor, commands, executor.cores)
 
     def _frame(self) -> Frame:
         frames = read_frames(self.state.frames, check=False)
         return frames[(self.index - 1) % len(frames)]
 
     def _input(self, frame: Frame, models: Sequence[Path], elements: list[str], watch: WatchConfig) -> str:
-        state, limit = self.state, HOT + SIGMAS * np.sqrt(2 / (3 * len(frame)))
+        state = self.state
         steps = max(1, round(1000 * state.ps / state.timestep_fs))
         if state.ensemble == "npt" and not frame.pbc.all():
             raise InputError(f"states.{self.name}: npt of frames that are not periodic", "nvt", "correct it")
         folder = self.folder.resolve()
         return INPUT.format(
-            boundary=" ".join("p" if periodic else "s" for periodic in frame.pbc),
+            boundary=boundary(frame),
             data=DATA, dump_file=DUMP, unsure=UNSURE, every=watch.every, dump=watch.dump, halt=watch.halt,
             models=" ".join(os.path.relpath(path, folder) for path in models),  # LAMMPS splits names at spaces
             elements=" ".join(elements), temperature=state.temperature_K, seed=self.seed,
             rotation="no" if frame.pbc.any() else "yes", timestep=state.timestep_fs / 1000,
-            record=max(watch.every, steps // RECORDED), steps=steps, limit=f"{state.temperature_K * (1 + limit):.1f}",
+            record=max(watch.every, steps // RECORDED), steps=steps,
+            limit=f"{hottest(state.temperature_K, len(frame)):.1f}",
             positions="x y z" if state.ensemble == "npt" else "xu yu zu",
             move=MOVES[state.ensemble].format(t=state.temperature_K, p=state.pressure_bar, seed=self.seed),
         )  # fmt: skip
@@ -175,14 +161,6 @@ class Run:
         return frame.replace(info=info, cell=cell, energy=None, forces=None, stress=None, unused=())
 
 
-def boxed(frame: Frame) -> Atoms:
-    """The atoms with a box for LAMMPS: a free molecule gets one with vacuum."""
-    atoms = frame.atoms()
-    if not frame.pbc.any():
-        atoms.center(vacuum=VACUUM_A)
-    return atoms
-
-
 def possible(frame: Frame) -> bool:
     """Whether a frame passes the checks of any frame: no two atoms at one place, a sound cell."""
     try:
@@ -190,16 +168,3 @@ def possible(frame: Frame) -> bool:
     except InputError:
         return False
     return True
-
-
-def reason(log: str, outcome: Outcome) -> str:
-    """Why a run ended before its last step, from its log; "" if it did not."""
-    if found := re.search(r"pair_style tpainn: ([^\n]*): the run ends", log):
-        return found[1]
-    if found := re.search(r"fix halt condition for fix-id heat met on step (\d+) with value ([\d.]+)", log):
-        return f"{float(found[2]):.0f} K at step {found[1]}"
-    if errors := re.findall(r"^ERROR[^\n]*", log, re.M):
-        return errors[-1]
-    if outcome.code is None:
-        return outcome.why
-    return "" if outcome.code == 0 and "Total wall time" in log else f"exit code {outcome.code}"

@@ -20,8 +20,9 @@ from tlmd.frames.read import read_frames
 from tlmd.label.config import LabelConfig
 from tlmd.label.label import label
 from tlmd.label.report import FAILED, LABELS
-from tlmd.learn.config import LearnConfig
+from tlmd.learn.config import LearnConfig, WatchConfig
 from tlmd.learn.dynamics import Ended, Run
+from tlmd.learn.limits import LAST, Known, compare, factor, limits
 from tlmd.learn.properties import UNCHANGED, Value, measured, settled
 from tlmd.learn.report import begin, show, write_page
 from tlmd.modelfile import member_files
@@ -73,10 +74,11 @@ def ended(config: LearnConfig, rounds: list[Round]) -> str:
         return ""
     stop, last = config.stop, rounds[-1].record
     whole = all(not each["why"] for each in last["runs"])
-    if whole and last["unsure"] <= stop.unsure and len(rounds) > 1:  # the first one has no label of its own MD
+    if stop.property:
+        if settled([each.value for each in rounds[-UNCHANGED - 1 :]]):
+            return f"{stop.property} has not moved for {UNCHANGED} rounds"
+    elif whole and last["unsure"] <= stop.unsure and len(rounds) > 1:  # the first one has no label of its own MD
         return f"{last['unsure']} unsure frames in the last round"
-    if stop.property and settled([each.value for each in rounds[-UNCHANGED - 1 :]]):
-        return f"{stop.property} has not moved for {UNCHANGED} rounds"
     if labels_of(rounds) >= stop.labels:
         return f"the budget of {stop.labels} labels is spent"
     return f"{stop.rounds} rounds are done" if len(rounds) >= stop.rounds else ""
@@ -115,6 +117,8 @@ class Round:
     def value(self) -> Value:
         """The property by this round."""
         run = next(run for run in self.runs if run.name == self.config.measured)
+        if run.ended.why and self.config.stop.property != "energy_difference":
+            return Value(why=f"the run ended: {run.ended.why}")
         return measured(self.config.stop, run.folder, self.members())
 
     def do(self) -> None:
@@ -123,16 +127,19 @@ class Round:
         chosen = self.choose()
         tried = self.label(chosen) if chosen is not None else 0
         begin(self.run)
-        surprise = self.surprise()
+        surprise, known = self.surprise(), self.compare()
         labelled = self.labelled()
         models = self.train(labelled)
-        self.simulate(models)
+        recent = [Known(*pair) for each in self.earlier[1 - LAST :] for pair in each.record.get("known", [])]
+        watch = limits(self.config.watch, self.model, by := factor([*recent, *known]))
+        self.simulate(models, watch)
         unsure = [frame for run in self.runs for frame in run.unsure(self.config.watch.skip_ps)]
         write_frames(self.folder / NEXT, [*unsure, *self.others(len(unsure))])
         errors = json.loads((self.folder / "model" / "errors.json").read_text(encoding="utf-8"))
         ends = [{"run": run.folder.name, **run.ended._asdict()} for run in self.runs]
         record = {"tried": tried, "labelled": len(labelled), "errors": errors, "runs": ends}
         record |= {"unsure": len(unsure), "models": len(self.members()), "new": surprise}
+        record |= {"known": known, "error_by_deviation": by, "dump_eV_A": watch.dump}
         write_text(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
         write_page(self)
 
@@ -173,6 +180,10 @@ class Round:
             return None
         return evaluate_file(self.before.model, self.labels)[0].to_json()
 
+    def compare(self) -> list[Known]:
+        """Deviations and errors of the committee of the round before on the frames that this one labelled."""
+        return compare(self.before.members(), read_frames(self.labels)) if self.before else []
+
     def labelled(self) -> list[Frame]:
         """All labelled frames up to this round."""
         made = [each.labels for each in (*self.earlier, self) if each.labels.exists()]
@@ -193,10 +204,10 @@ class Round:
         """The models of the committee."""
         return member_files(self.model, self.config.committee)
 
-    def simulate(self, models: list[Path]) -> None:
+    def simulate(self, models: list[Path], watch: WatchConfig) -> None:
         """Run the MD that has not ended."""
         missing = {run.folder.name: run for run in self.runs if run.ended is None}
-        jobs = [run.job(models, self.config.watch, self.config.executor) for run in missing.values()]
+        jobs = [run.job(models, watch, self.config.executor) for run in missing.values()]
         for job, outcome in run_jobs(self.config.executor, jobs, self.run.path / "parsl", self.run.say):
             found: Ended = missing.pop(job.name).conclude(outcome)
             ending = found.why or "to its end"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tlmd.learn.learn import Round
 
 ROUNDS, REPORT = "rounds.json", "report.html"
+QUIET = "largest error by deviation", "unsure above (eV/A)"  # columns for which a terminal has no room
 COLUMNS = {
     "energy (meV/atom)": "energy_mae_mev_per_atom",
     "force (meV/A)": "force_mae_mev_per_A",
@@ -46,6 +47,10 @@ def rows(config: LearnConfig, rounds: Sequence[Round]) -> list[dict[str, Any]]:
         if record["new"]:
             row["new frames before, force MAE (meV/A)"] = record["new"][COLUMNS["force (meV/A)"]]
         row |= {"runs to their end": f"{ends.count('')} of {len(ends)}", "unsure frames": record["unsure"]}
+        if record.get("error_by_deviation"):
+            row[QUIET[0]] = record["error_by_deviation"]
+        if isinstance(record.get("dump_eV_A"), float):
+            row[QUIET[1]] = record["dump_eV_A"]
         row |= {"largest deviation (eV/A)": max(run["deviation"] for run in record["runs"])}
         found.append(row | ({config.stop.property: each.value.text()} if config.stop.property else {}))
     return found
@@ -67,7 +72,7 @@ def show(run: RunFolder, config: LearnConfig, rounds: Sequence[Round]) -> None:
 
 def table_of(found: Sequence[dict[str, Any]]) -> Table:
     """Rows as a table."""
-    columns = list(dict.fromkeys(key for row in found for key in row))
+    columns = [key for key in dict.fromkeys(key for row in found for key in row) if key not in QUIET]
     table = Table(*columns)
     for row in found:
         cells = [row.get(key, "") for key in columns]
