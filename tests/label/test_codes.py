@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from pydantic import TypeAdapter
 
 from tlmd.frames.frame import Frame
@@ -79,6 +79,31 @@ def test_cp2k(tmp_path):
     assert result.code == "CP2K" and result.version[0].isdigit() and result.scf_steps > 4
     known = {"functional": "revPBE", "basis": "DZVP-MOLOPT-SR-GTH", "cutoff_Ry": 280, "dispersion": "D3"}
     assert code.level() == known
+
+
+def aluminium() -> Frame:
+    """Two atoms of a metal, one of them out of its place."""
+    atoms = bulk("Al", cubic=False) * (1, 1, 2)
+    atoms.positions[1] += 0.1
+    return Frame(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+
+def metal(**options):
+    """The settings of a metal with k-points."""
+    return code_of(
+        name="cp2k", cutoff_Ry=600, functional="PBE", solver="diagonalization", k_points=(2, 2, 1), smearing_K=1000,
+        added_orbitals=6, **options,
+    )  # fmt: skip
+
+
+@needs_cp2k
+def test_cp2k_metal_from_a_coarse_grid(tmp_path):
+    atoms, orbitals = metal(coarse_guess=False), metal()
+    slow, fast = run(atoms, aluminium(), tmp_path / "atoms"), run(orbitals, aluminium(), tmp_path / "orbitals")
+    assert fast.scf_steps < slow.scf_steps
+    assert fast.energy == pytest.approx(slow.energy, abs=1e-4)
+    np.testing.assert_allclose(fast.forces, slow.forces, atol=1e-3)
+    assert (tmp_path / "orbitals" / "guess-RESTART.kp").exists()
 
 
 @needs_cp2k
@@ -166,7 +191,12 @@ def test_pyscf(tmp_path, monkeypatch):
         positions[1, 2] += sign * 0.01
         energies.append(code.compute(frame.replace(positions=positions), False).energy)
     assert found.forces[1, 2] == pytest.approx(-(energies[0] - energies[1]) / 0.02, abs=2e-3)
-    assert found.scf_steps > 4 and (tmp_path / "at" / "pyscf.log").stat().st_size > 1000
+    assert found.scf_steps > 3 and (tmp_path / "at" / "pyscf.log").stat().st_size > 1000
+    atoms = code_of(name="pyscf", functional="PBE", basis="def2-SVP", dispersion="D3", coarse_guess=False)
+    from_atoms = atoms.compute(frame, False)
+    assert from_atoms.scf_steps > found.scf_steps
+    assert found.energy == pytest.approx(from_atoms.energy, abs=1e-6)
+    np.testing.assert_allclose(found.forces, from_atoms.forces, atol=1e-3)
     with pytest.raises(NoLabel, match="SCF not converged in 2 steps"):
         code_of(name="pyscf", basis="sto-3g", max_scf=2).compute(frame, False)
     with pytest.raises(InputError, match=r"a functional of libxc"):

@@ -64,8 +64,8 @@ class CP2KConfig(CodeConfig):
     eps_scf: Precision = Field(1e-6, description="error of the SCF at convergence")
     coarse_guess: bool = Field(
         True,
-        description="whether ot starts from the orbitals of a coarse grid of 300 Ry where cutoff_Ry is twice that or "
-        "more: the same labels in half the time; false: from atoms",
+        description="whether the SCF starts from the orbitals of a coarse grid of 300 Ry where cutoff_Ry is twice that "
+        "or more: the same labels in half the time; false: from atoms",
     )
     max_scf: Steps | None = Field(
         None, description="SCF steps; solver ot: until its preconditioner is made anew; absent: 12 (ot), 200"
@@ -131,21 +131,30 @@ class CP2K(Code):
         tree = merged(self._tree(frame, stress), self.config.input)
         write_text(folder / INPUT, written(tree))
         if self._coarse_guess():
-            for name, changed in ((GUESS, self._coarse(tree)), (RESTARTED, restarted(tree))):
+            for name, changed in ((GUESS, self._coarse(tree)), (RESTARTED, self._restarted(tree))):
                 write_text(folder / name, written(changed))
         return [INPUT]  # which defines the label, however the SCF starts
 
     def _coarse(self, tree: dict) -> dict:
         """The input of an SCF on the coarse grid, which leaves its orbitals."""
-        dft, eps = tree["FORCE_EVAL"]["DFT"], {"EPS_SCF": max(1e-5, self.config.eps_scf)}
-        scf = merged(dft["SCF"], {**eps, "OUTER_SCF": eps}) | {"PRINT": {"RESTART": {"BACKUP_COPIES": 0}}}
+        dft, ot = tree["FORCE_EVAL"]["DFT"], self.config.solver == "ot"
+        eps = {"EPS_SCF": max(1e-5 if ot else 1e-4, self.config.eps_scf)}
+        scf = merged(dft["SCF"], eps | ({"OUTER_SCF": eps} if ot else {})) | {
+            "PRINT": {"RESTART": {"BACKUP_COPIES": 0}}
+        }
         dft = merged(dft, {"MGRID": GUESS_GRID, "QS": {"EPS_DEFAULT": 1e-8}}) | {"SCF": scf}
         force_eval = {"METHOD": "QS", "DFT": dft, "SUBSYS": tree["FORCE_EVAL"]["SUBSYS"]}
         return {"GLOBAL": {"PROJECT": "guess", "RUN_TYPE": "ENERGY"}, "FORCE_EVAL": force_eval}
 
+    def _restarted(self, tree: dict) -> dict:
+        """The input whose SCF starts from the orbitals of the coarse grid."""
+        orbitals = "guess-RESTART." + ("wfn" if self.config.k_points == (1, 1, 1) else "kp")
+        return merged(
+            tree, {"FORCE_EVAL": {"DFT": {"WFN_RESTART_FILE_NAME": orbitals, "SCF": {"SCF_GUESS": "RESTART"}}}}
+        )
+
     def _coarse_guess(self) -> bool:
-        config = self.config
-        return config.coarse_guess and config.solver == "ot" and config.cutoff_Ry >= 2 * GUESS_GRID["CUTOFF"]
+        return self.config.coarse_guess and self.config.cutoff_Ry >= 2 * GUESS_GRID["CUTOFF"]
 
     def _tree(self, frame: Frame, stress: bool) -> dict:
         """The whole input as nested dicts: a section is a dict, repeated lines are a list."""
@@ -237,12 +246,6 @@ class CP2K(Code):
 
     def read(self, folder: Path, frame: Frame, stress: bool) -> Result:
         return read_output((folder / OUTPUT).read_text(encoding="utf-8", errors="replace"), len(frame), stress)
-
-
-def restarted(tree: dict) -> dict:
-    """The input whose SCF starts from the orbitals of the coarse grid."""
-    guess = {"WFN_RESTART_FILE_NAME": "guess-RESTART.wfn", "SCF": {"SCF_GUESS": "RESTART"}}
-    return merged(tree, {"FORCE_EVAL": {"DFT": guess}})
 
 
 def read_output(text: str, n_atoms: int, stress: bool) -> Result:

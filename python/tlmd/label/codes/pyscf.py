@@ -15,11 +15,13 @@ from tlmd.run.errors import InputError
 from tlmd.run.quantities import Positive, Precision, Steps
 from tlmd.units import BOHR_A, EV_PER_HARTREE
 
+GUESS_GRID, GUESS_EPS = 1, 1e-5  # grid level and hartree of the coarse guess
+
 
 class PySCFConfig(CodeConfig):
     """Molecules by PySCF: any functional of libxc, open and closed shells, on any machine with Python."""
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("memory_GB",)
+    elsewhere: ClassVar[tuple[str, ...]] = ("memory_GB", "coarse_guess")
 
     name: Literal["pyscf"]
     functional: str = Field("PBE0", description="as PySCF names them, e.g. PBE0, B3LYP, r2SCAN; or HF")
@@ -30,6 +32,11 @@ class PySCFConfig(CodeConfig):
     density_fit: bool = Field(False, description="Coulomb (and exchange) integrals by density fitting: faster")
     grid: int = Field(4, ge=0, le=9, description="grid level of PySCF for the functional")
     eps_scf: Precision = Field(1e-9, description="hartree, change of the energy at which the SCF has converged")
+    coarse_guess: bool = Field(
+        True,
+        description="whether the SCF starts from the density of a coarse grid of level 1: the same labels, a quarter "
+        "faster at `grid` 3; false: from atoms",
+    )
     max_scf: Steps = Field(100, description="SCF steps at most")
     memory_GB: Positive = Field(4.0, description="memory of a job")
 
@@ -66,7 +73,7 @@ class PySCF(PythonCode):
         if stress:
             raise NoLabel("a molecule has no stress")
         field = self._field(frame)
-        energy = field.kernel()
+        energy = field.kernel(self._guess(field))
         steps = int(getattr(field, "cycles", 0)) or None
         if not field.converged:
             raise NoLabel(f"SCF not converged in {self.config.max_scf} steps")
@@ -76,6 +83,17 @@ class PySCF(PythonCode):
             energy, gradient = energy + more_energy, gradient + more_gradient
         forces = -gradient * EV_PER_HARTREE / BOHR_A
         return Result(float(energy) * EV_PER_HARTREE, forces, None, "PySCF", version_of("pyscf"), steps)
+
+    def _guess(self, field: Any) -> np.ndarray | None:
+        """The density matrix that the SCF starts from: that of a coarse grid, or None for PySCF's own."""
+        config = self.config
+        if not config.coarse_guess or config.functional.upper() == "HF" or config.grid <= GUESS_GRID:
+            return None
+        field.grids.level, field.conv_tol = GUESS_GRID, GUESS_EPS
+        field.kernel()
+        field.grids.reset()
+        field.grids.level, field.conv_tol = config.grid, config.eps_scf
+        return field.make_rdm1() if field.converged else None
 
     def _field(self, frame: Frame) -> Any:
         """The mean-field object of a frame."""
