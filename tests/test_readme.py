@@ -114,3 +114,13 @@ def test_named_files_exist():
     named = set(re.findall(r"(?<![\w./*-])((?:docs|inputs|lammps_plugin|benchmarks|tests)/[\w./-]*\w)", text))
     assert len(named) > 10
     assert not sorted(name for name in named if not list(ROOT.glob(f"{name}*")))
+
+
+def test_messages_of_the_troubleshooting_are_those_of_the_code():
+    """What stands in bold code on that page is found there by its readers, so the code must say it."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"\*\*`([^`]+)`", page)
+    files = [p for top in ("python", "lammps_plugin") for e in ("*.py", "*.cpp", "*.h") for p in (ROOT / top).rglob(e)]
+    code = "\n".join(p.read_text(encoding="utf-8") for p in [*files, ROOT / "CMakeLists.txt"])
+    words = re.sub(r'"\s*f?"|\s', "", code)  # strings that are joined, without spaces
+    assert len(messages) > 8 and [m for m in messages if m.replace(" ", "") not in words] == []

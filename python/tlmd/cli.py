@@ -18,7 +18,7 @@ Json = Annotated[Optional[Path], typer.Option("--json", help="write the result a
 
 
 def analyze() -> None:
-    """tl-analyze: density, diffusion, structure and a report from LAMMPS logs and dumps."""
+    """tl-analyze: properties with errors, and a report, from LAMMPS logs and dumps."""
     from tlmd.analysis.commands import app
 
     app()
@@ -132,6 +132,28 @@ def learn(
         return
     keep_memory()
     learn(settings, out or settings.out)
+
+
+@entry
+def campaign(
+    config: Config,
+    out: Out = None,
+    set_: Set = None,
+    status: Annotated[bool, typer.Option("--status", help="print where each run stands, and do nothing")] = False,
+) -> None:
+    """tl-campaign: LAMMPS runs of models at temperatures, pressures, seeds, ensembles and sizes, with their results."""
+    from tlmd.campaign.campaign import campaign, runs_of
+    from tlmd.campaign.config import CampaignConfig
+    from tlmd.campaign.report import status as table
+    from tlmd.run.config import load_config
+    from tlmd.run.console import console
+
+    settings = load_config(CampaignConfig, config, set_)
+    out = out or settings.out
+    if status:
+        console().print(table(runs_of(settings, out), out))
+        return
+    campaign(settings, out)
 
 
 @entry
@@ -255,6 +277,28 @@ def plugin() -> None:
 
 
 @entry
+def bench(
+    model: Annotated[str, typer.Argument(help="model.pt, an exported model, or the name of a shipped one")] = (
+        "water-gfn1-f64"
+    ),
+    box: Annotated[
+        Optional[Path], typer.Option(help="LAMMPS data file (atomic) or frames, repeated to each size (default: water)")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="s, of each run")] = 8.0,
+    timestep: Annotated[float, typer.Option(min=0.01, max=10, help="fs, for the nanoseconds of a day")] = 0.5,
+    json_: Json = None,
+) -> None:
+    """tl-bench: nanoseconds a day of MD in LAMMPS on this machine, for 192, 1536 and 20 000 atoms, in a minute."""
+    from tlmd.bench import bench
+    from tlmd.run.files import write_text
+    from tlmd.run.installed import water_inputs
+
+    speeds = bench(model, box or water_inputs() / "water64.data", seconds, timestep)
+    if json_:
+        write_text(json_, json.dumps(speeds, indent=2) + "\n")
+
+
+@entry
 def demo(
     system: Annotated[str, typer.Option("--system", help="water, methanol, or a folder with a demo.toml")] = "water",
     out: Annotated[Optional[Path], typer.Option("--out", help="folder to write (default: of demo.toml)")] = None,
@@ -311,7 +355,7 @@ def tl() -> None:
         app(words or [], prog_name="tl init")
 
     labels = (check, schema, data, generate, select, label, calibrate)
-    models = (pretrain, finetune, mekrr, curve, oracle, learn, evaluate, export)
-    for command in (*labels, *models, plugin, demo):
+    models = (pretrain, finetune, mekrr, curve, oracle, learn, evaluate, export, campaign)
+    for command in (*labels, *models, plugin, bench, demo):
         app.command(command.__name__)(command.__wrapped__)
     app()

@@ -1,5 +1,6 @@
 """The teacher lammps against independent truth: formulas, the teacher SPC/Fw, ASE, derivatives; what it refuses."""
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -288,6 +289,44 @@ def test_coefficients_and_type_labels_in_the_data_file(opls, tmp_path):
     found, wanted = (each.label(frame) for each in (teacher, opls))
     assert found.energy == pytest.approx(wanted.energy, abs=1e-10)
     teacher.close()
+
+
+HYDROGEN = """two atoms
+
+2 atoms
+1 bonds
+
+0 9 xlo xhi
+0 9 ylo yhi
+0 9 zlo zhi
+
+Atoms # full
+
+1 1 1 0.0 1.0 1.0 1.0
+2 1 1 0.0 1.0 1.0 1.74
+
+Bonds
+
+1 1 1 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("2 atoms", "3 atoms", "x with 2 lines in Atoms; wanted 3, as its head says"),
+        ("1 1 1 2\n", "", "x with 0 lines in Bonds; wanted 1, as its head says"),
+        ("1 1 1 2\n", "1 1 1\n", "x with the line `1 1 1` in Bonds; wanted id, type and 2 atoms"),
+        ("1.74", "nan", "lines of Atoms that are not"),
+        ("1.74", "1.7x", "lines of Atoms that are not"),
+        ("0 9 zlo", "0 nine zlo", "x without a box"),
+    ],
+)
+def test_damaged_data_files_are_refused(old, new, words):
+    whole = DataFile(HYDROGEN, "x")
+    assert len(whole.species({"1": 1})) == 1
+    with pytest.raises(InputError, match=re.escape(words)):
+        DataFile(HYDROGEN.replace(old, new), "x").species({"1": 1})
 
 
 def test_other_sections_are_refused(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
+from tlmd.lammps_job import hottest
 from tlmd.modelfile import load_model, load_sample, read_card, save_model
 from tlmd.run.config import load_config
 from tlmd.run.folder import RunFolder
@@ -73,6 +74,13 @@ def test_an_explosion_ends_the_run(folder, model):
     found = checked(folder, model, frames, ps=5)
     assert found["verdict"] != "stable" and found["ps"] < 5
     assert "after" in found["verdict"]
+
+
+def test_too_hot_is_what_chance_does_not_do():
+    """A large system may be too hot by half; a molecule fluctuates by more, and none of 1e6 temperatures is above."""
+    assert hottest(300, 1000) == 450 and hottest(300, 3) > hottest(300, 9) > 700
+    temperatures = np.random.default_rng(1).chisquare(27, 10**6) * 300 / 27  # of 9 atoms
+    assert 600 < temperatures.max() < hottest(300, 9) < 1.5 * temperatures.max()
 
 
 def test_the_run_starts_hot_from_the_lowest_density(folder, model):

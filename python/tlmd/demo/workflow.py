@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -12,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tlmd.analysis.registry import Measurement, measure
 from tlmd.analysis.simulation import Simulation
@@ -26,6 +29,7 @@ from tlmd.run.console import console, say
 from tlmd.run.errors import InputError, told
 from tlmd.run.installed import plugin_folder
 from tlmd.train.config import FinetuneConfig
+from tlmd.units import BAR_PER_EV_A3
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 COMMANDS = {"lmp", "mpirun"} | {f"tl-{stage}" for stage in ("calibrate", "generate", "pretrain", "finetune", "export")}
@@ -199,8 +203,18 @@ class Workflow:
         self.say(f"{name}: {why}")
 
     def density(self, run: Path) -> list[Measurement]:
-        """Density of the NPT run."""
-        return [measure("density", self.simulation(log=run.with_suffix(".log")))]
+        """Density of the NPT run, beside that of the labels, where their stresses tell it."""
+        simulation = self.simulation(log=run.with_suffix(".log"))
+        measured = measure("density", simulation)
+        if self.config.references is None:
+            try:
+                squeezed = measure("fluctuations", simulation).records[0]
+            except InputError as error:
+                self.say(f"density of the labels: not estimated: {error}")
+            else:
+                parity = evaluate_file(self.out / "finetuned" / "model.pt", self.dft.test)[1]
+                add_level_of_theory(measured.records[0], squeezed, parity.stress)
+        return [measured]
 
     def motion(self, run: Path) -> list[Measurement]:
         """Diffusion and structure of the run at constant volume."""
@@ -215,6 +229,27 @@ class Workflow:
     def simulation(self, **files: Path) -> Simulation:
         """A run of this liquid beside what is known of it."""
         return Simulation(**files, elements=self.config.elements, references=self.config.references)
+
+
+def add_level_of_theory(density: dict[str, Any], compressibility: dict[str, Any], stresses: np.ndarray) -> None:
+    """Put into the record of a density (g/cm3) what the labels themselves would give, to first order: rho (1 + kappa
+    dP), where dP is the mean error of the model's pressure on unseen frames.
+
+    compressibility: its record, 1/GPa; stresses (n, 2): label and prediction of all components, eV/A^3. Nothing is
+    done for fewer than two frames. The error has those of the density, of kappa and of the mean over the frames.
+    """
+    errors = -np.diff(stresses, axis=1).reshape(-1, 3, 3).trace(axis1=1, axis2=2) / 3 * BAR_PER_EV_A3
+    if len(errors) < 2:
+        return
+    pressure, spread = float(errors.mean()), float(errors.std(ddof=1) / np.sqrt(len(errors)))
+    kappa, of_kappa = 1e-4 * compressibility["value"], 1e-4 * compressibility["standard_error"]  # 1/bar
+    density["level_of_theory"] = density["value"] * (1 + kappa * pressure)
+    parts = (density["standard_error"], density["value"] * kappa * spread, density["value"] * of_kappa * pressure)
+    density["level_of_theory_error"] = math.hypot(*parts)
+    density["source"] += (
+        f"; level of theory: this density and the error of its pressure on {len(errors)} unseen frames, "
+        f"{pressure:+.0f} ± {spread:.0f} bar, to first order"
+    )
 
 
 def error_row(title: str, frames: int, steps: int, errors: dict[str, Any]) -> dict[str, str]:

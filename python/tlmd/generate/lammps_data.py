@@ -28,7 +28,7 @@ SECTION = re.compile(
     r"^(Atoms|Velocities|Masses|Bonds|Angles|Dihedrals|Impropers|(?:\w+ )?\w+ Coeffs|\w+ Type Labels)"
     r"\s*(?:#\s*(.*))?$"
 )
-COUNTS = re.compile(r"^\d+\s+(atoms|bonds|angles|dihedrals|impropers)$")
+COUNTS = re.compile(r"^(\d+)\s+(atoms|bonds|angles|dihedrals|impropers)$")
 BOX = re.compile(r"(xlo xhi|ylo yhi|zlo zhi|xy xz yz)$")
 SAME_CHARGE = 6  # decimals
 
@@ -56,24 +56,40 @@ class DataFile:
 
     def __init__(self, text: str, name: str, style: str | None = None):
         self.name = name
-        self._head, self._kept, sections, written = _parted(text)
+        self._head, self._kept, sections, written = _parted(text, name)
         self.style = style or written or "atomic"
         if self.style not in COLUMNS:
             got = f"atom_style {self.style} for {name}"
             raise InputError(got, f"one of {', '.join(COLUMNS)}", "write the data file anew in one of these")
-        columns = COLUMNS[self.style].split()
-        rows = sorted(([*line.split()] for line in sections.get("Atoms", [])), key=lambda row: int(row[0]))
-        if not rows or len(rows[0]) < len(columns):
-            got = f"{name} without atoms, or with lines of Atoms that are not `{COLUMNS[self.style]}`"
-            raise InputError(got, "a LAMMPS data file", "correct it, or atom_style")
-        self.types = [row[columns.index("type")] for row in rows]
-        self.charges = [row[columns.index("q")] if "q" in columns else "0" for row in rows]
-        x = columns.index("x")
-        self._positions = np.array([row[x : x + 3] for row in rows], dtype=float)
+        rows = self._atoms([line.split() for line in sections.get("Atoms", [])])
         self._index = {int(row[0]): i for i, row in enumerate(rows)}
         lines = {key: [line.split() for line in sections.get(key, [])] for key in MEMBERS}
+        for key, members in MEMBERS.items():
+            if wrong := [row for row in lines[key] if len(row) != members + 2]:
+                got = f"{name} with the line `{' '.join(wrong[0])}` in {key}"
+                raise InputError(got, f"id, type and {members} atoms", "correct it")
         self._joined = {key: [(row[1], *map(self._atom, row[2:])) for row in lines[key]] for key in MEMBERS}
         self.patterns, self.amounts, self._first = self._molecules() if self._joined["Bonds"] else ([], [], [])
+
+    def _atoms(self, rows: list[list[str]]) -> list[list[str]]:
+        """The lines of Atoms by id; keeps types, charges and positions."""
+        columns = COLUMNS[self.style].split()
+        got = f"{self.name} without atoms, or with lines of Atoms that are not `{COLUMNS[self.style]}`"
+        wrong = InputError(got, "a LAMMPS data file", "correct it, or atom_style")
+        if not rows or min(map(len, rows)) < len(columns):
+            raise wrong
+        x = columns.index("x")
+        try:
+            rows = sorted(rows, key=lambda row: int(row[0]))
+            self.types = [row[columns.index("type")] for row in rows]
+            self.charges = [row[columns.index("q")] if "q" in columns else "0" for row in rows]
+            self._positions = np.array([row[x : x + 3] for row in rows], dtype=float)
+            numbers = np.append(np.array(self.charges, dtype=float), self._positions)
+        except ValueError:
+            raise wrong from None
+        if not np.isfinite(numbers).all():
+            raise wrong
+        return rows
 
     def _atom(self, word: str) -> int:
         if not word.isdigit() or int(word) not in self._index:
@@ -119,14 +135,17 @@ class DataFile:
     def _cell(self) -> np.ndarray:
         """(3, 3) A, of the box in the head."""
         cell = np.zeros((3, 3))
-        for line in self._head:
-            words = line.split()
-            for axis, name in enumerate("xyz"):
-                if line.endswith(f"{name}lo {name}hi"):
-                    cell[axis, axis] = float(words[1]) - float(words[0])
-            if line.endswith("xy xz yz"):
-                cell[[1, 2, 2], [0, 0, 1]] = [float(word) for word in words[:3]]
-        if not np.diag(cell).all():
+        try:
+            for line in self._head:
+                words = line.split()
+                for axis, name in enumerate("xyz"):
+                    if line.endswith(f"{name}lo {name}hi"):
+                        cell[axis, axis] = float(words[1]) - float(words[0])
+                if line.endswith("xy xz yz"):
+                    cell[[1, 2, 2], [0, 0, 1]] = [float(word) for word in words[:3]]
+        except ValueError:
+            cell[:] = 0  # no box
+        if not (np.isfinite(cell).all() and np.diag(cell).all()):
             raise InputError(f"{self.name} without a box", "lines xlo xhi, ylo yhi, zlo zhi", "correct it")
         return cell
 
@@ -137,7 +156,11 @@ class DataFile:
             return {}
         rows = self._kept[self._kept.index("Atom Type Labels") + 1 :]
         end = next((k for k, row in enumerate(rows) if SECTION.match(row)), len(rows))
-        return {row.split()[1]: int(row.split()[0]) for row in rows[:end]}
+        words = [row.split() for row in rows[:end]]
+        if wrong := [row for row in words if len(row) != 2 or not row[0].isdecimal()]:
+            got = f"{self.name} with the line `{' '.join(wrong[0])}` in Atom Type Labels"
+            raise InputError(got, "a number and a label", "correct it")
+        return {label: int(number) for number, label in words}
 
     def charge_of(self, kind: str) -> str | None:
         """The charge of all atoms of a type, None where they differ."""
@@ -170,9 +193,10 @@ class DataFile:
         return "\n".join(_spaced(parts)) + "\n"
 
 
-def _parted(text: str) -> tuple[list[str], list[str], dict[str, list[str]], str | None]:
-    """The head without its counts; sections that stay as they are; lines of the others by name; the style in Atoms."""
-    head, kept, sections, style, now = [], [], {}, None, None
+def _parted(text: str, name: str) -> tuple[list[str], list[str], dict[str, list[str]], str | None]:
+    """The head without its counts; sections that stay as they are; lines of the others by name; the style in Atoms.
+    InputError for a file with fewer lines in a section than its head says, or more."""
+    head, kept, sections, style, now, counts = [], [], {}, None, None, {}
     for raw in text.splitlines()[1:]:
         line = raw.split("#")[0].strip()
         if found := SECTION.match(raw.strip()):
@@ -184,12 +208,18 @@ def _parted(text: str) -> tuple[list[str], list[str], dict[str, list[str]], str 
             continue
         elif re.fullmatch(r"[A-Z][A-Za-z ]*", line):
             raise InputError(f"a data file with the section {line}", "atoms, bonds and coefficients", "leave it out")
+        elif now is None and (count := COUNTS.match(line)):
+            counts[count.group(2).capitalize()] = int(count.group(1))
         elif now is None:
-            head += [] if COUNTS.match(line) else [line]
+            head.append(line)
         elif now in (*MEMBERS, "Atoms", "Velocities"):
             sections.setdefault(now, []).append(line)
         else:
             kept.append(line)
+    for section, count in counts.items():
+        if (found := len(sections.get(section, []))) != count:
+            got = f"{name} with {found} lines in {section}"
+            raise InputError(got, f"{count}, as its head says", "fetch or write the file again")
     return head, kept, sections, style
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from tlmd.analysis.properties.diffusion import MOLECULES
-from tlmd.analysis.properties.structure import Radial, radial_distributions
+from tlmd.analysis.properties.fluctuations import compressibility
+from tlmd.analysis.radial import Radial, even_frames, radial_distributions
 from tlmd.analysis.registry import measure
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, equilibrated_mean, mean_of_blocks
 from tlmd.analysis.thermo import read_log
 from tlmd.analysis.trajectory import read_dump
 from tlmd.evaluate.volume import volume_slope
-from tlmd.units import BAR_PER_EV_A3, BOLTZMANN_EV_K, EV_PER_KJ_MOL
+from tlmd.units import BOLTZMANN_EV_K, EV_PER_KJ_MOL
 
 BLOCKS = 10
-MOST_FRAMES = 500  # of g(r)
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ def of_npt(folder: Path) -> dict[str, Any]:
     density, start = equilibrated_mean(run.columns["Density"], "g/cm3")
     volume, temperature = run.columns["Volume"][start:], run.columns["Temp"][start:].mean()
     mean = float(volume.mean())
-    scale = 1e4 / (BAR_PER_EV_A3 * BOLTZMANN_EV_K * temperature * mean)  # 1/GPa
-    squares = (volume - mean) ** 2
+    value, squares = compressibility(volume, temperature), (volume - mean) ** 2
     error = mean_of_blocks([part.mean() for part in np.array_split(squares, BLOCKS)], "").standard_error
-    kappa = Estimate(scale * float(squares.mean()), scale * error, "1/GPa", density.samples)
+    kappa = Estimate(float(value), float(value * error / squares.mean()), "1/GPa", density.samples)
     energy = equilibrated_mean(run.columns["PotEng"][start:], "eV")[0]
     return {"density": density, "compressibility": kappa, "volume_A3": mean, "energy": energy}
 
@@ -66,7 +65,7 @@ def diffusion(folder: Path, species: str | None, window_ps: tuple[float, float])
 def radial(folder: Path, pair: str) -> Radial:
     """g(r) of a pair of elements such as O-O. Raises InputError."""
     run = read_dump(folder / "md.dump.gz")
-    frames = np.unique(np.linspace(0, len(run.steps) - 1, MOST_FRAMES).astype(int))
+    frames = even_frames(len(run.steps))
     pairs = [tuple(pair.split("-"))]
     return radial_distributions(run.positions[frames], run.cells[frames], run.species, pairs)[0]
 

@@ -18,6 +18,7 @@ from tlmd.calculator import TLCalculator
 from tlmd.frames.density import is_filled
 from tlmd.frames.frame import Frame
 from tlmd.frames.shortest import CLOSE, line_of, named_pairs
+from tlmd.lammps_job import hottest
 from tlmd.run.errors import InputError
 from tlmd.run.folder import RunFolder
 from tlmd.train.config import StabilityConfig
@@ -27,7 +28,6 @@ USUAL_K = 450.0  # 1.5 times ambient, where no frame states its temperature_K
 TIMESTEP_FS, WITH_HYDROGEN_FS = 1.0, 0.5
 THERMOSTAT_FS = 100.0
 BLOCK_FS = 100.0  # over which temperatures are averaged
-HOT, SIGMAS = 0.5, 5.0  # by which a block may be too hot: part of the temperature, or standard deviations of it
 DRIFT = 10.0  # meV/atom/ps, of the conserved energy
 
 
@@ -111,7 +111,7 @@ class Watched:
             return "energy not finite"
         if len(self.temperatures) % self.block == 0:
             hot = np.mean(self.temperatures[-self.block :])
-            if hot > self.temperature * (1 + max(HOT, SIGMAS * np.sqrt(2 / (3 * len(self.atoms))))):
+            if hot > hottest(self.temperature, len(self.atoms)):
                 return f"{hot:.0f} K"
             if len(self.conserved) > 20 and abs(self.drift()) > DRIFT:
                 return f"energy drifts by {self.drift():.1f} meV/atom/ps"
