@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tlmd.analysis.averages import read_averages
 from tlmd.analysis.thermo import read_log
 from tlmd.campaign.parts import read_table
 from tlmd.export import export_model
@@ -60,6 +61,14 @@ def test_ensembles(deck, ensemble, ranks):
     assert (np.ptp(last.columns["Volume"]) > 0) == (ensemble == "npt")
     if ensemble == "nve":
         assert np.ptp(last.columns["TotEng"]) < 0.05  # eV, of 192 atoms
+
+
+@RANKS
+def test_heat_flux(deck, ranks):
+    path = deck("heat", ranks, equilibrate=40, steps=40, every=8)
+    names, table = read_averages(path / "heat.txt")
+    assert names == ["TimeStep", *(f"c_{name}[{k}]" for name in ("flux", "type1") for k in (1, 2, 3))]
+    assert table[:, 0].tolist() == [0, 8, 16, 24, 32, 40] and np.ptp(table, axis=0).all()
 
 
 @RANKS

@@ -24,7 +24,7 @@ template <class real> class NativePaiNN : public Native {
     }
     for (int l = last; l >= 1; l--) {
       painn.backward(l);
-      halo.reverse(rows(painn.adjoints()));
+      for (int k = 0; k < painn.n_passes(); k++) halo.reverse(rows(painn.adjoints(k)));
     }
     painn.finish(result);
   }
@@ -35,6 +35,7 @@ template <class real> class NativePaiNN : public Native {
     for (size_t i = 0; i < n_owned; i++) std::copy_n(painn.features(layer) + i * stride, f, &rows[i * f]);
     return rows;
   }
+  void want_flux(bool wanted) override { painn.want_flux(wanted); }
   void set_head_weights(const std::vector<double> &weights) override { painn.set_head_weights(weights); }
   const std::string &isa() const override { return painn.isa(); }
   double memory() const override { return (double) painn.memory(); }

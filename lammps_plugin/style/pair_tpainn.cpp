@@ -25,6 +25,7 @@ PairTPaiNN::PairTPaiNN(LAMMPS *lmp, Watch::Quantity quantity)
     : PairElements(lmp), rows(lmp), contacts(lmp, options), committee(lmp), watch(lmp, quantity, options) {
   comm_forward = 2;
   comm_reverse = 3;
+  centroidstressflag = CENTROID_AVAIL;
   nextra = 2;  // compute pair
   pvector = watch.summary();
 }
@@ -226,15 +227,28 @@ void PairTPaiNN::compute(int eflag, int vflag) {
     gather();
     contacts.look(rows);
     first_checks();
+    want_flux();
     model->evaluator().evaluate(rows.pairs, rows.halo, result, comm->nthreads);
     look_at_deviations(eflag);
     scatter();
+    if (cvflag_atom) scatter_flux();
   } catch (const LAMMPSException &) {  // a refusal
     throw;
   } catch (const std::exception &e) {
     const std::string text = e.what();
     error->one(FLERR, "pair_style {}: {}", kind(), text.substr(0, text.find('\n')));
   }
+}
+
+// compute centroid/stress/atom is asked for at this step.
+void PairTPaiNN::want_flux() {
+  if (model->native) model->native->want_flux(cvflag_atom);
+  if (!cvflag_atom) return;
+  if (!model->native)
+    refuse(
+        "got compute centroid/stress/atom for a model that libtorch evaluates; wanted the native engine, which alone "
+        "has its heat flux; use backend native on the CPU");
+  rows.pairs = tlmd::engine::directed(rows.pairs);
 }
 
 // Energies and slopes -> f, energy, virial, per-atom energy and virial
@@ -276,6 +290,26 @@ void PairTPaiNN::scatter() {
         vatom[i][v] += 0.5 * w[v];  // half of a pair's virial to each of its atoms
         vatom[j][v] += 0.5 * w[v];
       }
+    }
+  }
+}
+
+// W_j = sum_k (r_k - r_j) dE_k/dr_j, eq. 33 of Fan et al., Phys. Rev. B 92, 094301 (2015), for compute
+// centroid/stress/atom and, by it, compute heat/flux. Pairs are directed.
+void PairTPaiNN::scatter_flux() {
+  static constexpr int COLUMN[3][3] = {{0, 3, 4}, {6, 1, 5}, {7, 8, 2}};
+  const auto &pairs = rows.pairs;
+  for (int c = 0; c < (int) pairs.directed.size(); c++) {
+    double *of_centre = cvatom[rows.atom_of[c]];
+    for (int p = pairs.first[c]; p < pairs.first[c + 1]; p++) {
+      double *of_neighbour = cvatom[rows.atom_of[pairs.neighbour[p]]];
+      for (int a = 0; a < 3; a++)
+        for (int b = 0; b < 3; b++) {
+          const double flux = result.flux[9 * (size_t) p + 3 * a + b] * unit_energy;
+          const double slope = result.slopes[3 * (size_t) p + b] * unit_energy;
+          of_centre[COLUMN[a][b]] -= flux;
+          of_neighbour[COLUMN[a][b]] += flux - pairs.vectors[3 * (size_t) p + a] * slope;
+        }
     }
   }
 }

@@ -67,7 +67,9 @@ class PairTPaiNN : public PairElements {
   void first_checks();
   void say_memory();
   void look_at_deviations(int eflag);
+  void want_flux();
   void scatter();
+  void scatter_flux();
 
   Contacts contacts;
   Committee committee;

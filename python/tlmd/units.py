@@ -23,6 +23,7 @@ A2_FS2_PER_EV_GMOL = 1.602176634e-19 * AVOGADRO * 1e-7  # 1 eV/(g/mol) in A^2/fs
 WAVENUMBER_PER_FS = 2.99792458e-5  # 1 cm^-1 as a frequency in 1/fs
 MPA_S_PER_BAR2_A3_FS_J = 1e-32  # 1 bar^2 A^3 fs / J in mPa s
 S_M_PER_E2_A_FS_J = 1.602176634e-19**2 * 1e25  # 1 e^2 / (A fs J) in S/m
+W_M_PER_EV2_FS_A_J = 1.602176634e-19**2 * 1e25  # 1 eV^2 / (fs A J) in W/m
 MN_M_PER_BAR_A = 1e-2  # 1 bar A in mN/m
 GCM3_PER_GMOL_A3 = 1e24 / AVOGADRO  # 1 (g/mol)/A^3 in g/cm^3
 

@@ -257,6 +257,48 @@ template <class real> static Answer gradients(const Weights &w, const Options &o
   return answer;
 }
 
+// W_j = sum_k (r_k - r_j) dE_k/dr_j of all atoms, (n, 3, 3), as forces.
+template <class real> static Answer flux(const Weights &w, const Options &options, const System &s) {
+  const Pairs pairs = directed(pairs_of(s, all_of(s), s.size(), w.first_basis.cutoff));
+  PaiNN<real> engine(w, options);
+  engine.want_flux(true);
+  Result result;
+  engine.evaluate(pairs, result);
+  Answer answer;
+  answer.forces.assign(9 * (size_t) s.size(), 0.0);
+  for (int i = 0; i < s.size(); i++)
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++)
+      for (int k = 0; k < 9; k++) {
+        const double moment = result.flux[9 * (size_t) p + k];
+        answer.forces[9 * (size_t) i + k] -= moment;
+        answer.forces[9 * (size_t) pairs.neighbour[p] + k] +=
+            moment - pairs.vectors[3 * (size_t) p + k / 3] * result.slopes[3 * (size_t) p + k % 3];
+      }
+  return answer;
+}
+
+// The same of a free system, by differences of the energies of atoms: row a of atom j, component b.
+static void check_flux(const Weights &w, const Options &options, const System &s, const Answer &found) {
+  const double h = 1e-5;
+  for (size_t k = 0; k < s.x.size(); k += 7) {
+    std::vector<double> energies[2];
+    for (const int up : {0, 1}) {
+      System moved = s;
+      moved.x[k] += up ? h : -h;
+      Result result;
+      PaiNN<double>(w, options).evaluate(pairs_of(moved, all_of(s), s.size(), w.first_basis.cutoff), result);
+      energies[up] = result.energies;
+    }
+    for (size_t a = 0; a < 3; a++) {
+      double moment = 0;
+      for (int i = 0; i < s.size(); i++)
+        moment += (s.x[3 * i + a] - s.x[k / 3 * 3 + a]) * (energies[1][i] - energies[0][i]) / (2 * h);
+      const double off = found.forces[9 * (k / 3) + 3 * a + k % 3] - moment;
+      check(std::fabs(off) < 1e-6 * largest(found), "flux against energies", off);
+    }
+  }
+}
+
 static void one_case(const Weights &w, const System &s) {
   Options options;
   options.isa = "portable";
@@ -274,12 +316,16 @@ static void one_case(const Weights &w, const System &s) {
   }
   const bool train = w.n_species == 2 && (w.width == 6 || s.size() == 30);  // the sanitizers make it slow
   const Answer slopes = train ? gradients<double>(w, options, s) : Answer();
+  const Answer moments = train ? flux<double>(w, options, s) : Answer();
+  if (train && s.side == 0) check_flux(w, options, s, moments);
   for (const std::string &isa : available_isas())
     for (const int threads : {1, 3})
       for (const int moment_species : {0, 8}) {
         options.isa = isa, options.n_threads = threads, options.moment_species = moment_species;
         options.keep_features = threads == 3;
         if (train) same(slopes, gradients<double>(w, options, s), 1e-11, "gradients");
+        if (train) same(moments, flux<double>(w, options, s), 1e-11, "flux");
+        if (train) same(moments, flux<float>(w, options, s), 1e-4, "flux, float32");
         same(truth, whole<double>(w, options, s), 1e-11, "float64");
         same(truth, whole<float>(w, options, s), 1e-4, "float32");
         for (const int ranks : {2, 4}) same(truth, in_ranks<double>(w, options, s, ranks), 1e-11, "ranks");

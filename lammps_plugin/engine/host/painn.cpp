@@ -77,6 +77,9 @@ template <class real> size_t PaiNN<real>::Impl::memory() const {
                  state.bytes() + moment_sums.bytes() + moment_adjoints.bytes() + scratch.bytes();
   for (auto *of_layers : {&inputs, &kept, &features, &adjoints, &state_adjoints, &head_adjoints})
     for (const auto &buffer : *of_layers) bytes += buffer.bytes();
+  for (const Flux &f : flux)
+    for (const auto *buffer : {&f.state, &f.inputs, &f.moment_adjoints, &f.slopes[0], &f.slopes[1]})
+      bytes += buffer->bytes();
   return bytes;
 }
 
@@ -85,17 +88,20 @@ template <class real> void PaiNN<real>::Impl::begin(const Pairs &system) {
   reserve();
   for (int s = 0; s < n_spheres; s++) spheres[s].take(system, s == 1, kernels, options.n_threads, training);
   if (options.n_bins <= 0) make_tables();
+  if (with_flux) start_flux();
   first_layer();
 }
 
 template <class real> void PaiNN<real>::Impl::forward(int l) {
-  message(l, false);
-  update(l, false);
+  message(l);
+  update(l);
 }
 
 template <class real> void PaiNN<real>::Impl::backward(int l) {
-  update(l, true);
-  message(l, true);
+  const Reverse reverse = of_energy(l);
+  update(l, &reverse);
+  message(l, &reverse);
+  if (with_flux) flux_back(l);
 }
 
 template <class real> void PaiNN<real>::Impl::evaluate(const Pairs &system, Result &result) {
@@ -109,57 +115,70 @@ template <class real> void PaiNN<real>::Impl::first_layer() {
   if (!by_moments) {
     std::fill_n(state.data(), n_blocks * state_block, real(0));
     packed.start(*pairs, state.data());
-    message(0, false);
+    message(0);
   } else {
     std::fill_n(moments.scalar, (size_t) (pairs->n_owned + SLACK) * 4 * moments.pitch, real(0));
     in_shares(pairs->n_owned, options.n_threads,
               [&](int first, int end, int) { kernels.moments_forward(spheres[0].list, moments, first, end); });
   }
-  update(0, false);
+  update(0);
 }
 
-template <class real> void PaiNN<real>::Impl::first_layer_back() {
-  update(0, true);
-  if (!by_moments) return message(0, true);
+template <class real> void PaiNN<real>::Impl::first_layer_back(const Reverse &reverse) {
+  update(0, &reverse);
+  if (!by_moments) return message(0, &reverse);
   in_shares(pairs->n_owned, options.n_threads, [&](int first, int end, int thread) {
-    Moments<real> of_thread = moments;
-    of_thread.slopes = spheres[0].slopes_of(thread);
+    Moments<real> of_thread = *reverse.moments;
+    of_thread.slopes = reverse.slopes + (size_t) thread * spheres[0].size() * 4;
     kernels.moments_backward(spheres[0].list, of_thread, first, end);
   });
 }
 
-template <class real> void PaiNN<real>::Impl::message(int l, bool reverse) {
+template <class real> typename PaiNN<real>::Impl::Reverse PaiNN<real>::Impl::of_energy(int l) {
+  const bool last = l == n_layers - 1;
+  return {last ? nullptr : state_adjoints_of(l + 1),
+          state_adjoints_of(l),
+          last ? nullptr : adjoints_of(l + 1),
+          adjoints_of(l),
+          &moments,
+          sphere(l).slopes.data(),
+          true};
+}
+
+template <class real> void PaiNN<real>::Impl::message(int l, const Reverse *reverse) {
   in_shares(n_blocks, options.n_threads, [&](int first, int end, int thread) {
     for (int b = first; b < end; b++) {
       Message<real> m;
       m.table = tables.block(l, b);
       m.inputs = l == 0 ? packed.phi_of_species(b) : inputs[l].data() + b * input_block;
-      m.sums = (reverse ? state_adjoints_of(l) : state.data()) + b * state_block;
-      m.adjoints = adjoints_of(l) + b * input_block;
-      m.slopes = sphere(l).slopes_of(thread);
-      if (reverse && l > 0) std::fill_n(m.adjoints, input_block, real(0));
+      m.sums = (reverse ? reverse->state : state.data()) + b * state_block;
+      if (reverse) {
+        m.adjoints = reverse->inputs + b * input_block;
+        m.slopes = reverse->slopes + (size_t) thread * sphere(l).size() * 4;
+        if (l > 0) std::fill_n(m.adjoints, input_block, real(0));
+      }
       (reverse ? kernels.message_backward : kernels.message_forward)[l == 0](sphere(l).list, m);
     }
   });
 }
 
-template <class real> void PaiNN<real>::Impl::update(int l, bool reverse) {
+template <class real> void PaiNN<real>::Impl::update(int l, const Reverse *reverse) {
   Update<real> u;
   u.width = width, u.n_rows = pairs->n_rows, u.n_owned = pairs->n_owned;
   u.last = l == n_layers - 1;
   u.weights = &packed.layers[l];
   u.store = stores[l];
-  u.state = !reverse ? state.data() : u.last ? nullptr : state_adjoints_of(l + 1);
-  u.state_back = state_adjoints_of(l);
+  u.state = reverse ? reverse->state_after : state.data();
+  u.state_back = reverse ? reverse->state : nullptr;
   u.inputs = u.last ? nullptr : inputs[l + 1].data();
-  u.adjoints = u.last ? nullptr : adjoints_of(l + 1);
-  u.moments = l == 0 && by_moments ? &moments : nullptr;
+  u.adjoints = reverse ? reverse->inputs_after : nullptr;
+  u.moments = l > 0 || !by_moments ? nullptr : reverse ? reverse->moments : &moments;
   u.embedding = packed.embedding.data();
   u.species = pairs->species.data();
   u.scale = packed.scale.data();
   u.energies = energies.data();
   u.features = features[l].data();
-  u.head_adjoint = head_adjoints[l].data();
+  u.head_adjoint = reverse && reverse->of_energy ? head_adjoints[l].data() : nullptr;
   in_tiles(pairs->n_owned, options.n_threads, [&](int first, int count, int thread) {
     Update<real> of_thread = u;
     of_thread.scratch = scratch.data() + thread * scratch_size(width);
@@ -184,23 +203,18 @@ template <class real> void PaiNN<real>::Impl::head() {
   });
 }
 
-template <class real> void PaiNN<real>::Impl::finish(Result &result) {
-  first_layer_back();
+// vectors (pairs, stride): dE/dr_ij from dE/dd and dE/du of both spheres, of all threads
+template <class real>
+void PaiNN<real>::Impl::add_slopes(const real *of_first, const real *of_second, int stride, double *vectors) const {
   const int n_pairs = spheres[0].size();
   const std::vector<int> &inner = spheres[1].index;
-  result.energies.resize(pairs->n_owned);
-  result.slopes.resize(3 * (size_t) n_pairs);
-  for (int i = 0; i < pairs->n_owned; i++) {
-    const int z = pairs->species[i];
-    result.energies[i] = energies[i] * scale[z] + reference[z];
-  }
   in_shares(n_pairs, options.n_threads, [&](int first, int end, int) {
     auto next = std::lower_bound(inner.begin(), inner.end(), first);
     for (int p = first; p < end; p++) {
-      auto sum = sum_of_threads(spheres[0].slopes, options.n_threads, n_pairs, p);
+      auto sum = sum_of_threads(of_first, options.n_threads, n_pairs, p);
       if (next != inner.end() && *next == p) {
         const int k = (int) (next++ - inner.begin());
-        const auto of_others = sum_of_threads(spheres[1].slopes, options.n_threads, (int) inner.size(), k);
+        const auto of_others = sum_of_threads(of_second, options.n_threads, (int) inner.size(), k);
         for (int c = 0; c < 4; c++) sum[c] += of_others[c];
       }
       const PairGeometry<real> &g = spheres[0].geometry.data()[p];
@@ -208,10 +222,26 @@ template <class real> void PaiNN<real>::Impl::finish(Result &result) {
       for (int k = 0; k < 3; k++) u[k] = g.unit[k];
       const double along = u[0] * sum[1] + u[1] * sum[2] + u[2] * sum[3];
       for (int k = 0; k < 3; k++)
-        result.slopes[3 * (size_t) p + k] = sum[0] * u[k] + (sum[1 + k] - along * u[k]) * g.inverse;
+        vectors[stride * (size_t) p + k] = sum[0] * u[k] + (sum[1 + k] - along * u[k]) * g.inverse;
     }
   });
-  repulsion.add(*pairs, result);
+}
+
+template <class real> void PaiNN<real>::Impl::finish(Result &result) {
+  first_layer_back(of_energy(0));
+  result.energies.resize(pairs->n_owned);
+  for (int i = 0; i < pairs->n_owned; i++) {
+    const int z = pairs->species[i];
+    result.energies[i] = energies[i] * scale[z] + reference[z];
+  }
+  result.slopes.resize(3 * (size_t) spheres[0].size());
+  add_slopes(spheres[0].slopes.data(), spheres[1].slopes.data(), 3, result.slopes.data());
+  repulsion.add(*pairs, result);  // of each direction half, the own atom's: no flux
+  result.flux.assign(with_flux ? 9 * (size_t) spheres[0].size() : 0, 0.0);
+  for (int a = 0; a < 3 && with_flux && n_layers > 1; a++) {
+    first_layer_back(of_flux(0, a));
+    add_slopes(flux[a].slopes[0].data(), flux[a].slopes[1].data(), 9, result.flux.data() + 3 * a);
+  }
 }
 
 // The public class
@@ -234,7 +264,11 @@ template <class real> int PaiNN<real>::n_blocks() const { return impl->n_blocks;
 template <class real> int PaiNN<real>::row_width() const { return 5 * impl->lanes; }
 template <class real> size_t PaiNN<real>::block_stride() const { return impl->input_block; }
 template <class real> real *PaiNN<real>::inputs(int layer) { return impl->inputs[layer].data(); }
-template <class real> real *PaiNN<real>::adjoints() { return impl->adjoints_of(0); }
+template <class real> int PaiNN<real>::n_passes() const { return impl->with_flux ? 4 : 1; }
+template <class real> real *PaiNN<real>::adjoints(int pass) {
+  return pass ? impl->flux[pass - 1].inputs.data() : impl->adjoints_of(0);
+}
+template <class real> void PaiNN<real>::want_flux(bool wanted) { impl->with_flux = wanted; }
 template <class real> const real *PaiNN<real>::features(int layer) const { return impl->features[layer].data(); }
 template <class real> int PaiNN<real>::feature_stride() const { return impl->width; }
 template <class real> size_t PaiNN<real>::memory() const { return impl->memory(); }
@@ -249,6 +283,8 @@ double PaiNN<real>::memory_per_atom(const Weights &w, double pairs_per_atom, dou
   return numbers * sizeof(real) + pairs_per_atom * (1 + inner) * bytes;
 }
 
+template struct PaiNN<float>::Impl;
+template struct PaiNN<double>::Impl;
 template class PaiNN<float>;
 template class PaiNN<double>;
 

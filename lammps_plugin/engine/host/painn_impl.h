@@ -44,6 +44,20 @@ template <class real> struct PaiNN<real>::Impl {
   Buffer<real> basis_table;  // (rows, stride)
   Moments<real> moments;
 
+  // Where a reverse pass over one layer reads and writes. There is one pass of the energy, and with a flux one of each
+  // component a of sum_k (r_k - r_j)_a E_k.
+  struct Reverse {
+    real *state_after, *state;     // adjoints of q, mu after the layer and after its message
+    real *inputs_after, *inputs;   // of the inputs of the next layer and of this one
+    const Moments<real> *moments;  // layer 1
+    real *slopes;                  // (threads, pairs, 4) of the layer's sphere
+    bool of_energy;
+  };
+  struct Flux {
+    Buffer<real> state, inputs, moment_adjoints, slopes[2];
+    Moments<real> moments;
+  };
+
   const Pairs *pairs = nullptr;
   Buffer<real> state, moment_sums, moment_adjoints, scratch, head_scratch;
   std::vector<Buffer<real>> inputs, kept, features;    // of each layer
@@ -53,6 +67,8 @@ template <class real> struct PaiNN<real>::Impl {
   std::vector<Buffer<real>> head_adjoints;  // of each layer's features; empty where the head does not read them
   std::vector<double> energies;
   size_t input_block = 0, state_block = 0;
+  Flux flux[3];
+  bool with_flux = false;
 
   Impl(const Weights &, const Options &, bool training);
   void set_weights(const Weights &);
@@ -73,11 +89,16 @@ template <class real> struct PaiNN<real>::Impl {
  private:
   void make_tables();
   void reserve();
-  void message(int l, bool reverse);
-  void update(int l, bool reverse);
+  Reverse of_energy(int l);
+  Reverse of_flux(int l, int a);
+  void message(int l, const Reverse *reverse = nullptr);  // null: forward
+  void update(int l, const Reverse *reverse = nullptr);
   void head();
   void first_layer();
-  void first_layer_back();
+  void first_layer_back(const Reverse &);
+  void start_flux();
+  void flux_back(int l);
+  void add_slopes(const real *of_first, const real *of_second, int stride, double *vectors) const;
 };
 
 }  // namespace tlmd::engine

@@ -42,8 +42,8 @@ template <class real> class PairGradients {
     std::vector<real> gradient(3 * (size_t) n_pairs);
     in_shares(n_pairs, n_threads, [&](int first, int end, int) {
       for (int p = first; p < end; p++) {
-        const auto slope = sum_of_threads(sphere.slopes, n_threads, n_pairs, p);
-        const auto slope_t = sum_of_threads(slopes, n_threads, n_pairs, p);
+        const auto slope = sum_of_threads(sphere.slopes.data(), n_threads, n_pairs, p);
+        const auto slope_t = sum_of_threads(slopes.data(), n_threads, n_pairs, p);
         const PairGeometry<real> &geometry = sphere.geometry.data()[p];
         const real *u = geometry.unit, *change = changes + 4 * (size_t) p, *u_t = change + 1;
         const double inverse = geometry.inverse;

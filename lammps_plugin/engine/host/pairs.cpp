@@ -57,6 +57,32 @@ void pick_within(double cutoff, const Pairs &all, Pairs &inner, std::vector<int>
   }
 }
 
+Pairs directed(const Pairs &pairs) {
+  const int n = pairs.n_owned;
+  Pairs all;
+  all.n_owned = n, all.n_rows = pairs.n_rows, all.species = pairs.species;
+  all.first.assign(n + 1, 0);
+  auto each = [&](auto &&take) {  // take(i, j, pair, sign of its vector)
+    for (int i = 0; i < n; i++)
+      for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+        take(i, pairs.neighbour[p], p, 1.0);
+        if (p < pairs.directed[i]) take(pairs.neighbour[p], i, p, -1.0);
+      }
+  };
+  each([&](int i, int, int, double) { all.first[i + 1]++; });
+  for (int i = 0; i < n; i++) all.first[i + 1] += all.first[i];
+  all.directed.assign(all.first.begin(), all.first.end() - 1);
+  all.neighbour.resize(all.first[n]);
+  all.vectors.resize(3 * (size_t) all.first[n]);
+  std::vector<int> next = all.directed;
+  each([&](int i, int j, int p, double sign) {
+    const int to = next[i]++;
+    all.neighbour[to] = j;
+    for (int d = 0; d < 3; d++) all.vectors[3 * (size_t) to + d] = sign * pairs.vectors[3 * (size_t) p + d];
+  });
+  return all;
+}
+
 Pairs joined(const std::vector<const Pairs *> &systems) {
   Pairs all;
   all.first.push_back(0);

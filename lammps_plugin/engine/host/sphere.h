@@ -56,11 +56,10 @@ template <class real> struct Sphere {
 };
 
 // dE/dd and dE/du of a pair, or their tangents, from those of each thread (threads, pairs, 4)
-template <class real>
-std::array<double, 4> sum_of_threads(const Buffer<real> &slopes, int n_threads, int n_pairs, int pair) {
+template <class real> std::array<double, 4> sum_of_threads(const real *slopes, int n_threads, int n_pairs, int pair) {
   std::array<double, 4> sum{};
   for (int t = 0; t < n_threads; t++)
-    for (int k = 0; k < 4; k++) sum[k] += slopes.data()[((size_t) t * n_pairs + pair) * 4 + k];
+    for (int k = 0; k < 4; k++) sum[k] += slopes[((size_t) t * n_pairs + pair) * 4 + k];
   return sum;
 }
 

@@ -18,6 +18,12 @@ template <class real> struct Message {
   real *slopes = nullptr;        // (pairs, 4) dE/dd and dE/du, added to (backward)
 };
 
+// What the heat flux adds to the adjoints of one block's inputs, see message_flux.
+template <class real> struct MessageFlux {
+  const real *table = nullptr, *sums = nullptr;  // sums: the energy's adjoints of them
+  real *adjoints[3] = {};                        // of each component, added to
+};
+
 // The update of one layer.
 template <class real> struct Update {
   int width = 0, n_rows = 0, n_owned = 0;  // F, M, N

@@ -24,6 +24,7 @@ template <class real> static void fill_table(Kernels<real> &k) {
   k.message_forward[true] = message_forward<true, real>;
   k.message_backward[false] = message_backward<false, real>;
   k.message_backward[true] = message_backward<true, real>;
+  k.message_flux = message_flux<real>;
   k.train_message_forward[false] = train_message_forward<false, real>;
   k.train_message_forward[true] = train_message_forward<true, real>;
   k.train_message_backward[false] = train_message_backward<false, real>;

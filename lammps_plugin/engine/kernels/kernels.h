@@ -21,6 +21,7 @@ template <class real> struct Kernels {
   // Messages: [true] of layer 1, [false] of the others.
   void (*message_forward[2])(const PairList<real> &, const Message<real> &) = {};
   void (*message_backward[2])(const PairList<real> &, const Message<real> &) = {};
+  void (*message_flux)(const PairList<real> &, const MessageFlux<real> &) = nullptr;
   void (*train_message_forward[2])(const PairList<real> &, const TrainMessage<real> &) = {};
   void (*train_message_backward[2])(const PairList<real> &, const TrainMessage<real> &) = {};
 

@@ -160,5 +160,29 @@ static void message_backward(const PairList<real> &the_pairs, const Message<real
   }
 }
 
+// The adjoints that the sums send back to the inputs of their neighbours, times -r_ij, for each component of the heat
+// flux. Pairs are directed.
+template <class real> static void message_flux(const PairList<real> &the_pairs, const MessageFlux<real> &the_message) {
+  const PairList<real> pairs = the_pairs;  // copies, so that no store may change them
+  const MessageFlux<real> m = the_message;
+  constexpr int n = lanes<real>;
+  for (int i = 0; i < pairs.n_atoms; i++) {
+    const Sums<real> h(m.sums + (size_t) i * 4 * n);
+    for (int p = pairs.first[i]; p < pairs.first[i + 1]; p++) {
+      const PairGeometry<real> &geometry = pairs.geometry[p];
+      const real *u = geometry.unit, *table = m.table + (size_t) pairs.bin[p] * 3 * n;
+      Filter<real> W, dW;
+      filters<false>(geometry.value, geometry.slope, table, W, dW);
+      const vec<real> back[5] = {W.s * h.q, W.vs * (u[0] * h.x + u[1] * h.y + u[2] * h.z), W.vv * h.x, W.vv * h.y,
+                                 W.vv * h.z};
+      for (int a = 0; a < 3; a++) {
+        const real minus_r = -u[a] / geometry.inverse;
+        real *row = m.adjoints[a] + (size_t) pairs.neighbour[p] * 5 * n;
+        for (int k = 0; k < 5; k++) add_to(row + k * n, minus_r * back[k]);
+      }
+    }
+  }
+}
+
 }  // namespace tlmd::engine::TLMD_ISA
 #endif

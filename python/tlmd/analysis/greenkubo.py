@@ -35,8 +35,12 @@ class GreenKubo:
     spectrum: tuple[np.ndarray, np.ndarray, np.ndarray]  # frequencies (K,) 1/fs, periodogram, and what is fitted to it
 
 
-def green_kubo(fluxes: np.ndarray, interval_fs: float) -> GreenKubo:
+def green_kubo(fluxes: np.ndarray, interval_fs: float, others: np.ndarray | None = None) -> GreenKubo:
     """The integral from fluxes (n, L) that are equivalent, uncorrelated and of mean 0, one row each `interval_fs`.
+
+    others (Q, n, L), Q < L: currents, independent of each other, whose part in the fluxes is taken out at each
+    frequency (Bertossa et al. 2019, eqs. 4-8: the Schur complement of the cross periodogram, which has the noise of
+    L - Q fluxes). Adding any of them to the fluxes changes nothing.
 
     The power spectrum at zero frequency is twice the integral. The logarithm of the mean periodogram of L fluxes is
     that of the spectrum plus noise of known mean psi(L) - ln L and variance psi'(L), the same at all frequencies; its
@@ -45,7 +49,7 @@ def green_kubo(fluxes: np.ndarray, interval_fs: float) -> GreenKubo:
     means over P by Akaike's weights, the spread of the values included (Burnham and Anderson 2002, eq. 4.9).
     Raises InputError for a run that is too short, with the length that would do.
     """
-    n, number = fluxes.shape
+    n = len(fluxes)
     if n < MIN_STEPS:
         raise InputError(f"{n} values of the fluxes", f"at least {MIN_STEPS}", "run longer or write more often")
     if not np.all(np.isfinite(fluxes)):
@@ -53,7 +57,8 @@ def green_kubo(fluxes: np.ndarray, interval_fs: float) -> GreenKubo:
     if np.any(fluxes.std(axis=0) <= 1e-12 * np.abs(fluxes).max()):
         raise InputError("fluxes that do not change", "those of a moving liquid", "check the columns")
     n -= n % 2
-    power = np.mean(np.abs(rfft(fluxes[:n], axis=0)) ** 2, axis=1) * interval_fs / n
+    power, number = _periodogram(fluxes[:n], None if others is None else others[:, :n])
+    power *= interval_fs / n
     frequencies = np.arange(len(power)) / (n * interval_fs)
     unbiased = _unbiased_log(power, number, whole=True)
     last = _cutoff(unbiased, number, n * interval_fs)
@@ -68,6 +73,20 @@ def green_kubo(fluxes: np.ndarray, interval_fs: float) -> GreenKubo:
     return GreenKubo(
         value / 2, error, coefficients, float(frequencies[last]), memory, folded, times, running, running_error, shown
     )
+
+
+def _periodogram(fluxes: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Mean power (K,) of fluxes (n, L), less the part of the others (Q, n, L), and how many fluxes' noise it has."""
+    own, number = rfft(fluxes, axis=0), fluxes.shape[1]
+    power = np.mean(np.abs(own) ** 2, axis=1)
+    if others is None or not len(others):
+        return power, number
+    transforms = rfft(others / others.std(axis=(1, 2), keepdims=True), axis=1).transpose(1, 0, 2)  # (K, Q, L)
+    cross = np.einsum("kql,kl->kq", transforms, own.conj()) / number
+    matrix = np.einsum("kql,krl->kqr", transforms, transforms.conj()) / number
+    part = np.einsum("kq,kq->k", cross.conj(), np.linalg.solve(matrix, cross[..., None])[..., 0]).real
+    left = number - len(others)
+    return np.maximum(power - part, 1e-12 * power) * (number / left), left
 
 
 def _long_enough(length_fs: float, error: float, memory_fs: float) -> None:

@@ -10,11 +10,11 @@ from typing import Annotated, Optional
 import numpy as np
 import typer
 
+from tlmd.analysis.averages import during, read_averages
 from tlmd.analysis.registry import Lacking
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import MIN_SAMPLES, equilibration
 from tlmd.analysis.thermo import Log, Run, join
-from tlmd.analysis.trajectory import complete_lines
 from tlmd.run.errors import InputError
 from tlmd.units import LAMMPS_UNITS
 
@@ -61,15 +61,12 @@ def stress_of(run: Simulation, file: Path | None, leave_out_ps: float | None) ->
             "the six components of the pressure",
             f"add `{' '.join(column.lower() for column in COLUMNS)}` to thermo_style, or give --pressures",
         )
-    rows, left_out = _equilibrated(rows, leave_out_ps)
+    rows, left_out = equilibrated(rows, leave_out_ps)
     if file is None:
         steps, tensor = rows.steps, np.stack([rows.columns[name] for name in COLUMNS], axis=1)
     else:
         steps, tensor = read_pressures(file, run.log.units)
-        inside = (steps > rows.steps[0]) & (steps <= rows.steps[-1])
-        if not inside.any():
-            ranges = f"steps {steps[0]}-{steps[-1]}, the log's run {rows.steps[0]}-{rows.steps[-1]}"
-            raise InputError(f"{file}: {ranges}", "one run", "give the log and the file of the same run")
+        inside = during(rows, steps, file)
         steps, tensor = steps[inside], tensor[inside]
     if not np.all(np.isfinite(tensor)):
         raise InputError("a pressure tensor with nan or inf", "finite values", "look where the run went unstable")
@@ -99,7 +96,7 @@ def _continues(run: Run, after: Run, columns: tuple[str, ...]) -> bool:
     return same and len(run.steps) > 1 and np.diff(run.steps)[0] == np.diff(after.steps)[0]
 
 
-def _equilibrated(rows: Run, leave_out_ps: float | None) -> tuple[Run, str]:
+def equilibrated(rows: Run, leave_out_ps: float | None) -> tuple[Run, str]:
     """The rows after the given time, or from equilibrium on, and how much was left out in words."""
     times = (rows.steps - rows.steps[0]) * rows.timestep_fs / 1000
     if leave_out_ps is not None:
@@ -120,22 +117,12 @@ def read_pressures(path: str | Path, units: str) -> tuple[np.ndarray, np.ndarray
     Columns are known by their names in the file's second line: c_ID[1] ... c_ID[6] of compute pressure, or variables
     such as v_pxy. Raises InputError for a file without them.
     """
-    names, rows = [], []
-    for line in complete_lines(Path(path)):
-        words = line.split()
-        if line.startswith("#") and "TimeStep" in words:
-            names = words[words.index("TimeStep") :]
-        elif words and not line.startswith("#"):
-            rows.append(words)
+    names, table = read_averages(path)
     found = [_component(name) for name in names]
     missing = [component for component in COMPONENTS if component not in found]
     if missing:
         do = "fix ave/time with c_thermo_press[1] ... [6], or variables pxx ... pyz"
         raise InputError(f"{path} without a column for {' '.join(missing)}", "the six components", do)
-    try:
-        table = np.array(rows, dtype=float).reshape(-1, len(names))
-    except ValueError:
-        raise InputError(f"{path}: rows of other than {len(names)} numbers", "a table", "write it again") from None
     order = [found.index(component) for component in COMPONENTS]
     return table[:, 0].astype(np.int64), table[:, order] * LAMMPS_UNITS[units]["pressure_bar"]
 

@@ -21,6 +21,7 @@ namespace tlmd::engine {
 struct Result {
   std::vector<double> energies;  // (n_owned,) eV
   std::vector<double> slopes;    // (pairs, 3) dE/dr_ij, eV/A, of both directions together
+  std::vector<double> flux;      // (pairs, 3, 3) sum_k (r_k - r_i)_a dE_k/d(r_ij)_b, eV, if wanted
 };
 
 struct Options {
@@ -39,6 +40,8 @@ template <class real> class PaiNN {
   int n_layers() const;
   const std::string &isa() const;
   void set_threads(int n);
+  // Whether backward and finish also give Result::flux, whose pairs must be directed; see the README.
+  void want_flux(bool);
   void set_head_weights(const std::vector<double> &);  // as Head's, where the composition changes them
 
   void begin(const Pairs &);  // keeps a pointer to the pairs until finish
@@ -49,12 +52,13 @@ template <class real> class PaiNN {
 
   // What layer >= 1 reads, and dE/d(it) after backward(layer): n_blocks() blocks, block_stride() numbers apart, of
   // n_rows rows of row_width() numbers. Rows of ghosts are filled before forward(layer); their adjoints go to the rows
-  // of their owners after backward(layer).
+  // of their owners after backward(layer), those of each of the n_passes(): of the energy, of components of the flux.
   int n_blocks() const;
   int row_width() const;
   size_t block_stride() const;
   real *inputs(int layer);
-  real *adjoints();
+  int n_passes() const;
+  real *adjoints(int pass = 0);
 
   const real *features(int layer) const;  // (n_owned, padded width) scalars after a layer, with keep_features
   int feature_stride() const;

@@ -25,6 +25,9 @@ Pairs whole_system(int n, int k, const int *species, const int *neighbours, cons
 // Those of `all` that are shorter than `cutoff`, in their order, without species; index (pairs,): where each was.
 void pick_within(double cutoff, const Pairs &all, Pairs &inner, std::vector<int> &index);
 
+// The same with each direction of a pair by itself.
+Pairs directed(const Pairs &);
+
 // Whole systems as one, in order.
 Pairs joined(const std::vector<const Pairs *> &);
 

@@ -1,7 +1,8 @@
 """Liquid water at 1 bar.
 
-Density and viscosity: IAPWS SR6-08(2011), Revised Supplementary Release on Properties of Liquid Water at 0.1 MPa,
-eqs. 2 and 7, 253.15-383.15 K. Diffusion: Holz, Heil, Sacco, Phys. Chem. Chem. Phys. 2, 4740 (2000), 273-373 K, 1 %.
+Density, viscosity and thermal conductivity: IAPWS SR6-08(2011), Revised Supplementary Release on Properties of Liquid
+Water at 0.1 MPa, eqs. 2, 7 and 8, 253.15-383.15 K. Diffusion: Holz, Heil, Sacco, Phys. Chem. Chem. Phys. 2, 4740
+(2000), 273-373 K, 1 %.
 Compressibility: Kell, J. Chem. Eng. Data 20, 97 (1975), table V, 273-373 K. Expansion: the derivative of the density.
 Heat of vaporisation: IAPWS-IF97, at saturation. Surface tension: IAPWS R1-76(2014), eq. 1.
 Radial distribution functions: Soper, ISRN Phys. Chem. 2013, 279463, g_OO, g_OH, g_HH at ambient conditions, of which
@@ -25,6 +26,7 @@ HOLZ_K = (273.15, 373.15)
 SOPER_K = (293.15, 303.15)  # measured at 298 K
 DENSITY_RELATIVE_ERROR = 1e-6  # of IAPWS-95 at atmospheric pressure
 VISCOSITY_RELATIVE_ERROR = 0.01
+CONDUCTIVITY_RELATIVE_ERROR = 0.015
 HOLZ_RELATIVE_ERROR = 0.01
 KELL_RELATIVE_ERROR = 1e-3
 EXPANSION_ERROR = 1e-6  # 1/K
@@ -46,6 +48,7 @@ VOLUME_BETA = (
     (5.78545292e-3, 1), (-1.53195665e-2, 2), (3.11337859e-2, 3), (-4.23546241e-2, 4), (3.38713507e-2, 5),
     (-1.19946761e-2, 6),
 )  # fmt: skip
+THERMAL_CONDUCTIVITY = ((1.6630, -1.15), (-1.7781, -3.4), (1.1567, -6.0), (-0.432115, -7.6))  # W/(m K), of T/300 K
 VISCOSITY = ((280.68, -1.9), (511.45, -7.7), (61.131, -19.6), (0.45903, -40.0))  # microPa s, of T/300 K
 
 
@@ -113,6 +116,14 @@ def viscosity(temperature_K: float) -> Known | None:
     return Known(value, value * VISCOSITY_RELATIVE_ERROR, "mPa s", "experimental, IAPWS SR6-08")
 
 
+def thermal_conductivity(temperature_K: float) -> Known | None:
+    """Thermal conductivity in W/(m K) (SR6-08 eq. 8); None outside 273.15-383.15 K."""
+    if not HOLZ_K[0] <= temperature_K <= IAPWS_K[1]:
+        return None
+    value = sum(c * (temperature_K / 300) ** d for c, d in THERMAL_CONDUCTIVITY)
+    return Known(value, value * CONDUCTIVITY_RELATIVE_ERROR, "W/(m K)", "experimental, IAPWS SR6-08")
+
+
 def diffusion(temperature_K: float) -> Known | None:
     """Self-diffusion in m^2/s, 1.635e-8 (T/215.05 - 1)^2.063 (Holz 2000); None outside 273.15-373.15 K."""
     if not HOLZ_K[0] <= temperature_K <= HOLZ_K[1]:
@@ -161,6 +172,7 @@ def surface_tension(temperature_K: float) -> Known | None:
 FORMULAS = {
     "density": density,
     "viscosity": viscosity,
+    "thermal conductivity": thermal_conductivity,
     "diffusion coefficient": diffusion,
     "isothermal compressibility": compressibility,
     "thermal expansion": expansion,
