@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+
+from tlmd.analysis.records import with_error
+from tlmd.analysis.reference.liquid import Known
+from tlmd.analysis.statistics import Estimate
 
 COMPUTED, EXPERIMENT, FAINT = "#1f5fa8", "#c0392b", "#b8c4d0"
 ROW = 3  # panels
@@ -28,6 +33,20 @@ def legend_above(axis: Axes) -> Legend:
     """A legend in one line above the axes, where it covers no data."""
     n_entries = len(axis.get_legend_handles_labels()[1])
     return axis.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=n_entries, frameon=False, borderaxespad=0)
+
+
+def draw_integral(axis: Axes, curves: dict[str, np.ndarray], estimate: Estimate, known: Known | None, name: str):
+    """A running integral (time, value, error), the estimate's band and experiment's line; `name` of the property."""
+    time, running, error = curves.values()
+    value, width = estimate.value, estimate.standard_error
+    axis.fill_between(time, running - error, running + error, color=FAINT, alpha=0.5, linewidth=0)
+    axis.plot(time, running, color=FAINT, label="running integral")
+    axis.axhline(value, color=COMPUTED, label=f"cepstral {with_error(value, width)}")
+    axis.axhspan(value - width, value + width, color=COMPUTED, alpha=0.25, linewidth=0)
+    if known is not None:
+        axis.axhline(known.value, color=EXPERIMENT, linestyle="--", label=f"experiment {known.value:.3g}")
+    axis.set(xlabel="time (ps)", ylabel=f"{name} ({estimate.unit})", ylim=(0, None))
+    legend_above(axis)
 
 
 def comparison_figure(records: Sequence[dict]) -> Figure | None:

@@ -26,6 +26,7 @@ LeaveOut = Annotated[
     typer.Option("--leave-out", help="ps at the start of the log's run (default: those before equilibrium)"),
 ]
 COMPONENTS = ("xx", "yy", "zz", "xy", "xz", "yz")  # the order of LAMMPS' compute pressure
+MOVING_BOX = 1e-4  # relative spread of the volume above which a run is not at constant volume
 COLUMNS = tuple(f"P{component}" for component in COMPONENTS)
 
 
@@ -94,6 +95,17 @@ def last_stretch(log: Log, columns: tuple[str, ...] = ()) -> Run | None:
 def _continues(run: Run, after: Run, columns: tuple[str, ...]) -> bool:
     same = set(columns) <= set(run.columns) and run.steps[-1] == after.steps[0]
     return same and len(run.steps) > 1 and np.diff(run.steps)[0] == np.diff(after.steps)[0]
+
+
+def constant_volume(rows: Run) -> float:
+    """The volume in A^3 of a run; InputError where it changes or is not in the log."""
+    volumes = rows.volumes()
+    if volumes is None:
+        raise InputError("a log without the volume", "vol or lx ly lz", "add `vol` to thermo_style")
+    if np.ptp(volumes) > MOVING_BOX * volumes.mean():
+        spread = 100 * np.ptp(volumes) / volumes.mean()
+        raise InputError(f"a volume that changes by {spread:.2g} %", "NVT or NVE", "fix the box at its mean volume")
+    return float(volumes.mean())
 
 
 def equilibrated(rows: Run, leave_out_ps: float | None) -> tuple[Run, str]:

@@ -12,13 +12,13 @@ import typer
 from matplotlib.figure import Figure
 
 from tlmd.analysis.averages import during, read_averages
-from tlmd.analysis.figures import COMPUTED, EXPERIMENT, FAINT, legend_above, new_figure
+from tlmd.analysis.figures import draw_integral, new_figure
 from tlmd.analysis.greenkubo import GreenKubo, green_kubo
 from tlmd.analysis.records import with_error
 from tlmd.analysis.registry import Analysis, Lacking, register
 from tlmd.analysis.simulation import Simulation, mean_temperature
 from tlmd.analysis.statistics import Estimate
-from tlmd.analysis.stress import LeaveOut, equilibrated, last_stretch
+from tlmd.analysis.stress import LeaveOut, constant_volume, equilibrated, last_stretch
 from tlmd.analysis.thermo import Run
 from tlmd.run.errors import InputError
 from tlmd.units import BOLTZMANN_J_K, LAMMPS_UNITS, W_M_PER_EV2_FS_A_J
@@ -91,14 +91,8 @@ class ThermalConductivityOfRun(Analysis[ThermalConductivity]):
         steps, flux, currents = read_flux(self.flux, run.log.units)
         inside = during(rows, steps, self.flux)
         steps, flux, currents = steps[inside], flux[inside], currents[:, inside]
-        volumes = rows.volumes()
-        if volumes is None:
-            raise InputError(f"{run.log_path} without the volume", "vol or lx ly lz", "add `vol` to thermo_style")
-        if np.ptp(volumes) > 1e-6 * volumes.mean():
-            raise InputError("a volume that changes", "NVE", "fix the box at its mean volume")
         interval = float(steps[1] - steps[0]) * rows.timestep_fs
-        temperature = run.temperature(rows)
-        found = thermal_conductivity(flux, currents, interval, float(volumes.mean()), temperature)
+        found = thermal_conductivity(flux, currents, interval, constant_volume(rows), run.temperature(rows))
         return ThermalConductivity(*found, len(steps) * interval / 1000, len(currents), rows)
 
     def records(self, result: ThermalConductivity, run: Simulation) -> list[dict]:
@@ -124,17 +118,8 @@ class ThermalConductivityOfRun(Analysis[ThermalConductivity]):
 
     def plot(self, result: ThermalConductivity, run: Simulation) -> Figure:
         figure, (axis,) = new_figure()
-        time, running, error = self.curves(result, run).values()
-        axis.fill_between(time, running - error, running + error, color=FAINT, alpha=0.5, linewidth=0)
-        axis.plot(time, running, color=FAINT, label="running integral")
-        value, width = result.estimate.value, result.estimate.standard_error
-        axis.axhline(value, color=COMPUTED, label=f"cepstral {with_error(value, width)}")
-        axis.axhspan(value - width, value + width, color=COMPUTED, alpha=0.25, linewidth=0)
         known = run.known("thermal conductivity", "W/(m K)", run.temperature(result.run))
-        if known is not None:
-            axis.axhline(known.value, color=EXPERIMENT, linestyle="--", label=f"experiment {known.value:.3g}")
-        axis.set(xlabel="time (ps)", ylabel="thermal conductivity (W/(m K))", ylim=(0, None))
-        legend_above(axis)
+        draw_integral(axis, self.curves(result, run), result.estimate, known, "thermal conductivity")
         return figure
 
 

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from tlmd.analysis.figures import COMPUTED, EXPERIMENT, FAINT, legend_above, new_figure
+from tlmd.analysis.figures import COMPUTED, FAINT, draw_integral, legend_above, new_figure
 from tlmd.analysis.greenkubo import FOLDED, GreenKubo, green_kubo
 from tlmd.analysis.records import with_error
 from tlmd.analysis.registry import Analysis, register
 from tlmd.analysis.simulation import Simulation
 from tlmd.analysis.statistics import Estimate, block_average
-from tlmd.analysis.stress import LeaveOut, Pressures, Stress, stress_of
+from tlmd.analysis.stress import LeaveOut, Pressures, Stress, constant_volume, stress_of
 from tlmd.run.errors import InputError
 from tlmd.units import BOLTZMANN_J_K, MPA_S_PER_BAR2_A3_FS_J
 
 ANISOTROPIC = 5.0  # standard errors from 0 of a mean shear stress: no liquid in equilibrium
-MOVING_BOX = 1e-4  # relative spread of the volume above which a run is not at constant volume
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,8 @@ class ViscosityOfRun(Analysis[Viscosity]):
 
     def compute(self, run: Simulation) -> Viscosity:
         stress = stress_of(run, self.pressures, self.leave_out_ps)
-        volumes = stress.run.volumes()
-        if volumes is None:
-            raise InputError(f"{run.log_path} without the volume", "vol or lx ly lz", "add `vol` to thermo_style")
-        if np.ptp(volumes) > MOVING_BOX * volumes.mean():
-            spread = 100 * np.ptp(volumes) / volumes.mean()
-            raise InputError(f"a volume that changes by {spread:.2g} %", "NVT or NVE", "fix the box at its mean volume")
-        return viscosity(stress, float(volumes.mean()), run.temperature(stress.run))
+        volume = constant_volume(stress.run)
+        return viscosity(stress, volume, run.temperature(stress.run))
 
     def records(self, result: Viscosity, run: Simulation) -> list[dict]:
         stress, integral = result.stress, result.integral
@@ -105,18 +99,9 @@ class ViscosityOfRun(Analysis[Viscosity]):
 
     def plot(self, result: Viscosity, run: Simulation) -> Figure:
         figure, (axis, spectrum) = new_figure(2)
-        integral, estimate = result.integral, result.estimate
-        time, running, error = self.curves(result, run).values()
-        axis.fill_between(time, running - error, running + error, color=FAINT, alpha=0.5, linewidth=0)
-        axis.plot(time, running, color=FAINT, label="running integral")
-        value, width = estimate.value, estimate.standard_error
-        axis.axhline(value, color=COMPUTED, label=f"cepstral {with_error(value, width)}")
-        axis.axhspan(value - width, value + width, color=COMPUTED, alpha=0.25, linewidth=0)
+        integral = result.integral
         known = run.known("viscosity", "mPa s", run.temperature(result.stress.run))
-        if known is not None:
-            axis.axhline(known.value, color=EXPERIMENT, linestyle="--", label=f"experiment {known.value:.3g}")
-        axis.set(xlabel="time (ps)", ylabel="viscosity (mPa s)", ylim=(0, None))
-        legend_above(axis)
+        draw_integral(axis, self.curves(result, run), result.estimate, known, "viscosity")
         frequency, power, fit = integral.spectrum
         spectrum.plot(1000 * frequency, power / 2 * result.scale, color=FAINT, label="periodogram")
         spectrum.plot(1000 * frequency, fit / 2 * result.scale, color=COMPUTED, label="cepstral")
