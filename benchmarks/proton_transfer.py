@@ -9,6 +9,9 @@ calculator of the TOML, which also has the energies at the models' own geometrie
 from __future__ import annotations
 
 import argparse
+import io
+import tempfile
+from contextlib import chdir, redirect_stdout
 
 import numpy as np
 from ase import Atoms
@@ -44,7 +47,8 @@ class Reference(Calculator):
     def calculate(self, atoms=None, properties=None, system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         frame = Frame(atoms.numbers, atoms.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
-        found = self.code.compute(frame, stress=False)
+        with tempfile.TemporaryDirectory() as folder, chdir(folder), redirect_stdout(io.StringIO()):
+            found = self.code.compute(frame, stress=False)
         self.calls += 1
         self.results = {"energy": found.energy, "forces": found.forces}
 
