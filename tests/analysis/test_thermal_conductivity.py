@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 
 from tlmd.analysis.greenkubo import green_kubo
 from tlmd.analysis.properties.thermal_conductivity import read_flux
 from tlmd.analysis.registry import measure
 from tlmd.analysis.simulation import Simulation
 from tlmd.run.errors import InputError
+
+from .processes import ornstein_uhlenbeck
 
 LMP = Path(sysconfig.get_path("scripts")) / "lmp"
 # Lennard-Jones argon at 0.6 / sigma^3 and 1.35 epsilon / k, 108 atoms of two types that are the same.
@@ -94,21 +95,16 @@ def test_an_energy_of_an_element_changes_nothing(argon):
     assert "less the part of 1 currents of elements" in here["source"]
 
 
-def relaxing(rng, n, tau):
-    decay = np.exp(-1 / tau)
-    return lfilter([1], [1, -decay], np.sqrt(1 - decay**2) * rng.normal(size=(n, 3)), axis=0)
-
-
 @pytest.mark.parametrize("others", [1, 2])
 def test_what_is_left_of_mixed_fluxes(others):
     """Errors are the spread of the values, which have no bias, with the noise of fewer fluxes."""
     rng, scores, errors = np.random.default_rng(3), [], []
-    decay = np.exp(-1 / 20.0)
     for _ in range(16):
-        currents = np.stack([relaxing(rng, 150000, tau) for tau in (5.0, 9.0)[:others]])
-        found = green_kubo(relaxing(rng, 150000, 20.0) + 30 * currents.sum(0), 1.0, currents)
+        currents = np.stack([ornstein_uhlenbeck(rng, 150000, 3, tau)[0] for tau in (5.0, 9.0)[:others]])
+        flux, exact = ornstein_uhlenbeck(rng, 150000, 3, 20.0)
+        found = green_kubo(flux + 30 * currents.sum(0), 1.0, currents)
         errors.append(found.relative_error)
-        scores.append((found.value / (0.5 + decay / (1 - decay)) - 1) / found.relative_error)
+        scores.append((found.value / exact - 1) / found.relative_error)
     assert abs(np.mean(scores)) < 0.75 and 0.5 < np.std(scores) < 1.5
     assert 0.03 < np.mean(errors) < 0.15
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 
 from tlmd.analysis.greenkubo import green_kubo, running_integral
 from tlmd.analysis.registry import measure
 from tlmd.analysis.simulation import Simulation
 from tlmd.run.errors import InputError
+
+from .processes import ornstein_uhlenbeck, vibration
 
 RUNS = 24
 LMP = Path(sysconfig.get_path("scripts")) / "lmp"
@@ -46,21 +47,6 @@ thermo 5
 thermo_style custom step temp press pxx pyy pzz pxy pxz pyz vol density pe
 run 25000
 """
-
-
-def ornstein_uhlenbeck(rng, n, fluxes, tau):
-    """(n, fluxes) of variance 1 and correlation exp(-t / tau), and the trapezium integral of that correlation."""
-    decay = np.exp(-1 / tau)
-    noise = np.sqrt(1 - decay**2) * rng.normal(size=(n, fluxes))
-    noise[0] = rng.normal(size=fluxes)
-    return lfilter([1], [1, -decay], noise, axis=0), 0.5 + decay / (1 - decay)
-
-
-def vibration(rng, n, fluxes, tau, frequency):
-    """(n, fluxes) of correlation exp(-t / tau) cos(frequency t), and its integral."""
-    decay = np.exp(-1 / tau + 1j * frequency)
-    noise = np.sqrt(1 - abs(decay) ** 2) * (rng.normal(size=(n, fluxes)) + 1j * rng.normal(size=(n, fluxes)))
-    return lfilter([1], [1, -decay], noise, axis=0).real, 0.5 + (decay / (1 - decay)).real
 
 
 @pytest.fixture

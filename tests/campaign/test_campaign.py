@@ -5,10 +5,8 @@ import gzip
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -27,6 +25,8 @@ from tlmd.run.errors import InputError
 from tlmd.run.executor import SECONDS, Outcome
 from tlmd.run.folder import RunFolder
 from tlmd.run.installed import water_inputs
+
+from ..kill import kill_when
 
 TOML = f"""
 out = "c"
@@ -65,12 +65,7 @@ def project(tmp_path):
 def test_goes_on_after_a_kill_and_counts_an_explosion(project):
     command = [sys.executable, "-c", "from tlmd.cli import campaign; campaign()", str(project / "campaign.toml")]
     out, cold = project / "c", project / "c" / "runs" / COLD
-    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 200
-    while not (cold / "restart_b").exists() and first.poll() is None and time.time() < deadline:
-        time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL, "it ended before it was killed"
+    kill_when((cold / "restart_b").exists, command, 200)
     assert not (cold / "state.json").exists() and newest_restart(cold) is not None
     ended = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 0, ended.stderr

@@ -1,11 +1,8 @@
 """tl-learn on molecules by GFN2-xTB: rounds, a kill in the middle, stopping rules, what a user sees."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -23,6 +20,8 @@ from tlmd.learn.properties import Value, moved, settled
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
 from tlmd.run.executor import Outcome
+
+from ..kill import kill_when
 
 TOML = """
 out = "learnt"
@@ -96,12 +95,7 @@ def test_rounds_go_on_after_a_kill(project):
     pytest.importorskip("tblite")
     command = [sys.executable, "-c", "from tlmd.cli import learn; learn()", str(project / "learn.toml")]
     out = project / "learnt"
-    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 240
-    while not (out / "rounds/01/labels").exists() and first.poll() is None and time.time() < deadline:
-        time.sleep(0.2)
-    os.killpg(first.pid, signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL, "it ended before it was killed"
+    kill_when((out / "rounds/01/labels").exists, command, 240)
     assert (out / "rounds/00/round.json").exists() and not (out / "rounds/01/round.json").exists()
     kept = (out / "rounds/00/model/model.pt").read_bytes()
     ended = subprocess.run(command, capture_output=True, text=True, timeout=400)

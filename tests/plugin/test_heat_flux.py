@@ -47,7 +47,7 @@ def make(folder, name: str):
 @pytest.fixture(scope="module", params=["short", "wide", "many", "mekrr"])
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("flux")
-    return request.param, make(folder, request.param)
+    return "mekrr" if request.param == "mekrr" else "tpainn", make(folder, request.param)
 
 
 @functools.cache
@@ -81,8 +81,7 @@ def by_autograd(model, system: str) -> np.ndarray:
 
 @pytest.mark.parametrize(("ranks", "threads"), [(1, 2), (2, 1), (4, 1)])
 def test_centroid_virials_equal_autograd(tmp_path, made, ranks, threads):
-    name, models = made
-    style, decks = "mekrr" if name == "mekrr" else "tpainn", ""
+    (style, models), decks = made, ""
     cases = [(system, dtype) for system in SYSTEMS for dtype in TOLERANCE]
     for system, dtype in cases:
         write_data(tmp_path / f"{system}.data", SYSTEMS[system])
@@ -108,10 +107,9 @@ run 0
 
 def test_heat_flux_moves_the_energy(tmp_path, made):
     """In a free cluster, sum_i r_i E_i changes by the heat flux."""
-    name, models = made
+    style, models = made
     atoms = Atoms(SYSTEMS["water"].symbols, SYSTEMS["water"].positions + 20.0, cell=np.eye(3) * 50.0, pbc=False)
     write_data(tmp_path / "cluster.data", atoms)
-    style = "mekrr" if name == "mekrr" else "tpainn"
     run_in(tmp_path, f"""
 units metal
 boundary f f f

@@ -21,8 +21,9 @@ template <class real> void PaiNN<real>::Impl::start_flux() {
 
 template <class real> typename PaiNN<real>::Impl::Reverse PaiNN<real>::Impl::of_flux(int l, int a) {
   Flux &f = flux[a];
-  const int s = l > 0 && n_spheres == 2;
-  return {f.state.data(), f.state.data(), f.inputs.data(), f.inputs.data(), &f.moments, f.slopes[s].data(), false};
+  return {
+      f.state.data(), f.state.data(), f.inputs.data(), f.inputs.data(), &f.moments, f.slopes[sphere_index(l)].data(),
+      false};
 }
 
 // After the energy's pass over this layer, whose adjoints of q and mu still stand.

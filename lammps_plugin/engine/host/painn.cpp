@@ -129,7 +129,7 @@ template <class real> void PaiNN<real>::Impl::first_layer_back(const Reverse &re
   if (!by_moments) return message(0, &reverse);
   in_shares(pairs->n_owned, options.n_threads, [&](int first, int end, int thread) {
     Moments<real> of_thread = *reverse.moments;
-    of_thread.slopes = reverse.slopes + (size_t) thread * spheres[0].size() * 4;
+    of_thread.slopes = reverse.slopes + spheres[0].slopes_before(thread);
     kernels.moments_backward(spheres[0].list, of_thread, first, end);
   });
 }
@@ -154,7 +154,7 @@ template <class real> void PaiNN<real>::Impl::message(int l, const Reverse *reve
       m.sums = (reverse ? reverse->state : state.data()) + b * state_block;
       if (reverse) {
         m.adjoints = reverse->inputs + b * input_block;
-        m.slopes = reverse->slopes + (size_t) thread * sphere(l).size() * 4;
+        m.slopes = reverse->slopes + sphere(l).slopes_before(thread);
         if (l > 0) std::fill_n(m.adjoints, input_block, real(0));
       }
       (reverse ? kernels.message_backward : kernels.message_forward)[l == 0](sphere(l).list, m);
@@ -205,7 +205,7 @@ template <class real> void PaiNN<real>::Impl::head() {
 
 // vectors (pairs, stride): dE/dr_ij from dE/dd and dE/du of both spheres, of all threads
 template <class real>
-void PaiNN<real>::Impl::add_slopes(const real *of_first, const real *of_second, int stride, double *vectors) const {
+void PaiNN<real>::Impl::pair_slopes(const real *of_first, const real *of_second, int stride, double *vectors) const {
   const int n_pairs = spheres[0].size();
   const std::vector<int> &inner = spheres[1].index;
   in_shares(n_pairs, options.n_threads, [&](int first, int end, int) {
@@ -235,12 +235,12 @@ template <class real> void PaiNN<real>::Impl::finish(Result &result) {
     result.energies[i] = energies[i] * scale[z] + reference[z];
   }
   result.slopes.resize(3 * (size_t) spheres[0].size());
-  add_slopes(spheres[0].slopes.data(), spheres[1].slopes.data(), 3, result.slopes.data());
+  pair_slopes(spheres[0].slopes.data(), spheres[1].slopes.data(), 3, result.slopes.data());
   repulsion.add(*pairs, result);  // of each direction half, the own atom's: no flux
   result.flux.assign(with_flux ? 9 * (size_t) spheres[0].size() : 0, 0.0);
   for (int a = 0; a < 3 && with_flux && n_layers > 1; a++) {
     first_layer_back(of_flux(0, a));
-    add_slopes(flux[a].slopes[0].data(), flux[a].slopes[1].data(), 9, result.flux.data() + 3 * a);
+    pair_slopes(flux[a].slopes[0].data(), flux[a].slopes[1].data(), 9, result.flux.data() + 3 * a);
   }
 }
 

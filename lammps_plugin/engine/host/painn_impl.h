@@ -81,7 +81,8 @@ template <class real> struct PaiNN<real>::Impl {
   void evaluate(const Pairs &, Result &);
 
   bool read_by_head(int l) const;
-  const Sphere<real> &sphere(int l) const { return spheres[l > 0 && n_spheres == 2]; }
+  int sphere_index(int l) const { return l > 0 && n_spheres == 2; }
+  const Sphere<real> &sphere(int l) const { return spheres[sphere_index(l)]; }
   // dE/d(inputs) and dE/d(q, mu after the message) of layer l
   real *adjoints_of(int l) { return adjoints[training ? l : 0].data(); }
   real *state_adjoints_of(int l) { return (training ? state_adjoints[l] : state).data(); }
@@ -98,7 +99,7 @@ template <class real> struct PaiNN<real>::Impl {
   void first_layer_back(const Reverse &);
   void start_flux();
   void flux_back(int l);
-  void add_slopes(const real *of_first, const real *of_second, int stride, double *vectors) const;
+  void pair_slopes(const real *of_first, const real *of_second, int stride, double *vectors) const;
 };
 
 }  // namespace tlmd::engine

@@ -28,7 +28,8 @@ template <class real> struct Sphere {
   }
 
   int size() const { return (int) pairs->neighbour.size(); }
-  real *slopes_of(int thread) const { return slopes.data() + (size_t) thread * size() * 4; }
+  size_t slopes_before(int thread) const { return (size_t) thread * size() * 4; }  // those of other threads
+  real *slopes_of(int thread) const { return slopes.data() + slopes_before(thread); }
   size_t bytes() const { return bins.bytes() + geometry.bytes() + slopes.bytes() + index.size() * 32; }
 
   // The pairs of a step, all of them or those within the radius; curves: rows without a table have these, too.

@@ -52,7 +52,6 @@ template <class real> struct Training<real>::Impl {
   enum Part { LATER, UPDATE, MESSAGE };
   int stage(int l, Part part) const { return 3 * (n_layers - 1 - l) + part; }
 
-  int sphere(int l) const { return l > 0 && values.n_spheres == 2; }
   void start_pair_gradients();
   std::vector<real> vector_gradient() const;
   void message(int l, bool reverse);
@@ -167,7 +166,7 @@ template <class real> void Training<real>::Impl::message(int l, bool reverse) {
   if (l == 0 && values.by_moments) return reverse ? moments_back() : moments_forward();
   const size_t input_block = values.input_block, state_block = values.state_block;
   const size_t table_block = values.tables.block_size(l);
-  const int s = sphere(l);
+  const int s = values.sphere_index(l);
   const size_t adjoint_block = l == 0 ? species.block_size() : input_block;
   real *table_gradient = reverse ? filters.table(l, values.n_blocks * table_block) : nullptr;
   in_shares(values.n_blocks, n_threads, [&](int first, int end, int thread) {

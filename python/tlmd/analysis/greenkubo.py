@@ -8,6 +8,7 @@ import numpy as np
 from scipy.fft import dct, irfft, next_fast_len, rfft
 from scipy.special import digamma, polygamma
 
+from tlmd.analysis.statistics import Estimate
 from tlmd.run.errors import InputError
 
 MIN_STEPS = 200  # of a flux: fewer have no spectrum
@@ -24,6 +25,8 @@ class GreenKubo:
     """Integral of <J(0) J(t)> over t > 0, averaged over L equivalent fluxes J."""
 
     value: float  # unit of J^2 times fs
+    length_fs: float  # of the run
+    interval_fs: float
     relative_error: float
     coefficients: float  # mean number of cepstral coefficients
     cutoff_per_fs: float  # frequency up to which the spectrum is used
@@ -33,6 +36,29 @@ class GreenKubo:
     running: np.ndarray  # (M,)
     running_error: np.ndarray  # (M,) standard error over the L fluxes
     spectrum: tuple[np.ndarray, np.ndarray, np.ndarray]  # frequencies (K,) 1/fs, periodogram, and what is fitted to it
+
+    def estimate(self, scale: float, unit: str) -> Estimate:
+        """`scale` times the value, with its error."""
+        value, memory_fs = self.value * scale, max(self.memory_fs, self.interval_fs)
+        return Estimate(value, value * self.relative_error, unit, self.length_fs / memory_fs)
+
+    def curves(self, scale: float, unit: str) -> dict[str, np.ndarray]:
+        """`scale` times the running integral and its error, over time; unit: as names of columns have it."""
+        return {
+            "time_ps": self.times_fs / 1000,
+            f"running_integral_{unit}": self.running * scale,
+            f"standard_error_{unit}": self.running_error * scale,
+        }
+
+    def notes(self, components: str, flux: str) -> list[str]:
+        """How it was found, for a record's source: the number and kind of components, and what the flux is called."""
+        length = self.length_fs / 1000
+        return [
+            f"{length:.4g} ps, Green-Kubo by cepstral analysis of {components} up to "
+            f"{1000 * self.cutoff_per_fs:.3g}/ps",
+            f"{flux} resolved over {self.memory_fs / 1000:.2g} ps",
+            f"about {length * (20 * self.relative_error) ** 2:.2g} ps for an error of 5 %",
+        ]
 
 
 def green_kubo(fluxes: np.ndarray, interval_fs: float, others: np.ndarray | None = None) -> GreenKubo:
@@ -49,7 +75,7 @@ def green_kubo(fluxes: np.ndarray, interval_fs: float, others: np.ndarray | None
     means over P by Akaike's weights, the spread of the values included (Burnham and Anderson 2002, eq. 4.9).
     Raises InputError for a run that is too short, with the length that would do.
     """
-    n = len(fluxes)
+    n, length = len(fluxes), len(fluxes) * interval_fs
     if n < MIN_STEPS:
         raise InputError(f"{n} values of the fluxes", f"at least {MIN_STEPS}", "run longer or write more often")
     if not np.all(np.isfinite(fluxes)):
@@ -71,8 +97,9 @@ def green_kubo(fluxes: np.ndarray, interval_fs: float, others: np.ndarray | None
     times, running, running_error = running_integral(fluxes[:n], interval_fs, 4 * memory)
     shown = frequencies[: last + 1], power[: last + 1], fit
     return GreenKubo(
-        value / 2, error, coefficients, float(frequencies[last]), memory, folded, times, running, running_error, shown
-    )
+        value / 2, length, interval_fs, error, coefficients, float(frequencies[last]), memory, folded, times, running,
+        running_error, shown,
+    )  # fmt: skip
 
 
 def _periodogram(fluxes: np.ndarray, others: np.ndarray | None) -> tuple[np.ndarray, int]:

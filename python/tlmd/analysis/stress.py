@@ -71,13 +71,15 @@ def stress_of(run: Simulation, file: Path | None, leave_out_ps: float | None) ->
         steps, tensor = steps[inside], tensor[inside]
     if not np.all(np.isfinite(tensor)):
         raise InputError("a pressure tensor with nan or inf", "finite values", "look where the run went unstable")
-    gaps = np.diff(steps[:-1] if file is None else steps)  # LAMMPS writes the last step of a run whatever the interval
-    if not len(gaps) or np.any(gaps != gaps[0]):
-        raise InputError("a pressure tensor at uneven intervals", "one interval", "analyse one run of one `thermo`")
-    if file is None and steps[-1] - steps[-2] != gaps[0]:
-        steps, tensor = steps[:-1], tensor[:-1]
-    source = f"{Path(file or run.log_path).name}, steps {steps[0]}-{steps[-1]} each {gaps[0]}{left_out}"
-    return Stress(tensor, float(gaps[0] * rows.timestep_fs), rows, source)
+    if file is None:
+        gaps = np.diff(steps[:-1])  # LAMMPS writes the last step of a run whatever the interval
+        if not len(gaps) or np.any(gaps != gaps[0]):
+            raise InputError("a pressure tensor at uneven intervals", "one interval", "analyse one run of one `thermo`")
+        if steps[-1] - steps[-2] != gaps[0]:
+            steps, tensor = steps[:-1], tensor[:-1]
+    gap = steps[1] - steps[0]
+    source = f"{Path(file or run.log_path).name}, steps {steps[0]}-{steps[-1]} each {gap}{left_out}"
+    return Stress(tensor, float(gap * rows.timestep_fs), rows, source)
 
 
 def last_stretch(log: Log, columns: tuple[str, ...] = ()) -> Run | None:

@@ -62,7 +62,6 @@ def conductivity(
     dipole = np.einsum("tmk,m->tk", centres, charges)
     integral = green_kubo(np.diff(dipole, axis=0) / interval_fs, interval_fs)
     scale = S_M_PER_E2_A_FS_J / (BOLTZMANN_J_K * temperature_K * volume_A3)
-    value = integral.value * scale
     found, total, variance = {}, 0.0, 0.0
     for name in dict.fromkeys(kinds[charges != 0].tolist()):
         chosen = kinds == name
@@ -72,11 +71,10 @@ def conductivity(
         weight = np.sum(charges[chosen] ** 2) * scale / M2_S_PER_A2_FS
         total += weight * found[name].estimate.value
         variance += (weight * found[name].estimate.standard_error) ** 2
-    samples = len(dipole) * interval_fs / max(integral.memory_fs, interval_fs)
     msd = mean_squared_displacement(dipole[:, None, :])[:, 0]
     lags = interval_fs * np.arange(len(msd))
     return Conductivity(
-        Estimate(value, value * integral.relative_error, "S/m", samples),
+        integral.estimate(scale, "S/m"),
         integral,
         Estimate(float(total), float(np.sqrt(variance)), "S/m", float(len(found))),
         found,

@@ -33,7 +33,6 @@ class ThermalConductivity:
     estimate: Estimate  # W/(m K)
     integral: GreenKubo  # eV^2 A^2 / fs
     scale: float  # W/(m K) for one of these
-    length_ps: float
     currents: int  # whose part is taken out
     run: Run
 
@@ -53,13 +52,11 @@ def thermal_conductivity(
         if not eigenvalues[0] > DEPENDENT * eigenvalues[-1]:
             got = f"{len(currents)} currents that are not independent"
             raise InputError(got, "independent ones", "leave out those of one element: all momenta add up to zero")
-        columns = currents.reshape(len(currents), -1).T
+        columns = currents.reshape(len(currents), -1).T  # most of their part now, for the running integral
         flux = flux - (columns @ np.linalg.lstsq(columns, flux.reshape(-1), rcond=None)[0]).reshape(flux.shape)
     integral = green_kubo(flux, interval_fs, currents)
     scale = W_M_PER_EV2_FS_A_J / (volume_A3 * BOLTZMANN_J_K * temperature_K**2)
-    value = integral.value * scale
-    samples = len(flux) * interval_fs / max(integral.memory_fs, interval_fs)
-    return Estimate(value, value * integral.relative_error, "W/(m K)", samples), integral, scale
+    return integral.estimate(scale, "W/(m K)"), integral, scale
 
 
 @register("thermal-conductivity")
@@ -93,28 +90,22 @@ class ThermalConductivityOfRun(Analysis[ThermalConductivity]):
         steps, flux, currents = steps[inside], flux[inside], currents[:, inside]
         interval = float(steps[1] - steps[0]) * rows.timestep_fs
         found = thermal_conductivity(flux, currents, interval, constant_volume(rows), run.temperature(rows))
-        return ThermalConductivity(*found, len(steps) * interval / 1000, len(currents), rows)
+        return ThermalConductivity(*found, len(currents), rows)
 
     def records(self, result: ThermalConductivity, run: Simulation) -> list[dict]:
-        integral, temperature = result.integral, mean_temperature(result.run)
+        temperature = mean_temperature(result.run)
+        analysed, *more = result.integral.notes("3 components", "flux")
         parts = [
-            f"{Path(self.flux).name}, {result.length_ps:.4g} ps, Green-Kubo by cepstral analysis of 3 components up to "
-            f"{1000 * integral.cutoff_per_fs:.3g}/ps",
+            f"{Path(self.flux).name}, {analysed}",
             f"less the part of {result.currents} currents of elements" if result.currents else "",
-            f"flux resolved over {integral.memory_fs / 1000:.2g} ps",
-            f"about {result.length_ps * (20 * integral.relative_error) ** 2:.2g} ps for an error of 5 %",
+            *more,
             f"mean temperature {with_error(temperature.value, temperature.standard_error)} K",
         ]
         source = ", ".join(part for part in parts if part)
         return [run.record("thermal conductivity", result.estimate, run.temperature(result.run), source)]
 
     def curves(self, result: ThermalConductivity, run: Simulation) -> dict[str, np.ndarray]:
-        integral = result.integral
-        return {
-            "time_ps": integral.times_fs / 1000,
-            "running_integral_W_mK": integral.running * result.scale,
-            "standard_error_W_mK": integral.running_error * result.scale,
-        }
+        return result.integral.curves(result.scale, "W_mK")
 
     def plot(self, result: ThermalConductivity, run: Simulation) -> Figure:
         figure, (axis,) = new_figure()

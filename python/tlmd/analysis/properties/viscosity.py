@@ -45,9 +45,7 @@ def viscosity(stress: Stress, volume_A3: float, temperature_K: float) -> Viscosi
                 raise InputError(got, "0, an isotropic liquid", "a solid, a slab or a squeezed box has no viscosity")
     integral = green_kubo(shear, stress.interval_fs)
     scale = volume_A3 / (BOLTZMANN_J_K * temperature_K) * MPA_S_PER_BAR2_A3_FS_J
-    value = integral.value * scale
-    samples = len(shear) * stress.interval_fs / max(integral.memory_fs, stress.interval_fs)
-    return Viscosity(Estimate(value, value * integral.relative_error, "mPa s", samples), integral, scale, stress)
+    return Viscosity(integral.estimate(scale, "mPa s"), integral, scale, stress)
 
 
 @register("viscosity")
@@ -70,7 +68,6 @@ class ViscosityOfRun(Analysis[Viscosity]):
 
     def records(self, result: Viscosity, run: Simulation) -> list[dict]:
         stress, integral = result.stress, result.integral
-        length = len(stress.tensor) * stress.interval_fs / 1000
         if self.pressures is None and integral.folded > FOLDED:
             share, interval = f"{100 * integral.folded:.0f} %", f"{stress.interval_fs:g} fs"
             warnings.warn(
@@ -78,31 +75,19 @@ class ViscosityOfRun(Analysis[Viscosity]):
                 f"onto low ones: write the pressure more often than each {interval}, or averages by fix ave/time",
                 stacklevel=2,
             )
-        parts = [
-            stress.source,
-            f"{length:.4g} ps, Green-Kubo by cepstral analysis of 5 shear components up to "
-            f"{1000 * integral.cutoff_per_fs:.3g}/ps",
-            f"stress resolved over {integral.memory_fs / 1000:.2g} ps",
-            f"about {length * (20 * integral.relative_error) ** 2:.2g} ps for an error of 5 %",
-            run.temperature_note(stress.run),
-        ]
+        notes = integral.notes("5 shear components", "stress")
+        parts = [stress.source, *notes, run.temperature_note(stress.run)]
         source = ", ".join(part for part in parts if part)
         return [run.record("viscosity", result.estimate, run.temperature(stress.run), source)]
 
     def curves(self, result: Viscosity, run: Simulation) -> dict[str, np.ndarray]:
-        integral = result.integral
-        return {
-            "time_ps": integral.times_fs / 1000,
-            "running_integral_mPa_s": integral.running * result.scale,
-            "standard_error_mPa_s": integral.running_error * result.scale,
-        }
+        return result.integral.curves(result.scale, "mPa_s")
 
     def plot(self, result: Viscosity, run: Simulation) -> Figure:
         figure, (axis, spectrum) = new_figure(2)
-        integral = result.integral
         known = run.known("viscosity", "mPa s", run.temperature(result.stress.run))
         draw_integral(axis, self.curves(result, run), result.estimate, known, "viscosity")
-        frequency, power, fit = integral.spectrum
+        frequency, power, fit = result.integral.spectrum
         spectrum.plot(1000 * frequency, power / 2 * result.scale, color=FAINT, label="periodogram")
         spectrum.plot(1000 * frequency, fit / 2 * result.scale, color=COMPUTED, label="cepstral")
         spectrum.set(xlabel="frequency (1/ps)", ylabel="spectrum of the shear stress (mPa s)")
