@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlmd.data.data import data
-from tlmd.data.split import split
+from tlmd.data.split import SHARES, split
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
 from tlmd.frames.read import read_frames
@@ -12,21 +12,37 @@ from tlmd.run.errors import InputError
 
 
 def frames(trajectories: int) -> list[Frame]:
-    rows = [(k, i) for i in range(3) for k in range(trajectories)]
+    """Trajectories of 1 to 5 frames."""
+    rows = [(k, i) for i in range(5) for k in range(trajectories) if i <= k % 5]
     return [Frame(np.array([1]), np.full((1, 3), k + 0.1 * i), info={"source": f"md {k}"}) for k, i in rows]
 
 
-def test_whole_trajectories_that_stay_where_they_are(tmp_path):
-    counts = split(frames(40), tmp_path / "few", "source")
-    assert sum(counts.values()) == 120 and counts["train"] > counts["test"] > 0 < counts["valid"]
-    parts = {name: read_frames(tmp_path / "few" / f"{name}.extxyz.xz", check=False) for name in counts}
-    homes = {name: {frame.info["source"] for frame in found} for name, found in parts.items()}
-    assert sum(len(home) for home in homes.values()) == 40 == len(set.union(*homes.values()))
-    more = split(frames(200), tmp_path / "more", "source")
-    for name, home in homes.items():
-        again = read_frames(tmp_path / "more" / f"{name}.extxyz.xz", check=False)
-        assert home <= {frame.info["source"] for frame in again}
-        assert more[name] / 600 == pytest.approx({"train": 0.7, "valid": 0.1, "test": 0.2}[name], abs=0.08)
+def homes(folder) -> dict[str, set[str]]:
+    """The trajectories of each set."""
+    sets = {name: read_frames(folder / f"{name}.extxyz.xz", check=False) for name in ("train", "valid", "test")}
+    return {name: {frame.info["source"] for frame in found} for name, found in sets.items()}
+
+
+def test_whole_trajectories_by_shares_of_the_frames(tmp_path):
+    counts = split(frames(40), tmp_path, "source")
+    assert counts == {"train": pytest.approx(84, abs=5), "valid": pytest.approx(12, abs=5), "test": 120 - 84 - 12}
+    found = homes(tmp_path)
+    assert sum(len(home) for home in found.values()) == 40 == len(set.union(*found.values()))
+
+
+def test_trajectories_stay_where_they_are_when_frames_are_added(tmp_path):
+    split(frames(40), tmp_path, "source")
+    before = homes(tmp_path)
+    counts = split(frames(200), tmp_path, "source")
+    assert all(home <= homes(tmp_path)[name] for name, home in before.items())
+    assert counts == {name: pytest.approx(600 * share, abs=5) for name, share in SHARES.items()}
+
+
+def test_sets_that_have_a_trajectory_in_common_are_refused(tmp_path):
+    split(frames(40), tmp_path, "source")
+    write_frames(tmp_path / "test.extxyz.xz", read_frames(tmp_path / "train.extxyz.xz", check=False))
+    with pytest.raises(InputError, match=r"source md \d+ in train and test; wanted each trajectory in one set"):
+        split(frames(40), tmp_path, "source")
 
 
 def test_frames_that_cannot_be_divided(tmp_path):

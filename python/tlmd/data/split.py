@@ -3,46 +3,72 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from tlmd.frames.extxyz import write_frames
 from tlmd.frames.frame import Frame
+from tlmd.frames.read import read_frames
 from tlmd.run.errors import InputError
 
-PARTS = {"test": 0.2, "valid": 0.3, "train": 1.0}  # up to which number a trajectory belongs to it
+SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}  # of the frames
 
 
 def split(frames: Sequence[Frame], folder: Path, key: str) -> dict[str, int]:
     """Write train, valid and test.extxyz.xz into the folder; the number of frames of each.
 
-    Frames with the same info `key` (the trajectory) stay together. A trajectory's part follows from the hash of its
-    name, 70, 10 and 20 % of them on average, and stays the same when frames are added. Raises InputError for a frame
-    without the key, and for a part without frames.
+    Frames with the same info `key` (the trajectory) stay together. A trajectory of a set that the folder has already
+    stays in it. The others, in the order of the hash of their names, go one by one where most frames are wanting for
+    70, 10 and 20 % of all. Raises InputError for a frame without the key, sets of the folder that have a trajectory in
+    common, and for a part without frames.
     """
-    parts: dict[str, list[Frame]] = {name: [] for name in part_files(folder)}
-    for index, frame in enumerate(frames):
-        if key not in frame.info:
-            raise InputError(
-                f"frame {index} without info key {key}", "what tells trajectories apart", "give another key"
-            )
-        parts[part_of(str(frame.info[key]))].append(frame)
-    if empty := [name for name, members in parts.items() if not members]:
-        different = len({frame.info[key] for frame in frames})
-        got = f"{different} trajectories by {key}, none of them for {', '.join(empty)}"
+    names = [name_of(frame, index, key) for index, frame in enumerate(frames)]
+    part_of = divide(Counter(names), earlier(folder, key))
+    parts: dict[str, list[Frame]] = {part: [] for part in SHARES}
+    for name, frame in zip(names, frames, strict=True):
+        parts[part_of[name]].append(frame)
+    if empty := [part for part, members in parts.items() if not members]:
+        got = f"{len(set(names))} trajectories by {key}, none of them for {', '.join(empty)}"
         raise InputError(got, "more trajectories", "add frames, or give a key that tells them apart")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in part_files(folder).items():
-        write_frames(path, parts[name])
-    return {name: len(members) for name, members in parts.items()}
+    for part, path in part_files(folder).items():
+        write_frames(path, parts[part])
+    return {part: len(members) for part, members in parts.items()}
+
+
+def divide(sizes: Counter[str], kept: dict[str, str]) -> dict[str, str]:
+    """The part of each trajectory, from the number of its frames and the parts that are settled."""
+    part_of = {name: kept[name] for name in sizes if name in kept}
+    wanting = {part: share * sizes.total() for part, share in SHARES.items()}
+    for name, part in part_of.items():
+        wanting[part] -= sizes[name]
+    for name in sorted(sizes.keys() - part_of.keys(), key=lambda name: hashlib.sha256(name.encode()).digest()):
+        part_of[name] = max(wanting, key=wanting.__getitem__)
+        wanting[part_of[name]] -= sizes[name]
+    return part_of
+
+
+def earlier(folder: Path, key: str) -> dict[str, str]:
+    """The part of each trajectory in the sets that a folder has."""
+    kept: dict[str, str] = {}
+    for part, path in part_files(folder).items():
+        for index, frame in enumerate(read_frames(path, check=False) if path.exists() else []):
+            name = name_of(frame, index, key, path)
+            if kept.setdefault(name, part) != part:
+                got = f"{folder}: {key} {name} in {kept[name]} and {part}"
+                raise InputError(got, "each trajectory in one set", "remove the files, or give another folder or key")
+    return kept
+
+
+def name_of(frame: Frame, index: int, key: str, path: Path | None = None) -> str:
+    """The name of a frame's trajectory."""
+    if key not in frame.info:
+        got = f"{f'{path}: ' if path else ''}frame {index} without info key {key}"
+        raise InputError(got, "what tells trajectories apart", "give another key")
+    return str(frame.info[key])
 
 
 def part_files(folder: Path) -> dict[str, Path]:
     """The file of each part in a folder."""
-    return {name: folder / f"{name}.extxyz.xz" for name in reversed(PARTS)}
-
-
-def part_of(trajectory: str) -> str:
-    """train, valid or test."""
-    number = int.from_bytes(hashlib.sha256(trajectory.encode()).digest()[:8]) / 2**64
-    return next(name for name, up_to in PARTS.items() if number < up_to)
+    return {part: folder / f"{part}.extxyz.xz" for part in SHARES}
