@@ -217,6 +217,77 @@ def test_pyscf_open_shells(tmp_path, monkeypatch):
     assert code.compute(oxygen.replace(info={"charge": 1}), False).energy > triplet + 5
 
 
+WATER = """units metal
+atom_style full
+bond_style harmonic
+angle_style harmonic
+variable strength index 1.0
+variable data index none
+read_data ${data}
+pair_style lj/cut 2.4
+pair_coeff * * 0.01 1.5
+pair_modify shift yes
+include bonds.txt
+"""
+MOLECULE = """water
+
+3 atoms
+2 bonds
+1 angles
+2 atom types
+1 bond types
+1 angle types
+
+-5 5 xlo xhi
+-5 5 ylo yhi
+-5 5 zlo zhi
+
+Masses
+
+1 15.999
+2 1.008
+
+Atoms # full
+
+1 1 1 0 0 0 0
+2 1 2 0 0.76 0.59 0
+3 1 2 0 -0.76 0.59 0
+
+Bonds
+
+1 1 1 2
+2 1 1 3
+
+Angles
+
+1 1 2 1 3
+"""
+
+
+def test_lammps(tmp_path):
+    """A force field of files, which go with the frame: its hash is the same wherever they lie."""
+    inputs = []
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+        (folder / "water.in").write_text(WATER)
+        (folder / "water.data").write_text(MOLECULE)
+        (folder / "bonds.txt").write_text("bond_coeff 1 $(60*v_strength) 1.0\nangle_coeff 1 2.0 105.0\n")
+        files = {"data": folder / "water.data", "include": folder / "water.in"}
+        code = code_of(name="lammps", level="springs", variables={"strength": 2}, **files)
+        water = molecule("H2O", cell=[4.5, 4.6, 4.7], pbc=True)
+        water.positions += [[0.2, 0.1, 0.1], [0.3, 0, 0], [0, 0.3, 0]]
+        frame = Frame(water.numbers, water.positions, np.array(water.cell), np.ones(3, bool))
+        derivatives(code, frame, folder, step=0.002, strain=0.0005)
+        names = code.write(folder / "at", frame, True)
+        inputs.append([(folder / "at" / name).read_bytes() for name in names])
+    assert inputs[0] == inputs[1] and len(inputs[0]) == 5
+    alone = Frame(np.array([8, 1]), frame.positions[:2])
+    with pytest.raises(NoLabel, match="LAMMPS: .*OH|LAMMPS: .*molecule"):
+        run(code, alone, tmp_path / "alone")
+    with pytest.raises(InputError, match=r"calculator\.variables\.strong \(did you mean 'strength'"):
+        code_of(name="lammps", level="springs", variables={"strong": 2}, **files)
+
+
 def test_orca_by_files(tmp_path):
     """Input and files in ORCA's format, written by hand: ORCA itself is not free to ship."""
     code, frame = code_of(name="orca", keywords="PBE0 def2-SVP", charge=1), water()

@@ -72,11 +72,13 @@ class Include:
 
 
 def _whole(path: Path, folder: Path, depth: int) -> str:
-    """A file's text with included files in place."""
+    """A file's text with included files in place, the commands that included them as comments."""
     text = path.read_text(encoding="utf-8", errors="replace")
 
     def inner(found: re.Match) -> str:
         file = folder / found[1]
-        return _whole(file, folder, depth + 1) if file.is_file() and depth < 10 else found[0]
+        if not file.is_file() or depth == 10:
+            return found[0]
+        return f"# {found[0].strip()}\n{_whole(file, folder, depth + 1)}"
 
     return NESTED.sub(inner, text)

@@ -138,7 +138,11 @@ class PythonCode(Code):
     output = OUTPUT
 
     def write(self, folder: Path, frame: Frame, stress: bool) -> list[str]:
-        settings = {"calculator": self.config.model_dump(mode="json"), "stress": stress}
+        return self.write_input(folder, self.config, frame, stress)
+
+    def write_input(self, folder: Path, config: CodeConfig, frame: Frame, stress: bool) -> list[str]:
+        """As `write`, with a configuration whose paths are relative to the folder."""
+        settings = {"calculator": config.model_dump(mode="json"), "stress": stress}
         write_text(folder / INPUT, json.dumps(settings, indent=1) + "\n")
         write_frames(folder / GEOMETRY, [frame])
         return [INPUT, GEOMETRY]
