@@ -22,7 +22,7 @@ Smiles = Annotated[
     typer.Option(help="a molecule or ion, with :N its number, e.g. CCO:20; repeat it, or several in one, with spaces"),
 ]
 Molecules = Annotated[Optional[list[str]], typer.Option("--smiles", help="a molecule; repeat it for several")]
-By = Annotated[Labels, typer.Option(help="what labels frames in label.toml: GFN2-xTB in place of DFT, CP2K, PySCF")]
+By = Annotated[Labels, typer.Option(help="what labels frames in label.toml: GFN-xTB in place of DFT, CP2K, PySCF")]
 Frames = Annotated[int, typer.Option(min=2, max=100_000, help="frames to be labelled")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="of all random choices")]
 

@@ -25,7 +25,7 @@ from tlmd.start.boxes import pack, relax
 from tlmd.start.density import guessed_density
 from tlmd.start.folder import filled, new_folder, require_new
 from tlmd.start.forcefield import from_smiles
-from tlmd.start.levels import LEVELS, MMFF94, XTB, Labels, calculators, surface_teacher
+from tlmd.start.levels import MMFF94, XTB, Labels, calculators, level, surface_teacher
 from tlmd.start.smiles import molecule
 from tlmd.units import density_g_cm3
 
@@ -136,7 +136,12 @@ def _liquid_files(
     )
     values = values | {"accuracy": ACCURACY if meshed else ""}
     values |= {name: f"{part * density:.3g}" for name, part in ranges.items()}
-    values |= {"molecules": count, "fewer": max(2, count // 2), "n_candidates": 6 * choices.n_labels}
+    values |= {
+        "molecules": count,
+        "fewer": max(2, count // 2),
+        "n_candidates": 4 * choices.n_labels,
+        "pretrain_steps": 12_000,
+    }
     write_atoms(target / ATOMS, frame)
     write_decks(target, elements_of(frame))
     _stages(target, folder, "liquid", "liquid", frame, values, choices)
@@ -232,7 +237,7 @@ def _stages(
     """teacher.toml, the TOMLs of `stages` and README.md in `target`; frame: one of the system."""
     periodic, per_batch = bool(frame.pbc.any()), max(1, min(32, TARGET_ATOMS // len(frame)))
     values = {
-        "name": folder.name, "command": choices.command, "level": LEVELS[choices.labels],
+        "name": folder.name, "command": choices.command, "level": level(choices.labels, periodic),
         "labels": "labels/labelled.extxyz", "calculators": calculators(choices.labels, periodic),
         "seed": choices.seed, "n_labels": choices.n_labels, "pretrain_steps": 20_000,
         "pretrain_frames": max(8, per_batch), "finetune_frames": min(8, per_batch),
