@@ -24,7 +24,7 @@ from tlmd.generate.driver import generate
 from tlmd.modelfile import read_card
 from tlmd.run.config import load_config
 from tlmd.run.errors import InputError
-from tlmd.run.installed import SHIPPED, example_inputs, examples
+from tlmd.run.installed import example_inputs, examples
 from tlmd.start.projects import write_atoms
 from tlmd.train.config import FinetuneConfig
 from tlmd.units import BAR_PER_EV_A3
@@ -109,9 +109,6 @@ def test_methanol(folder):
     for name, part in {"train": frames[:2], "valid": frames[2:3], "test": frames[3:]}.items():
         write_frames(system / f"{name}.extxyz.xz", part)
     write_atoms(system / "atoms.data", frames[0], ["C", "H", "O"])  # 16 molecules are enough here
-    if "methanol-mmff94-f64" not in SHIPPED:
-        teach = system / "teach.toml"
-        teach.write_text(teach.read_text().replace("methanol-mmff94-f64", "malonaldehyde-gfn1-f64"))
     demo = system / "demo.toml"  # so rough a model needs a short time step
     demo.write_text(demo.read_text().replace("timestep_fs = 1.0", "timestep_fs = 0.1"))
     said = run_demo(folder, "--system", str(system))
