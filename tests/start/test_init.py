@@ -64,11 +64,9 @@ def solution(tmp_path_factory):
 def test_liquid_by_smiles(solution):
     require_valid(solution, STAGE, ("density.in", "diffusion.in"))
     deck = (solution / "density.in").read_text()
-    assert "\nvariable data index atoms.data " in deck and '\nvariable elements index "C H O" ' in deck
-    for name in (
-        "teacher",
-        "candidates",
-    ):  # a mesh that does not show in labels
+    for line in ("data index atoms.data ", 'elements index "C H O" ', "steps index 100000 "):
+        assert f"\nvariable {line}" in deck
+    for name in ("teacher", "candidates"):  # a mesh that does not show in labels
         assert load_config(GenerateConfig, solution / f"{name}.toml").teacher.variables == {"accuracy": 1e-6}
     box, atoms = (read(solution / name, format="lammps-data") for name in ("system.data", "atoms.data"))
     assert box.get_chemical_formula() == atoms.get_chemical_formula() == "C4H24O8"

@@ -52,6 +52,7 @@ STAGES = ("pretrain", "candidates", "select", "label", "finetune", "learn")
 RANGES = {"ambient_low": 0.92, "ambient_high": 1.08, "wide_low": 0.7, "wide_high": 1.2}
 GUESSED = RANGES | {"ambient_low": 0.82, "ambient_high": 1.12, "wide_low": 0.65}
 DECKS = ("density.in", "diffusion.in")
+FIRST = {"density.in": {"steps": 100_000}}  # a first look; -var steps 400000 for more
 ACCURACY = """variables = {accuracy = 1e-6}  # of pppm for labels: at 1e-4 they depend on the last digits of a box
 sampling = {accuracy = 1e-3}   # for trajectories, which only propose frames
 """
@@ -274,7 +275,7 @@ def write_decks(target: Path, elements: Sequence[str]) -> None:
     changes = {"data": ATOMS, "elements": f'"{" ".join(elements)}"', "model": "finetuned/model-lammps.pt"}
     for name in DECKS:
         text = (water_inputs() / name).read_text(encoding="utf-8")
-        for variable, value in changes.items():
+        for variable, value in (changes | FIRST.get(name, {})).items():
             text, count = re.subn(rf'^(variable {variable} index )("[^"]*"|\S+)', rf"\g<1>{value}", text, flags=re.M)
             if count != 1:
                 raise InputError(f"{name} with {count} lines for {variable}", "one", "install tlmd again")
