@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from tlmd.frames.config import DataConfig
-from tlmd.generate.teachers.lammps import Variables, files_of
-from tlmd.run.config import ConfigPath, Section, StageConfig
+from tlmd.generate.teachers.lammps import ForceFieldConfig
+from tlmd.run.config import Section, StageConfig
 from tlmd.run.quantities import Count
 
 Strength = Annotated[float, Field(gt=0, le=1e12)]
@@ -38,24 +37,14 @@ class CalibrateTermsConfig(Section):
         return self
 
 
-class FieldConfig(Section):
+class FieldConfig(ForceFieldConfig):
     """A force field of any molecules to be corrected, as of tl-generate's teacher `lammps`. LAMMPS input can run other
     programs: such a file is code.
     """
 
-    data: ConfigPath = Field(description="LAMMPS data file; its molecules are those of the frames")
-    include: ConfigPath = Field(
-        description="commands: units (real or metal), atom_style, `read_data ${data}`, coefficients, kspace_style"
-    )
-    variables: Variables = Field({}, description="variables of the include: {accuracy = 1e-6}")
-    elements: list[str] = Field([], description="of the atom types 1, 2, ...; absent: by their masses")
     correct: list[Literal["bonds", "angles", "pairs", "charges"]] = Field(
         ["bonds", "angles", "pairs", "charges"], min_length=1, description="which terms; the others stay as they are"
     )
-
-    def files(self) -> dict[str, Path]:
-        """The data file, the include, and the files that it names in its folder."""
-        return files_of(self.data, self.include)
 
 
 class CalibrateConfig(StageConfig):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from tlmd.calibrate.config import FieldConfig
-from tlmd.generate.teachers.lammps import Lammps, LammpsFilesConfig
 from tlmd.run.errors import InputError
 
 KINDS = ("bond", "angle", "pair")
@@ -24,7 +22,7 @@ class Given:
     """
 
     def __init__(self, config: FieldConfig):
-        self.teacher = teacher_of(config, config.include)
+        self.teacher = config.teacher()
         if not self.teacher.species:
             self.close()
             raise InputError(f"{config.data} without bonds", "molecules", "give a data file of bonded molecules")
@@ -141,12 +139,6 @@ class Given:
             either = len(both) == 1
             both = [(i, j) if int(i) <= int(j) else (j, i) for i, j in both if either or int(i) <= int(j)]
         return both
-
-
-def teacher_of(field: FieldConfig, include: Path) -> Lammps:
-    """The teacher `lammps` of a force field, with this include."""
-    keys = {"data": field.data, "variables": field.variables, "elements": field.elements}
-    return Lammps(LammpsFilesConfig(name="lammps", include=include, **keys))
 
 
 def _number(word: str) -> bool:

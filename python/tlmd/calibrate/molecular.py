@@ -14,7 +14,7 @@ from tlmd.calibrate.config import CalibrateConfig
 from tlmd.calibrate.corrections import Corrections
 from tlmd.calibrate.frames import frames_by_set
 from tlmd.calibrate.geometry import BROKEN, Geometry
-from tlmd.calibrate.given import Given, teacher_of
+from tlmd.calibrate.given import Given
 from tlmd.calibrate.least_squares import fit
 from tlmd.evaluate.errors import Errors
 from tlmd.evaluate.table import error_table, show_finished, sums_of, write_errors
@@ -54,7 +54,7 @@ def calibrate_field(config: CalibrateConfig, out: Path) -> dict[str, Errors]:
             before = errors_of(given.teacher, sets, [prior for prior, _ in designs])[0]
             with tempfile.TemporaryDirectory() as folder:
                 include = terms.write(Path(folder), change, note)
-                with contextlib.closing(teacher_of(config.field, include)) as teacher:
+                with contextlib.closing(config.field.teacher(include)) as teacher:
                     after, labelled = errors_of(teacher, sets)
             refuse_different(designs, labelled, terms.factors(change))
             include = terms.write(run.path, change, note)

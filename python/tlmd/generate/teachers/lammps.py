@@ -19,7 +19,7 @@ from tlmd.generate.lammps_include import Include
 from tlmd.generate.registry import teacher
 from tlmd.generate.teachers.lammps_base import LammpsConfig, LammpsTeacher, unsuited
 from tlmd.lammps_serial import FREE_A, Stopped, lower_triangular
-from tlmd.run.config import ConfigPath
+from tlmd.run.config import ConfigPath, Section
 from tlmd.run.errors import InputError
 from tlmd.run.quantities import Length, Timestep
 from tlmd.units import COULOMB_EV_A
@@ -60,6 +60,26 @@ class LammpsFilesConfig(LammpsConfig):
     def files(self) -> dict[str, Path]:
         """The data file, the include, and the files that it names in its folder."""
         return files_of(self.data, self.include)
+
+
+class ForceFieldConfig(Section):
+    """Base of a table that names a force field of other stages, as the teacher `lammps` has it."""
+
+    data: ConfigPath = Field(description="LAMMPS data file; its molecules are those of the frames")
+    include: ConfigPath = Field(
+        description="commands: units (real or metal), atom_style, `read_data ${data}`, coefficients, kspace_style"
+    )
+    variables: Variables = Field({}, description="variables of the include: {accuracy = 1e-6}")
+    elements: list[str] = Field([], description="of the atom types 1, 2, ...; absent: by their masses")
+
+    def files(self) -> dict[str, Path]:
+        """The data file, the include, and the files that it names in its folder."""
+        return files_of(self.data, self.include)
+
+    def teacher(self, include: Path | None = None) -> Lammps:
+        """The teacher `lammps` of the force field; include: another one than its own."""
+        keys = {"data": self.data, "variables": self.variables, "elements": self.elements}
+        return Lammps(LammpsFilesConfig(name="lammps", include=include or self.include, **keys))
 
 
 def files_of(data: Path, include: Path) -> dict[str, Path]:

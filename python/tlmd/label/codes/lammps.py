@@ -11,30 +11,20 @@ from pydantic import Field
 from tlmd.frames.frame import Frame
 from tlmd.generate.interfaces import Unsuited
 from tlmd.generate.lammps_include import Include
-from tlmd.generate.teachers.lammps import Lammps, LammpsFilesConfig, Variables, files_of
+from tlmd.generate.teachers.lammps import ForceFieldConfig
 from tlmd.label.codes.ase import version_of
 from tlmd.label.interfaces import CodeConfig, NoLabel, PythonCode, Result, code
-from tlmd.run.config import ConfigPath
 
 FOLDER = Path("forcefield")  # in that of a frame
 
 
-class LammpsCodeConfig(CodeConfig):
+class LammpsCodeConfig(ForceFieldConfig, CodeConfig):
     """A potential that LAMMPS runs, as in tl-generate's teacher of that name: a data file and an include. LAMMPS input
     can run other programs: such a file is code.
     """
 
     name: Literal["lammps"]
-    data: ConfigPath = Field(description="LAMMPS data file with the molecules of the frames, or their elements")
-    include: ConfigPath = Field(
-        description="commands: units (real or metal), atom_style, `read_data ${data}`, coefficients, kspace_style"
-    )
-    variables: Variables = Field({}, description="variables of the include: {accuracy = 1e-6}")
-    elements: list[str] = Field([], description="of the atom types 1, 2, ...; absent: by their masses")
     level: str = Field(description="level of theory in words, written into each label")
-
-    def files(self) -> dict[str, Path]:
-        return files_of(self.data, self.include)
 
 
 @code
@@ -51,16 +41,16 @@ class LammpsCode(PythonCode):
         return {"functional": self.config.level}
 
     def write(self, folder: Path, frame: Frame, stress: bool) -> list[str]:
-        names = {key: FOLDER / key.removeprefix("include/") for key in self.config.files()}
-        for key, path in self.config.files().items():
+        files = self.config.files()
+        names = {key: FOLDER / key.removeprefix("include/") for key in files}
+        for key, path in files.items():
             (folder / names[key]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / names[key])
         copied = self.config.model_copy(update={key: names[key] for key in ("data", "include")})
         return [*self.write_input(folder, copied, frame, stress), *map(str, names.values())]
 
     def compute(self, frame: Frame, stress: bool) -> Result:
-        wanted = self.config.model_dump(include=set(LammpsFilesConfig.model_fields))
-        lammps = Lammps(LammpsFilesConfig(**wanted))
+        lammps = self.config.teacher()
         try:
             found = lammps.label(frame)
         except Unsuited as error:
